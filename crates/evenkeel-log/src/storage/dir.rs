@@ -1,0 +1,230 @@
+//! A directory of the real file system.
+
+use super::{AppendFile, Entry, ReadFile, Storage};
+use rustix::fs::{FallocateFlags, FlockOperation};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Files in one directory, which exists for the life of this value.
+#[derive(Debug)]
+pub struct DirStorage {
+    path: PathBuf,
+    dir: File,
+}
+
+impl DirStorage {
+    /// Opens an existing directory.
+    ///
+    /// # Errors
+    /// What the system says when `path` is no directory or may not be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let dir = File::open(path)?;
+        if !dir.metadata()?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Self { path: path.to_owned(), dir })
+    }
+
+    /// Creates the directory and those above it where they are missing, each
+    /// durable in the one above it, then opens it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let mut missing = Vec::new();
+        let mut at = path;
+        while !at.exists() {
+            missing.push(at);
+            match at.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => at = parent,
+                _ => break,
+            }
+        }
+        for dir in missing.iter().rev() {
+            match std::fs::create_dir(dir) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                _ => {}
+            }
+            let above = match dir.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+            File::open(above)?.sync_all()?;
+        }
+        Self::open(path)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Storage for DirStorage {
+    fn create(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
+        let file = OpenOptions::new().append(true).create_new(true).open(self.path.join(name))?;
+        Ok(Box::new(DirFile(file)))
+    }
+
+    fn reopen(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
+        Ok(Box::new(DirFile(OpenOptions::new().append(true).open(self.path.join(name))?)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadFile>> {
+        Ok(Box::new(DirFile(File::open(self.path.join(name))?)))
+    }
+
+    fn list(&self) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            match entry.metadata() {
+                Ok(meta) if meta.is_file() => entries.push(Entry { name, bytes: meta.len() }),
+                Ok(_) => {}
+                // Renamed or removed since: a recorder may be at work.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(entries)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.dir.sync_all()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(&self.dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+#[derive(Debug)]
+struct DirFile(File);
+
+impl AppendFile for DirFile {
+    fn append(&self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        IoSlice::advance_slices(&mut parts, 0); // skips leading empty parts
+        while !parts.is_empty() {
+            match (&self.0).write_vectored(parts) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => IoSlice::advance_slices(&mut parts, n),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn preallocate(&self, len: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, 0, len)?)
+    }
+}
+
+impl ReadFile for DirFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(&self.0, buf, offset)
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+/// Why a directory could not be locked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("{} is in use by process {}", path.display(), pid.map_or_else(|| "unknown".to_owned(), |p| p.to_string()))]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// Who holds it, as far as the lock file says.
+        pid: Option<u32>,
+    },
+    /// The lock file could not be made or read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// An exclusive hold of a directory by this process, released when dropped or
+/// when the process is gone, however it went.
+#[derive(Debug)]
+pub struct DirLock {
+    _file: File,
+}
+
+/// Name of the lock file.
+const LOCK_NAME: &str = ".lock";
+
+impl DirLock {
+    /// Takes the lock of `dir` (a `flock` on `.lock`), or says who has it.
+    ///
+    /// # Errors
+    /// [`LockError::InUse`] when held elsewhere, [`LockError::Io`] otherwise.
+    pub fn acquire(dir: &Path) -> Result<Self, LockError> {
+        let path = dir.join(LOCK_NAME);
+        let io = |source| LockError::Io { path: path.clone(), source };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(io)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut text = String::new();
+                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                return Err(LockError::InUse { path: dir.to_owned(), pid });
+            }
+            Err(e) => return Err(io(e.into())),
+        }
+        // The holder's number is a courtesy to who is refused: a full disk must not keep us from it.
+        let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+        Ok(Self { _file: file })
+    }
+
+    /// Whether some process holds the lock of `dir` now.
+    ///
+    /// # Errors
+    /// What the system says; a directory without a lock file is not held.
+    pub fn is_held(dir: &Path) -> io::Result<bool> {
+        let file = match File::open(dir.join(LOCK_NAME)) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(false),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+            Err(e) => Err(e.into()),
+        }
+    }
+}

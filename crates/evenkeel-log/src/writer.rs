@@ -1,0 +1,694 @@
+//! The log's writer: batches in, acknowledgements out.
+//!
+//! One owner drives it; it spawns nothing and waits for nothing but the appends
+//! themselves. Syncs and seals are [`Job`]s that the owner runs wherever it
+//! likes, in the order they were given, and hands back with
+//! [`LogWriter::complete`].
+//!
+//! ```text
+//! append -> open --chunk--> written --commit--> groups --sync job--> acknowledged
+//!             ^                 |                 |
+//!             +-----------------+-- poison -------+     (replayed into a new segment)
+//! ```
+//!
+//! Invariants:
+//! 1. A batch is in exactly one of `open`, `written`, `groups`, until a sync
+//!    that began after its commit has succeeded; only then is it acknowledged
+//!    and given back.
+//! 2. After a failed append (but for a full disk) or a failed sync nothing is
+//!    appended to that segment again, and no job begun before counts.
+//! 3. A full disk poisons nothing: the file is cut back to its last whole record
+//!    and the same chunk is tried again.
+//! 4. While a run lives, its newest segment is a `.part`: a segment is sealed only
+//!    after the head of its successor is durable.
+
+use crate::batch::Batch;
+use crate::commit::{ChannelState, RUN_END, SEGMENT_END, SNAPSHOT};
+use crate::gap::{GAP_SCHEMA, GAPS_CHANNEL, Gap};
+use crate::segment::{Head, Segment, StreamDefinition, part_name};
+use crate::storage::{Storage, is_full};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+mod ballast;
+mod job;
+mod replace;
+pub use ballast::{BALLAST_NAME, Ballast};
+pub use job::{Job, JobDone, SealedSegment};
+
+/// Both clocks, read together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Unix time in nanoseconds.
+    pub wall_ns: u64,
+    /// Monotonic nanoseconds.
+    pub mono_ns: u64,
+}
+
+/// A channel of the log: an index, valid for the writer that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelId(pub(crate) u16);
+
+impl ChannelId {
+    /// Position of the channel in the order of opening, from 0.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A stream (one connection, one run) of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamId {
+    channel: ChannelId,
+    mcap: u16,
+}
+
+impl StreamId {
+    /// The channel it belongs to.
+    pub fn channel(self) -> ChannelId {
+        self.channel
+    }
+
+    pub(crate) fn mcap_id(self) -> u16 {
+        self.mcap
+    }
+
+    /// A stream outside any writer, known by its MCAP id alone.
+    pub(crate) fn detached(mcap: u16) -> Self {
+        Self { channel: ChannelId(0), mcap }
+    }
+}
+
+/// Limits and names; `Default` has the documented values.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// A segment is rotated at this length in bytes.
+    pub segment_bytes: u64,
+    /// A segment is rotated at this age in nanoseconds.
+    pub segment_ns: u64,
+    /// A segment is rotated at this many bytes of chunk index.
+    pub index_bytes: usize,
+    /// A chunk is closed at this many bytes.
+    pub chunk_bytes: usize,
+    /// Disk kept free for sealing; 0 for none.
+    pub ballast_bytes: u64,
+    /// Whether commits wait for a sync. Without, a commit is acknowledged when it
+    /// is written: it survives the process, not the machine.
+    pub sync: bool,
+    /// Random, different in every run.
+    pub run_id: [u8; 16],
+    /// Name and version of the writing program, for the file's header.
+    pub library: String,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 256 << 20,
+            segment_ns: 300_000_000_000,
+            index_bytes: 4 << 20,
+            chunk_bytes: 1 << 20,
+            ballast_bytes: 8 << 20,
+            sync: true,
+            run_id: [0; 16],
+            library: concat!("evenkeel ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// Where a new run goes on: what recovery found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// Number of the first segment to write.
+    pub next_segment: u64,
+    /// Every channel that the recording has had.
+    pub channels: BTreeMap<String, ChannelState>,
+}
+
+/// Whether the writer can write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It can.
+    Writing,
+    /// The disk is full; everything is kept in memory and tried again.
+    Full,
+    /// The last segment was poisoned and a new one could not be begun; tried again.
+    Broken,
+}
+
+/// What a completed job made safe.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Channels whose written state advanced: safe from a kill of the process.
+    pub committed: Vec<(ChannelId, ChannelState)>,
+    /// Channels whose durable state advanced.
+    pub synced: Vec<(ChannelId, ChannelState)>,
+    /// Buffers to be used again, with the channel they were accounted to.
+    pub released: Vec<(ChannelId, Vec<u8>)>,
+    /// A segment that is now sealed under its final name.
+    pub sealed: Option<SealedSegment>,
+    /// Jobs that follow from it; run them after those given before.
+    pub jobs: Vec<Job>,
+}
+
+struct Channel {
+    name: String,
+    encoding: &'static str,
+    /// As of the last chunk that was appended.
+    written: ChannelState,
+    /// As of the last sync, or commit where no sync is asked for.
+    acked: ChannelState,
+    changed: bool,
+}
+
+/// A batch on its way; `takes` is the sequence of another channel that a gap uses up.
+struct Item {
+    batch: Batch,
+    takes: Option<(ChannelId, u64)>,
+}
+
+/// What one commit covers.
+struct Group {
+    id: u64,
+    items: Vec<Item>,
+    states: Vec<(ChannelId, ChannelState)>,
+}
+
+/// Writes one log; see the module's head.
+pub struct LogWriter {
+    storage: Arc<dyn Storage>,
+    options: LogOptions,
+    ballast: Arc<Ballast>,
+    channels: Vec<Channel>,
+    streams: HashMap<u16, (ChannelId, StreamDefinition)>,
+    next_mcap_id: u16,
+    segment: Segment,
+    next_number: u64,
+    open: Vec<Item>,
+    open_bytes: usize,
+    written: Vec<Item>,
+    groups: VecDeque<Group>,
+    next_group: u64,
+    /// Group of the newest sync job given out.
+    asked: u64,
+    epoch: u64,
+    condition: Condition,
+    failures: u32,
+    retry_at_ns: u64,
+    rotate_not_before_ns: u64,
+    last_error: Option<String>,
+    poisoned: Vec<String>,
+    gap_stream: Option<StreamId>,
+    finished: bool,
+}
+
+impl LogWriter {
+    /// Begins a run: creates its first segment, durable, and the ballast.
+    ///
+    /// # Errors
+    /// What the storage says; nothing is left behind then.
+    pub fn create(
+        storage: Arc<dyn Storage>,
+        options: LogOptions,
+        resume: Resume,
+        stamp: Stamp,
+    ) -> io::Result<Self> {
+        let number = resume.next_segment.max(1);
+        let channels: Vec<Channel> = resume
+            .channels
+            .into_iter()
+            .map(|(name, state)| Channel {
+                name,
+                encoding: OCTETS,
+                written: ChannelState { ended: true, ..state.clone() },
+                acked: ChannelState { ended: true, ..state },
+                changed: false,
+            })
+            .collect();
+        let entries = channels.iter().map(|c| (c.name.clone(), c.written.clone())).collect();
+        let segment = create_segment(&*storage, &options, number, entries, stamp)?;
+        let durable = segment.file.sync().and_then(|()| storage.sync_dir());
+        if let Err(e) = durable {
+            let _ = storage.remove(&part_name(number));
+            return Err(e);
+        }
+        let ballast = Arc::new(Ballast::new(storage.clone(), options.ballast_bytes));
+        ballast.hold();
+        let mut writer = Self {
+            storage,
+            options,
+            ballast,
+            channels,
+            streams: HashMap::new(),
+            next_mcap_id: 1,
+            segment,
+            next_number: number + 1,
+            open: Vec::new(),
+            open_bytes: 0,
+            written: Vec::new(),
+            groups: VecDeque::new(),
+            next_group: 1,
+            asked: 0,
+            epoch: 0,
+            condition: Condition::Writing,
+            failures: 0,
+            retry_at_ns: 0,
+            rotate_not_before_ns: 0,
+            last_error: None,
+            poisoned: Vec::new(),
+            gap_stream: None,
+            finished: false,
+        };
+        writer.segment.synced_through = writer.segment.bytes;
+        writer.segment.unsynced_dir = false;
+        Ok(writer)
+    }
+
+    /// Opens a channel, or takes up one that the recording has had before.
+    /// `encoding` is the MCAP message encoding of its streams.
+    ///
+    /// # Panics
+    /// With more than 65,535 channels.
+    pub fn channel(&mut self, name: &str, encoding: &'static str) -> ChannelId {
+        let at = self.channels.iter().position(|c| c.name == name).unwrap_or_else(|| {
+            let state = ChannelState::default();
+            self.channels.push(Channel {
+                name: name.to_owned(),
+                encoding,
+                written: state.clone(),
+                acked: state,
+                changed: true,
+            });
+            self.channels.len() - 1
+        });
+        let channel = &mut self.channels[at];
+        channel.encoding = encoding;
+        channel.written.ended = false;
+        channel.changed = true;
+        ChannelId(u16::try_from(at).expect("invariant: fewer than 65,536 channels"))
+    }
+
+    /// Opens a stream of a channel: an MCAP channel record of its own.
+    ///
+    /// `metadata` comes after the `stream` number, which counts from 1 in each channel.
+    pub fn stream(&mut self, channel: ChannelId, metadata: &[(&str, &str)]) -> StreamId {
+        let id = self.next_mcap_id;
+        self.next_mcap_id = self.next_mcap_id.checked_add(1).unwrap_or(1);
+        let of = &mut self.channels[channel.index()];
+        of.written.streams += 1;
+        of.changed = true;
+        let mut pairs = vec![("stream".to_owned(), of.written.streams.to_string())];
+        pairs.extend(metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        let definition = StreamDefinition {
+            topic: format!("/{}", of.name),
+            encoding: of.encoding.to_owned(),
+            schema: (of.name == GAPS_CHANNEL).then_some(&GAP_SCHEMA),
+            metadata: pairs,
+        };
+        self.streams.insert(id, (channel, definition));
+        StreamId { channel, mcap: id }
+    }
+
+    /// A channel's state as of the last appended chunk.
+    pub fn state(&self, channel: ChannelId) -> &ChannelState {
+        &self.channels[channel.index()].written
+    }
+
+    /// A channel's name.
+    pub fn name(&self, channel: ChannelId) -> &str {
+        &self.channels[channel.index()].name
+    }
+
+    /// Takes a batch. It is written when the chunk is full, or with [`LogWriter::write`].
+    pub fn append(&mut self, batch: Batch, stamp: Stamp) {
+        self.push(Item { batch: batch.seal(), takes: None });
+        self.write_full_chunk(stamp);
+    }
+
+    /// Declares a gap; it is written in turn with the batches.
+    ///
+    /// # Panics
+    /// When the channel does not exist.
+    pub fn declare(&mut self, gap: &Gap, stamp: Stamp) {
+        let channel = self.channels.iter().position(|c| c.name == gap.channel);
+        let channel = ChannelId(channel.expect("invariant: gaps are declared of open channels") as u16);
+        let stream = self.gap_stream(stamp);
+        let pending = self.open.iter().filter(|i| i.batch.stream() == stream).count() as u64;
+        let sequence = self.state(stream.channel()).last_sequence + pending + 1;
+        let payload = serde_json::to_vec(gap).expect("invariant: a gap is plain JSON");
+        let mut batch = Batch::new(stream, sequence, vec![0; Batch::bytes_for(payload.len())]);
+        let fits = batch.push(&payload, stamp.wall_ns);
+        assert!(fits, "invariant: the buffer was made to fit");
+        self.push(Item { batch: batch.seal(), takes: Some((channel, gap.last_taken())) });
+        self.write_full_chunk(stamp);
+    }
+
+    fn gap_stream(&mut self, stamp: Stamp) -> StreamId {
+        if let Some(stream) = self.gap_stream {
+            return stream;
+        }
+        let channel = self.channel(GAPS_CHANNEL, "json");
+        let stream = self.stream(channel, &[("opened", &stamp.wall_ns.to_string())]);
+        self.channels[channel.index()].written.ended = true;
+        self.gap_stream = Some(stream);
+        stream
+    }
+
+    fn push(&mut self, item: Item) {
+        if !item.batch.is_empty() {
+            self.open_bytes += item.batch.encoded().len();
+            self.open.push(item);
+        }
+    }
+
+    fn write_full_chunk(&mut self, stamp: Stamp) {
+        if self.open_bytes >= self.options.chunk_bytes && self.condition == Condition::Writing {
+            self.write(stamp);
+        }
+    }
+
+    /// Says that a channel's source has ended, so that a crash leaves no gap in it.
+    pub fn set_ended(&mut self, channel: ChannelId, ended: bool) {
+        let channel = &mut self.channels[channel.index()];
+        channel.changed |= channel.written.ended != ended;
+        channel.written.ended = ended;
+    }
+
+    /// Whether the writer can write, and why not.
+    pub fn condition(&self) -> (Condition, Option<&str>) {
+        (self.condition, self.last_error.as_deref())
+    }
+
+    /// When a writer that cannot write should [retry](LogWriter::retry), monotonic nanoseconds.
+    pub fn retry_at_ns(&self) -> Option<u64> {
+        (self.condition != Condition::Writing).then_some(self.retry_at_ns)
+    }
+
+    /// Whether a commit would say anything new.
+    pub fn wants_commit(&self) -> bool {
+        !self.open.is_empty() || !self.written.is_empty() || self.channels.iter().any(|c| c.changed)
+    }
+
+    /// Whether a commit waits for a sync that has not been asked for.
+    pub fn wants_sync(&self) -> bool {
+        self.groups.back().is_some_and(|g| g.id > self.asked)
+    }
+
+    /// Bytes that are not acknowledged yet.
+    pub fn unacknowledged_bytes(&self) -> usize {
+        let grouped = self.groups.iter().flat_map(|g| &g.items);
+        self.open.iter().chain(&self.written).chain(grouped).map(|i| i.batch.buffer_bytes()).sum()
+    }
+
+    /// Names of segments that failed and were given up; they are sealed by recovery.
+    pub fn poisoned(&self) -> &[String] {
+        &self.poisoned
+    }
+
+    /// Closes the open chunk: appends everything taken so far.
+    pub fn write(&mut self, stamp: Stamp) {
+        while self.condition == Condition::Writing && !self.open.is_empty() {
+            let count = self.chunk_items();
+            let batches: Vec<&Batch> = self.open[..count].iter().map(|i| &i.batch).collect();
+            let streams = &self.streams;
+            let define = |id: u16| &streams.get(&id).expect("invariant: a stream stays defined").1;
+            match self.segment.chunk(&batches, &define) {
+                Ok(()) => self.wrote(count),
+                Err(e) => self.append_failed(&e, stamp),
+            }
+        }
+    }
+
+    /// How many items of `open` the next chunk takes.
+    fn chunk_items(&self) -> usize {
+        let mut bytes = 0;
+        let fit = self.open.iter().take_while(|item| {
+            let fits = bytes < self.options.chunk_bytes;
+            bytes += item.batch.encoded().len();
+            fits
+        });
+        fit.take(CHUNK_BATCHES_MAX).count()
+    }
+
+    fn wrote(&mut self, count: usize) {
+        for item in self.open.drain(..count) {
+            self.open_bytes -= item.batch.encoded().len();
+            let channel = &mut self.channels[item.batch.stream().channel().index()];
+            advance(&mut channel.written, &item.batch);
+            channel.changed = true;
+            if let Some((taken, last)) = item.takes {
+                let channel = &mut self.channels[taken.index()];
+                channel.written.last_sequence = channel.written.last_sequence.max(last);
+                channel.changed = true;
+            }
+            self.written.push(item);
+        }
+    }
+
+    /// Appends what is open and a commit record. What it covers is in the
+    /// answer's `committed`; it is in a `synced` once a sync job has succeeded,
+    /// or at once where [`LogOptions::sync`] is off.
+    pub fn commit(&mut self, stamp: Stamp) -> Progress {
+        self.write(stamp);
+        if self.condition != Condition::Writing || !self.wants_commit() {
+            return Progress::default();
+        }
+        match self.segment.commit(0, None, self.changed_entries(), stamp) {
+            Ok(()) => {
+                let committed = self.committed();
+                let progress = if self.options.sync { Progress::default() } else { self.acknowledge(u64::MAX) };
+                Progress { committed, ..progress }
+            }
+            Err(e) => {
+                self.append_failed(&e, stamp);
+                Progress::default()
+            }
+        }
+    }
+
+    fn changed_entries(&self) -> Vec<(String, ChannelState)> {
+        let changed = self.channels.iter().filter(|c| c.changed);
+        changed.map(|c| (c.name.clone(), c.written.clone())).collect()
+    }
+
+    fn committed(&mut self) -> Vec<(ChannelId, ChannelState)> {
+        let mut states = Vec::new();
+        for (at, channel) in self.channels.iter_mut().enumerate() {
+            if std::mem::take(&mut channel.changed) {
+                states.push((ChannelId(at as u16), channel.written.clone()));
+            }
+        }
+        let items = std::mem::take(&mut self.written);
+        self.groups.push_back(Group { id: self.next_group, items, states: states.clone() });
+        self.next_group += 1;
+        states
+    }
+
+    fn acknowledge(&mut self, upto: u64) -> Progress {
+        let mut progress = Progress::default();
+        while self.groups.front().is_some_and(|g| g.id <= upto) {
+            let Some(group) = self.groups.pop_front() else { break };
+            for (id, state) in group.states {
+                self.channels[id.index()].acked = state.clone();
+                progress.synced.retain(|(known, _)| *known != id);
+                progress.synced.push((id, state));
+            }
+            let batches = group.items.into_iter().map(|i| i.batch);
+            progress.released.extend(batches.map(|b| (b.stream().channel(), b.into_buffer())));
+        }
+        progress
+    }
+
+    /// A job that makes all commits so far durable, when there is one to make.
+    pub fn sync(&mut self) -> Option<Job> {
+        let group = self.groups.back().filter(|g| g.id > self.asked || self.segment.unsynced_dir)?.id;
+        self.asked = group;
+        let dir = std::mem::take(&mut self.segment.unsynced_dir).then(|| self.storage.clone());
+        Some(Job::sync(self.segment.disk(), dir, self.ticket(group)))
+    }
+
+    fn ticket(&self, group: u64) -> job::Ticket {
+        job::Ticket { epoch: self.epoch, group, segment: self.segment.number, bytes: self.segment.bytes }
+    }
+
+    /// Takes a job back that has run. Jobs come back in the order they were given.
+    pub fn complete(&mut self, done: JobDone, stamp: Stamp) -> Progress {
+        match done.outcome {
+            job::Outcome::Synced(ticket, _) if ticket.epoch != self.epoch => Progress::default(),
+            job::Outcome::Synced(ticket, Ok(())) => {
+                self.failures = 0;
+                if ticket.segment == self.segment.number {
+                    self.segment.synced_through = self.segment.synced_through.max(ticket.bytes);
+                }
+                self.acknowledge(ticket.group)
+            }
+            job::Outcome::Synced(_, Err(e)) => {
+                self.poison(&e, stamp);
+                Progress::default()
+            }
+            job::Outcome::Sealed(sealed, Ok(())) => Progress { sealed: Some(sealed), ..Progress::default() },
+            job::Outcome::Sealed(sealed, Err(e)) => {
+                self.last_error = Some(format!("sealing {}: {e}", sealed.name));
+                self.give_up(sealed.number);
+                Progress::default()
+            }
+        }
+    }
+
+    /// Whether the segment has reached a limit.
+    pub fn wants_rotation(&self, stamp: Stamp) -> bool {
+        self.condition == Condition::Writing
+            && stamp.mono_ns >= self.rotate_not_before_ns
+            && (self.segment.bytes >= self.options.segment_bytes
+                || self.segment.index_bytes() >= self.options.index_bytes
+                || stamp.mono_ns.saturating_sub(self.segment.created_mono_ns) >= self.options.segment_ns)
+    }
+
+    /// Ends the segment and goes on in a new one. The jobs sync the old one,
+    /// then the new one, then seal the old one.
+    pub fn rotate(&mut self, stamp: Stamp) -> Vec<Job> {
+        self.write(stamp);
+        if self.condition != Condition::Writing {
+            return Vec::new();
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        let entries = self.all_entries();
+        let next = match create_segment(&*self.storage, &self.options, number, entries, stamp) {
+            Ok(next) => next,
+            Err(e) => {
+                self.succession_failed(&e, number, stamp);
+                return Vec::new();
+            }
+        };
+        let seal = match self.segment.end(0, None, self.changed_entries(), stamp) {
+            Ok(seal) => seal,
+            Err(e) => {
+                if self.succession_failed(&e, number, stamp) {
+                    self.append_failed(&e, stamp);
+                }
+                return Vec::new();
+            }
+        };
+        self.committed();
+        let mut jobs: Vec<Job> = self.sync().into_iter().collect();
+        let old = std::mem::replace(&mut self.segment, next);
+        let ticket = self.ticket(self.asked);
+        self.segment.unsynced_dir = false;
+        jobs.push(Job::sync(self.segment.disk(), Some(self.storage.clone()), ticket));
+        jobs.push(self.seal_job(&old, seal));
+        jobs
+    }
+
+    fn seal_job(&self, segment: &Segment, tail: Vec<u8>) -> Job {
+        Job::seal(self.storage.clone(), segment, self.ballast.clone(), tail)
+    }
+
+    fn all_entries(&self) -> Vec<(String, ChannelState)> {
+        self.channels.iter().map(|c| (c.name.clone(), c.written.clone())).collect()
+    }
+
+    /// Ends the run: writes what is open, the last commit, and answers the jobs
+    /// that sync and seal the last segment. On a full disk the ballast is spent.
+    ///
+    /// Until [`LogWriter::is_finished`] says so, call it again at `retry_at_ns`
+    /// or give up.
+    pub fn finish(&mut self, stamp: Stamp) -> Vec<Job> {
+        if self.finished {
+            return Vec::new();
+        }
+        if self.condition == Condition::Full {
+            self.ballast.release();
+        }
+        self.retry_now(stamp);
+        self.write(stamp);
+        if self.condition != Condition::Writing {
+            return Vec::new();
+        }
+        match self.segment.end(RUN_END | SNAPSHOT, None, self.all_entries(), stamp) {
+            Ok(seal) => {
+                self.finished = true;
+                self.committed();
+                let mut jobs: Vec<Job> = self.sync().into_iter().collect();
+                jobs.push(self.seal_job(&self.segment, seal));
+                jobs
+            }
+            Err(e) => {
+                self.append_failed(&e, stamp);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Whether the last commit of the run is written; its jobs may still be under way.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Whether everything taken is acknowledged.
+    pub fn is_settled(&self) -> bool {
+        self.open.is_empty() && self.written.is_empty() && self.groups.is_empty()
+    }
+
+    /// The disk space kept for sealing.
+    pub fn ballast(&self) -> &Arc<Ballast> {
+        &self.ballast
+    }
+
+    fn stall(&mut self, error: &io::Error, stamp: Stamp) {
+        self.last_error = Some(error.to_string());
+        self.condition = if is_full(error) { Condition::Full } else { Condition::Broken };
+        self.retry_at_ns = stamp.mono_ns.saturating_add(backoff_ns(self.failures));
+    }
+}
+
+/// MCAP message encoding of bytes without a form.
+pub const OCTETS: &str = "application/octet-stream";
+/// MCAP message encoding of lines.
+pub const TEXT: &str = "text/plain";
+/// Vectored writes take 1,024 parts; a chunk stays below.
+const CHUNK_BATCHES_MAX: usize = 1000;
+
+fn advance(state: &mut ChannelState, batch: &Batch) {
+    state.last_sequence = state.last_sequence.max(batch.last_sequence());
+    state.records += batch.records();
+    state.bytes += batch.payload_bytes();
+    if let Some(position) = batch.position() {
+        state.position = Some(position.clone());
+    }
+}
+
+/// 100 ms doubling to 5 s.
+fn backoff_ns(failures: u32) -> u64 {
+    (100_000_000u64 << failures.min(6)).min(5_000_000_000)
+}
+
+fn create_segment(
+    storage: &dyn Storage,
+    options: &LogOptions,
+    number: u64,
+    entries: Vec<(String, ChannelState)>,
+    stamp: Stamp,
+) -> io::Result<Segment> {
+    let mut id = options.run_id;
+    for (byte, of_number) in id[8..].iter_mut().zip(number.to_be_bytes()) {
+        *byte ^= of_number;
+    }
+    let run = crate::segment::hex(&options.run_id);
+    let head = Head {
+        id,
+        library: &options.library,
+        metadata: &[("run", &run)],
+        flags: SNAPSHOT,
+        chain: None,
+        entries,
+    };
+    let name = part_name(number);
+    Segment::create(storage, &name, number, head, stamp).inspect_err(|_| {
+        // Nothing in it was ever promised; a name left behind would only be in the way.
+        let _ = storage.remove(&name);
+    })
+}
+
+const _: () = assert!(SEGMENT_END | RUN_END | SNAPSHOT == 7);

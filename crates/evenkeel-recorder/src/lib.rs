@@ -1,0 +1,1 @@
+//! Records many channels durably.
