@@ -78,6 +78,10 @@ pub fn recover(storage: &Arc<dyn Storage>, stamp: Stamp) -> io::Result<Recovery>
     let catalog = Catalog::read(&**storage)?;
     let mut recovery = Recovery::default();
     recovery.resume.next_segment = catalog.next_number();
+    for (number, bytes) in orphans(&**storage, &catalog)? {
+        recovery.segments.push(set_aside(&**storage, number, &part_name(number), bytes)?);
+    }
+    let catalog = Catalog::read(&**storage)?;
     let broken = broken_segments(&**storage, &catalog)?;
     let last = last_valid(&**storage, &catalog)?;
     for (number, name) in broken {
@@ -119,6 +123,34 @@ fn tidy(storage: &dyn Storage) -> io::Result<()> {
         }
     }
     if changed { storage.sync_dir() } else { Ok(()) }
+}
+
+/// Unsealed segments that begin after something that the crash took.
+///
+/// Syncs are made in order: a segment in which anything was acknowledged has
+/// predecessors that are durable to their end. Where the predecessor ends
+/// before the successor's beginning, and no commit of the successor knows of a
+/// sync, nothing of the successor was acknowledged, and its numbering is void.
+fn orphans(storage: &dyn Storage, catalog: &Catalog) -> io::Result<Vec<(u64, u64)>> {
+    let mut orphans = Vec::new();
+    let mut before: Option<States> = None;
+    for (number, files) in catalog.0.iter().filter(|(_, f)| f.part.is_some() || f.sealed.is_some()) {
+        let Some(bytes) = files.part.filter(|_| files.sealed.is_none()) else {
+            before = None;
+            continue;
+        };
+        let name = part_name(*number);
+        let Some(base) = base_of(storage, &name)? else { continue };
+        let scan = scan_whole(&*storage.open(&name)?, &mut NoVisit)?;
+        let reached = |channel: &String| before.as_ref().map(|b| b.get(channel).map_or(0, |s| s.last_sequence));
+        let beyond = base.iter().any(|(name, state)| reached(name).is_some_and(|at| state.last_sequence > at));
+        if beyond && scan.synced_through == 0 {
+            orphans.push((*number, bytes));
+        } else {
+            before = scan.losses.is_empty().then_some(scan.states);
+        }
+    }
+    Ok(orphans)
 }
 
 /// Segments that are unsealed, or whose seal is broken.
@@ -184,6 +216,8 @@ fn salvage(
         let flags = if last { RUN_END | SNAPSHOT } else { SNAPSHOT };
         segment.end(flags, None, states.into_iter().collect(), stamp)?
     };
+    // A seal says that all before it was durable first: a scan relies on that.
+    segment.file.sync()?;
     segment.file.append(&mut [IoSlice::new(&seal)])?;
     segment.file.sync()?;
     if name != sealed_name(number) {

@@ -10,7 +10,7 @@
 //! position only grows.
 
 use crate::batch::PAYLOAD_BYTES_MAX;
-use crate::commit::{ChannelState, Commit, MARKER, RUN_END, SEGMENT_END, SNAPSHOT};
+use crate::commit::{ChannelState, Commit, RUN_END, SEGMENT_END, SNAPSHOT};
 use crate::gap::{GAPS_CHANNEL, Gap};
 use crate::mcap::encode::{ChunkIndex, Summary};
 use crate::mcap::{MAGIC, RECORD_HEAD_BYTES, SEGMENT_METADATA, decode, op};

@@ -105,11 +105,6 @@ impl Track {
         }
         self.next = self.next.max(last.saturating_add(1));
     }
-
-    /// What is missing between the base and `last`.
-    pub(crate) fn missing(&self, last: u64) -> Vec<(u64, u64)> {
-        self.covered.missing(self.base + 1, last)
-    }
 }
 
 #[cfg(test)]

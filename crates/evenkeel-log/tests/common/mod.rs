@@ -1,4 +1,5 @@
 //! A recorder in one thread, with a model of what it was told is safe.
+#![allow(unreachable_pub, reason = "shared by test files")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use evenkeel_log::sim::{Bugs, Faults, SimStorage};
