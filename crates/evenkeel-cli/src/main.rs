@@ -1,2 +1,43 @@
-//! The program.
-fn main() {}
+//! `evenkeel`: records many channels durably, and stops with proof.
+//!
+//! What it promises its users stands in the command line's help and the README;
+//! this crate only reads words, calls the floors below, and prints.
+
+mod args;
+mod export;
+mod record;
+mod recover;
+mod signals;
+mod sys;
+mod text;
+mod verify;
+
+use args::{Arguments, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Exit codes, as they are documented.
+pub(crate) mod exit {
+    pub(crate) const OK: u8 = 0;
+    pub(crate) const NOT_CLEAN: u8 = 1;
+    pub(crate) const USAGE: u8 = 2;
+    pub(crate) const CANNOT: u8 = 3;
+    pub(crate) const FORCED: u8 = 4;
+    pub(crate) const OUT_OF_TIME: u8 = 5;
+    pub(crate) const DECLARED: u8 = 6;
+}
+
+fn main() -> ExitCode {
+    let code = match Arguments::parse().command {
+        Command::Record(arguments) => record::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Recover(arguments) => recover::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Later(words) => {
+            let name = words.first().and_then(|w| w.to_str()).unwrap_or("this command").to_owned();
+            text::complain(&args::refuse(&name));
+            exit::USAGE
+        }
+    };
+    ExitCode::from(code)
+}

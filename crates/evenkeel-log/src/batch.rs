@@ -145,6 +145,11 @@ impl Batch {
         self.bytes.len()
     }
 
+    /// Bytes of the buffer that are not used yet.
+    pub fn spare_bytes(&self) -> usize {
+        if self.crc.is_some() { 0 } else { self.bytes.len() - self.len }
+    }
+
     /// The stream its messages belong to.
     pub fn stream(&self) -> StreamId {
         self.stream

@@ -100,9 +100,18 @@ pub(crate) fn first_commit(file: &dyn ReadFile) -> io::Result<Option<Commit>> {
     }
 }
 
+/// Opens a segment by the name it had when it was listed: a recorder at work may
+/// have given it its final one since.
+pub(crate) fn open_segment(storage: &dyn Storage, name: &str) -> io::Result<Box<dyn ReadFile>> {
+    match (storage.open(name), name.strip_suffix(".part")) {
+        (Err(e), Some(sealed)) if e.kind() == io::ErrorKind::NotFound => storage.open(sealed),
+        (file, _) => file,
+    }
+}
+
 /// States of all channels at the beginning of a segment.
 pub(crate) fn base_of(storage: &dyn Storage, name: &str) -> io::Result<Option<BTreeMap<String, ChannelState>>> {
-    let file = storage.open(name)?;
+    let file = open_segment(storage, name)?;
     Ok(first_commit(&*file)?.map(|commit| commit.entries.into_iter().collect()))
 }
 

@@ -1,5 +1,7 @@
 //! The bytes of one channel, as they were accepted.
 
+use crate::catalog::open_segment;
+use crate::gap::GAPS_CHANNEL;
 use crate::scan::{NoVisit, Scan, Seen, Visit, scan, scan_whole};
 use crate::storage::Storage;
 use crate::verify::limits;
@@ -46,14 +48,16 @@ pub fn export(storage: &dyn Storage, selection: &Selection, out: &mut dyn Write)
             continue;
         }
         found_segment = true;
-        let limit = limits.get(&selection.channel).copied().unwrap_or(u64::MAX);
+        let limit_of = |channel: &str| limits.get(channel).copied().unwrap_or(u64::MAX);
+        let limit = limit_of(&selection.channel);
         let mut visit = Concatenate { selection, limit, out, exported: &mut exported };
-        let file = storage.open(&name)?;
-        let found = if name.ends_with(".part") {
+        let file = open_segment(storage, &name)?;
+        let mut found = if name.ends_with(".part") {
             scan_whole(&*file, &mut visit)?
         } else {
             scan(&*file, u64::MAX, &mut visit)?
         };
+        found.gaps.retain(|(sequence, _)| *sequence <= limit_of(GAPS_CHANNEL));
         note(&found, selection, limit, &mut reached, &mut exported);
     }
     if let Some(name) = selection.segment.as_ref().filter(|_| !found_segment) {
@@ -66,8 +70,8 @@ pub fn export(storage: &dyn Storage, selection: &Selection, out: &mut dyn Write)
 /// Takes note of damage, gaps and holes.
 fn note(found: &Scan, selection: &Selection, limit: u64, reached: &mut Option<u64>, exported: &mut Exported) {
     exported.damaged |= found.loss_count > 0;
-    let gaps = found.gaps.iter().filter(|g| g.channel == selection.channel);
-    for gap in gaps {
+    let gaps = found.gaps.iter().filter(|(_, gap)| gap.channel == selection.channel);
+    for (_, gap) in gaps {
         exported.gaps += 1;
         exported.damaged |= gap.is_loss();
     }
@@ -112,8 +116,8 @@ impl Visit for Concatenate<'_> {
 pub fn channel_names(storage: &dyn Storage) -> io::Result<Vec<String>> {
     let mut names = std::collections::BTreeSet::new();
     for (name, _) in limits(storage)? {
-        names.extend(scan_whole(&*storage.open(&name)?, &mut NoVisit)?.states.into_keys());
+        names.extend(scan_whole(&*open_segment(storage, &name)?, &mut NoVisit)?.states.into_keys());
     }
-    names.remove(crate::gap::GAPS_CHANNEL);
+    names.remove(GAPS_CHANNEL);
     Ok(names.into_iter().collect())
 }

@@ -53,6 +53,14 @@ impl Gap {
         self.last_sequence.unwrap_or(self.first_sequence.saturating_sub(1))
     }
 
+    /// Takes in the gap that follows without a hole.
+    pub(crate) fn extend(&mut self, next: &Self) {
+        self.last_sequence = next.last_sequence;
+        self.records = self.records.zip(next.records).map(|(a, b)| a + b);
+        self.bytes = self.bytes.zip(next.bytes).map(|(a, b)| a + b);
+        self.to = next.to;
+    }
+
     /// Whether acknowledged data is gone, which no declaration makes good.
     pub fn is_loss(&self) -> bool {
         self.reason == GapReason::Damage

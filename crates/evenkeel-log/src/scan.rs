@@ -102,7 +102,8 @@ pub(crate) struct Scan {
     pub(crate) states: BTreeMap<String, ChannelState>,
     /// What was found of each channel.
     pub(crate) tracks: BTreeMap<String, Track>,
-    pub(crate) gaps: Vec<Gap>,
+    /// Declared gaps, each with the sequence of the record that declares it.
+    pub(crate) gaps: Vec<(u64, Gap)>,
     /// Damage below what was known durable.
     pub(crate) losses: Vec<Damage>,
     pub(crate) loss_count: u64,
@@ -395,17 +396,17 @@ impl Scanner {
             if stream.channel == GAPS_CHANNEL
                 && let Ok(gap) = serde_json::from_slice::<Gap>(message.payload)
             {
-                self.gap(gap);
+                self.gap(sequence, gap);
             }
         }
         Ok(counts)
     }
 
-    fn gap(&mut self, gap: Gap) {
+    fn gap(&mut self, sequence: u64, gap: Gap) {
         let track = self.out.tracks.entry(gap.channel.clone()).or_insert_with(|| Track::from_base(0));
         track.take(gap.first_sequence, gap.last_taken());
         if self.out.gaps.len() < GAPS_KEPT_MAX {
-            self.out.gaps.push(gap);
+            self.out.gaps.push((sequence, gap));
         }
     }
 

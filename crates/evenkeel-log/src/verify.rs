@@ -1,9 +1,9 @@
 //! Checking a whole recording: every CRC, sequence, commit and gap.
 
-use crate::catalog::{Catalog, base_of};
+use crate::catalog::{Catalog, base_of, open_segment};
 use crate::gap::{GAPS_CHANNEL, Gap};
-use crate::scan::{Damage, Ending, NoVisit, Ranges, Scan, scan, scan_whole};
-use crate::storage::Storage;
+use crate::scan::{Damage, Ending, NoVisit, Ranges, Scan, Seen, Visit, scan, scan_whole};
+use crate::storage::{ReadFile, Storage};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io;
@@ -82,27 +82,57 @@ pub struct Verification {
 /// What the storage says; bad bytes are in the answer.
 pub fn verify(storage: &dyn Storage, live: bool) -> io::Result<Verification> {
     let mut check = Check::default();
-    let segments = Catalog::read(storage)?.segments();
+    let segments = limits(storage)?;
     if segments.is_empty() {
         check.findings.push("there is no recording here".to_owned());
         return Ok(check.finish(Outcome::Unreadable));
     }
-    for (number, name) in &segments {
-        let file = match storage.open(name) {
-            // Sealed since, by a recorder at work: it has its final name now.
-            Err(e) if live && e.kind() == io::ErrorKind::NotFound => {
-                storage.open(&crate::segment::sealed_name(*number))?
-            }
-            file => file?,
-        };
+    for (name, limits) in &segments {
+        let file = open_segment(storage, name)?;
         let sealed = name.ends_with(".mcap");
-        let found = if sealed { scan(&*file, u64::MAX, &mut NoVisit)? } else { scan_whole(&*file, &mut NoVisit)? };
+        let found = scan_named(&*file, sealed, &mut NoVisit)?;
+        let mut superseded = Superseded { limits, counts: BTreeMap::new() };
+        if found.tracks.iter().any(|(channel, track)| superseded.has(channel, track.covered.last().unwrap_or(0))) {
+            scan_named(&*file, sealed, &mut superseded)?;
+        }
         check.segment(name, sealed, live, &found);
+        check.channels(&found, &superseded);
         check.last = Some((name.clone(), sealed, found.run_end));
     }
     check.ending(live);
     check.sequences();
     Ok(check.finish(Outcome::Intact))
+}
+
+fn scan_named(file: &dyn ReadFile, sealed: bool, visit: &mut dyn Visit) -> io::Result<Scan> {
+    if sealed { scan(file, u64::MAX, visit) } else { scan_whole(file, visit) }
+}
+
+/// Messages of a segment that a later one has again: records and payload bytes by channel.
+struct Superseded<'a> {
+    limits: &'a BTreeMap<String, u64>,
+    counts: BTreeMap<String, (u64, u64)>,
+}
+
+impl Superseded<'_> {
+    fn has(&self, channel: &str, sequence: u64) -> bool {
+        self.limits.get(channel).is_some_and(|limit| sequence > *limit)
+    }
+
+    fn of(&self, channel: &str) -> (u64, u64) {
+        self.counts.get(channel).copied().unwrap_or_default()
+    }
+}
+
+impl Visit for Superseded<'_> {
+    fn message(&mut self, message: &Seen<'_>) -> io::Result<()> {
+        if self.has(message.channel, message.sequence) {
+            let (records, bytes) = self.counts.entry(message.channel.to_owned()).or_default();
+            *records += 1;
+            *bytes += message.payload.len() as u64;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Default)]
@@ -139,15 +169,20 @@ impl Check {
             damage: found.losses.clone(),
             damage_count: found.loss_count,
         });
+    }
+
+    fn channels(&mut self, found: &Scan, superseded: &Superseded<'_>) {
         for (channel, track) in &found.tracks {
             let (report, covered) = self.channels.entry(channel.clone()).or_default();
-            report.records += track.records;
-            report.bytes += track.bytes;
+            let (records, bytes) = superseded.of(channel);
+            report.records += track.records - records;
+            report.bytes += track.bytes - bytes;
             let of_state = found.states.get(channel).map_or(0, |s| s.last_sequence);
             report.last_sequence = report.last_sequence.max(of_state).max(track.base);
             covered.add_all(&track.covered);
         }
-        for gap in &found.gaps {
+        let counted = found.gaps.iter().filter(|(sequence, _)| !superseded.has(GAPS_CHANNEL, *sequence));
+        for (_, gap) in counted {
             self.declared = true;
             self.loss |= gap.is_loss();
             self.channels.entry(gap.channel.clone()).or_default().0.gaps += 1;

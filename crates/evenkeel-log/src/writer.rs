@@ -36,6 +36,7 @@ mod job;
 mod replace;
 pub use ballast::{BALLAST_NAME, Ballast};
 pub use job::{Job, JobDone, SealedSegment};
+pub use replace::GivenUp;
 
 /// Both clocks, read together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -373,6 +374,11 @@ impl LogWriter {
         let channel = &mut self.channels[channel.index()];
         channel.changed |= channel.written.ended != ended;
         channel.written.ended = ended;
+    }
+
+    /// Whether nothing of a channel waits to be appended.
+    pub fn is_written(&self, channel: ChannelId) -> bool {
+        !self.open.iter().any(|i| i.batch.stream().channel() == channel)
     }
 
     /// Whether the writer can write, and why not.

@@ -1,1 +1,31 @@
-//! Records many channels durably.
+//! Records many channels durably: sources, queues, one log.
+//!
+//! ```text
+//! ek-capture  pipes        \                        / ek-disk    syncs, seals
+//! ek-file-N   one a file    >-- hub: queues --> ek-log            (jobs and back)
+//!                          /    and budget          \ ek-readback  sealed segments
+//! ```
+//!
+//! Invariants:
+//! 1. A record is numbered by the one thread that reads its source, and is
+//!    accepted when its batch is in the hub.
+//! 2. No thread does input or output while it holds the hub.
+//! 3. Memory is bounded: whoever reads first takes the bytes from the budget,
+//!    and they return when the record is acknowledged.
+//! 4. A channel's reserve is never lent: a flood elsewhere cannot stop it.
+
+mod acks;
+mod capture;
+mod clock;
+mod config;
+mod disk;
+mod file;
+mod framing;
+mod hub;
+mod log;
+mod recorder;
+
+pub use clock::now;
+pub use config::{ChannelConfig, Config, Framing, NameError, Source, check_name};
+pub use hub::ChannelCounts;
+pub use recorder::{Ending, Recorder, StartError};

@@ -1,9 +1,20 @@
 //! What the writer does when the disk fails it.
 
-use super::{Condition, Item, LogWriter, Stamp, create_segment};
+use super::{ChannelId, Condition, Item, LogWriter, Stamp, create_segment};
+use crate::gap::{Gap, GapReason};
 use crate::segment::part_name;
 use crate::storage::is_full;
+use std::collections::BTreeMap;
 use std::io;
+
+/// What [`LogWriter::give_up_unwritten`] gave up.
+#[derive(Debug, Default)]
+pub struct GivenUp {
+    /// Channel, records and payload bytes.
+    pub lost: Vec<(ChannelId, u64, u64)>,
+    /// Buffers to be used again.
+    pub released: Vec<(ChannelId, Vec<u8>)>,
+}
 
 impl LogWriter {
     /// An append failed. A full disk: cut the file back to whole records and
@@ -90,6 +101,45 @@ impl LogWriter {
                 self.condition = Condition::Broken;
             }
         }
+    }
+
+    /// Gives up what is not appended yet, and declares it as gaps: for a stop on
+    /// a disk that stays full. Nothing of it was acknowledged.
+    pub fn give_up_unwritten(&mut self, reason: GapReason, stamp: Stamp) -> GivenUp {
+        let mut given_up = GivenUp::default();
+        let (declared, lost): (Vec<Item>, Vec<Item>) = self.open.drain(..).partition(|i| i.takes.is_some());
+        self.open_bytes = 0;
+        let mut gaps: BTreeMap<ChannelId, Vec<Gap>> = BTreeMap::new();
+        for Item { batch, .. } in lost {
+            let channel = batch.stream().channel();
+            let of_channel = gaps.entry(channel).or_default();
+            let gap = Gap {
+                channel: self.name(channel).to_owned(),
+                first_sequence: batch.first_sequence(),
+                last_sequence: Some(batch.last_sequence()),
+                records: Some(batch.records()),
+                bytes: Some(batch.payload_bytes()),
+                reason,
+                from: stamp.wall_ns,
+                to: stamp.wall_ns,
+            };
+            match of_channel.last_mut() {
+                Some(before) if before.last_taken() + 1 == gap.first_sequence => before.extend(&gap),
+                _ => of_channel.push(gap),
+            }
+            given_up.released.push((channel, batch.into_buffer()));
+        }
+        for item in declared {
+            self.push(item);
+        }
+        for (channel, gaps) in gaps {
+            let sum = |of: fn(&Gap) -> Option<u64>| gaps.iter().filter_map(of).sum();
+            given_up.lost.push((channel, sum(|g| g.records), sum(|g| g.bytes)));
+            for gap in &gaps {
+                self.declare(gap, stamp);
+            }
+        }
+        given_up
     }
 
     /// Tries to write again, when its time has come.

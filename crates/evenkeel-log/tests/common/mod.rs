@@ -2,6 +2,10 @@
 #![allow(unreachable_pub, reason = "shared by test files")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod counting;
+pub mod driver;
+pub mod foreign;
+
 use evenkeel_log::sim::{Bugs, Faults, SimStorage};
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{

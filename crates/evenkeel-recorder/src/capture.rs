@@ -1,0 +1,265 @@
+//! `ek-capture`: the thread that reads all sources that can be waited for.
+//!
+//! One epoll, level-triggered. Whatever is ready is read for a quantum, then it
+//! is the next one's turn: a flood takes its share and no more. A source whose
+//! budget is used up is left alone until the hub says that some came back.
+//!
+//! Invariant: this thread blocks in `epoll_wait` alone: a read is only made
+//! where bytes are waiting.
+
+use crate::config::Framing;
+use crate::framing::{Framer, HOT_BYTES};
+use crate::hub::{Hub, Numbering, Order};
+use evenkeel_log::PAYLOAD_BYTES_MAX;
+use rustix::event::epoll;
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// Reads of one source before it is the next one's turn.
+const QUANTUM_READS: usize = 4;
+/// Token of the hub's wake-up in the epoll.
+const WAKE: u64 = u64::MAX;
+
+/// A descriptor that can be waited for.
+pub(crate) struct Pollable {
+    fd: OwnedFd,
+    framer: Framer,
+    /// Read, but the budget was used up.
+    backlog: Vec<u8>,
+    phase: Phase,
+    hot: bool,
+    waiting: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Reading,
+    /// A stop: this many bytes had arrived and are still to be read.
+    Draining(usize),
+    /// No byte comes any more; what is carried is still to be handed over.
+    Ending,
+    Ended,
+}
+
+impl Pollable {
+    pub(crate) fn new(fd: OwnedFd, numbering: Numbering, framing: Framing) -> Self {
+        // A larger pipe means fewer switches; it is only a wish.
+        let _ = rustix::pipe::fcntl_setpipe_size(&fd, 1 << 20);
+        let framer = Framer::new(numbering, framing, None);
+        Self { fd, framer, backlog: Vec::new(), phase: Phase::Reading, hot: false, waiting: false }
+    }
+}
+
+/// Whether epoll can wait for it: a pipe, a socket, a terminal, but no regular file.
+pub(crate) fn can_be_waited_for(fd: &OwnedFd) -> io::Result<bool> {
+    let probe = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    match epoll::add(&probe, fd, epoll::EventData::new_u64(0), epoll::EventFlags::IN) {
+        Ok(()) => Ok(true),
+        Err(Errno::PERM) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+pub(crate) struct Capture {
+    hub: Arc<Hub>,
+    epoll: OwnedFd,
+    sources: Vec<Pollable>,
+    scratch: Vec<u8>,
+    stopping: bool,
+}
+
+impl Capture {
+    pub(crate) fn new(hub: Arc<Hub>, sources: Vec<Pollable>) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, hub.capture_wakes(), epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
+        for (at, source) in sources.iter().enumerate() {
+            epoll::add(&epoll, &source.fd, epoll::EventData::new_u64(at as u64), epoll::EventFlags::IN)?;
+        }
+        Ok(Self { hub, epoll, sources, scratch: vec![0; PAYLOAD_BYTES_MAX], stopping: false })
+    }
+
+    /// Reads until every source has ended or the recorder is told to abandon.
+    pub(crate) fn run(mut self) {
+        let mut events = Vec::with_capacity(64);
+        while self.sources.iter().any(|s| s.phase != Phase::Ended) {
+            events.clear();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                // Without a poll nothing can be read: the sources end here, with the reason.
+                Err(e) => return self.fail_all(&e.into()),
+            }
+            let ready: Vec<u64> = events.iter().map(|e| e.data.u64()).collect();
+            let woken = ready.contains(&WAKE);
+            if woken && !self.woken() {
+                return self.abandon();
+            }
+            for at in 0..self.sources.len() {
+                let source = &self.sources[at];
+                let again = woken && (source.waiting || source.phase != Phase::Reading);
+                if again || ready.contains(&(at as u64)) || matches!(source.phase, Phase::Draining(_)) {
+                    self.serve(at);
+                }
+            }
+            self.poke_if_draining();
+        }
+    }
+
+    /// Takes the hub's orders; `false` to abandon.
+    fn woken(&mut self) -> bool {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(self.hub.capture_wakes(), &mut count);
+        let order = self.hub.order();
+        if order >= Order::StopCapture && !self.stopping {
+            self.stopping = true;
+            for source in self.sources.iter_mut().filter(|s| s.phase == Phase::Reading) {
+                let arrived = rustix::io::ioctl_fionread(&source.fd).unwrap_or(0);
+                source.phase = Phase::Draining(usize::try_from(arrived).unwrap_or(usize::MAX));
+            }
+        }
+        order < Order::Abandon
+    }
+
+    /// A source that drains must not wait for more to arrive.
+    fn poke_if_draining(&self) {
+        let draining = |s: &Pollable| !s.waiting && matches!(s.phase, Phase::Draining(_) | Phase::Ending);
+        if self.sources.iter().any(draining) {
+            self.hub.wake_capture();
+        }
+    }
+
+    fn serve(&mut self, at: usize) {
+        let source = &mut self.sources[at];
+        let done = source.serve(&self.hub, &mut self.scratch);
+        match done {
+            Ok(Served::More) => self.wait_for(at, true),
+            Ok(Served::Blocked) => self.wait_for(at, false),
+            Ok(Served::Ended) => self.end(at, None),
+            Err(e) => self.end(at, Some(e.to_string())),
+        }
+    }
+
+    /// Polls a source, or leaves it alone until budget returns.
+    fn wait_for(&mut self, at: usize, interested: bool) {
+        let source = &mut self.sources[at];
+        if source.waiting == interested {
+            let flags = if interested { epoll::EventFlags::IN } else { epoll::EventFlags::empty() };
+            let data = epoll::EventData::new_u64(at as u64);
+            // It was added: modifying it can only fail for want of memory, and then it is polled in vain.
+            let _ = epoll::modify(&self.epoll, &source.fd, data, flags);
+            source.waiting = !interested;
+        }
+    }
+
+    fn end(&mut self, at: usize, fault: Option<String>) {
+        let source = &mut self.sources[at];
+        if source.phase != Phase::Ended {
+            source.phase = Phase::Ended;
+            source.framer.publish(&self.hub);
+            let _ = epoll::delete(&self.epoll, &source.fd);
+            let natural = !self.stopping || fault.is_some();
+            if natural {
+                self.hub.source_ended(source.framer.numbering.channel, fault);
+            }
+        }
+    }
+
+    fn fail_all(&mut self, error: &io::Error) {
+        for at in 0..self.sources.len() {
+            self.end(at, Some(format!("epoll: {error}")));
+        }
+    }
+
+    /// What is read and framed is accepted all the same.
+    fn abandon(&mut self) {
+        for source in &mut self.sources {
+            source.framer.publish(&self.hub);
+        }
+    }
+}
+
+enum Served {
+    More,
+    Blocked,
+    Ended,
+}
+
+impl Pollable {
+    /// Reads for a quantum.
+    fn serve(&mut self, hub: &Hub, scratch: &mut [u8]) -> io::Result<Served> {
+        for _ in 0..QUANTUM_READS {
+            if !self.backlog.is_empty() {
+                let taken = self.framer.take(hub, &self.backlog, true);
+                self.backlog.drain(..taken);
+                if !self.backlog.is_empty() {
+                    return Ok(Served::Blocked);
+                }
+            }
+            let limit = match self.phase {
+                Phase::Reading => PAYLOAD_BYTES_MAX,
+                Phase::Draining(left) => left.min(PAYLOAD_BYTES_MAX),
+                Phase::Ending | Phase::Ended => 0,
+            };
+            if limit == 0 {
+                self.phase = Phase::Ending;
+                return Ok(if self.framer.end(hub, true).is_ok() { Served::Ended } else { Served::Blocked });
+            }
+            match self.read(hub, scratch, limit)? {
+                Read::Bytes(n) => self.note_read(n),
+                Read::End => self.phase = Phase::Ending,
+                Read::Nothing => break,
+                Read::Blocked => return Ok(Served::Blocked),
+            }
+            if self.phase == Phase::Reading && self.waiting_bytes() == 0 {
+                break;
+            }
+        }
+        if self.waiting_bytes() == 0 || self.framer.pending_bytes() == 0 {
+            self.framer.publish(hub);
+        }
+        Ok(Served::More)
+    }
+
+    fn note_read(&mut self, bytes: usize) {
+        self.hot = bytes >= HOT_BYTES;
+        if let Phase::Draining(left) = &mut self.phase {
+            *left -= bytes;
+        }
+    }
+
+    fn waiting_bytes(&self) -> u64 {
+        rustix::io::ioctl_fionread(&self.fd).unwrap_or(0)
+    }
+
+    fn read(&mut self, hub: &Hub, scratch: &mut [u8], limit: usize) -> io::Result<Read> {
+        let direct = self.hot && self.framer.is_direct();
+        let read = if direct {
+            let Ok(slot) = self.framer.slot(hub, true) else { return Ok(Read::Blocked) };
+            rustix::io::read(self.fd.as_fd(), &mut slot[..limit])
+        } else {
+            rustix::io::read(self.fd.as_fd(), &mut scratch[..limit])
+        };
+        match read {
+            Ok(0) => Ok(Read::End),
+            Ok(n) if direct => {
+                self.framer.fill(n);
+                Ok(Read::Bytes(n))
+            }
+            Ok(n) => {
+                let taken = self.framer.take(hub, &scratch[..n], true);
+                self.backlog.extend_from_slice(&scratch[taken..n]);
+                Ok(Read::Bytes(n))
+            }
+            Err(Errno::INTR | Errno::AGAIN) => Ok(Read::Nothing),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+enum Read {
+    Bytes(usize),
+    Nothing,
+    End,
+    Blocked,
+}

@@ -1,0 +1,124 @@
+//! `ek-file-N`: a regular file, read to its end on a thread of its own, because
+//! reading a file can block and nothing can wait for it.
+
+use crate::config::Framing;
+use crate::framing::Framer;
+use crate::hub::{Hub, Numbering, Order};
+use evenkeel_log::{PAYLOAD_BYTES_MAX, SourcePosition};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+pub(crate) struct FileReader {
+    hub: Arc<Hub>,
+    file: File,
+    framer: Framer,
+}
+
+/// Goes to where an earlier run left the file, when it is the same and no
+/// shorter; answers where it stands.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn resume(file: &mut File, committed: Option<&SourcePosition>) -> io::Result<SourcePosition> {
+    let meta = file.metadata()?;
+    let same = committed.filter(|p| p.device == meta.dev() && p.inode == meta.ino() && p.offset <= meta.len());
+    let offset = same.map_or(0, |p| p.offset);
+    if offset > 0 {
+        file.seek(SeekFrom::Start(offset))?;
+    }
+    Ok(SourcePosition { device: meta.dev(), inode: meta.ino(), offset })
+}
+
+impl FileReader {
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        file: File,
+        numbering: Numbering,
+        framing: Framing,
+        position: Option<SourcePosition>,
+    ) -> Self {
+        Self { hub, file, framer: Framer::new(numbering, framing, position) }
+    }
+
+    /// Reads to the end, or to where it stands when a stop is ordered.
+    pub(crate) fn run(mut self) {
+        let channel = self.framer.numbering.channel;
+        match self.read_all() {
+            Ok(true) => self.hub.source_ended(channel, None),
+            Ok(false) => {}
+            Err(e) => {
+                self.framer.publish(&self.hub);
+                self.hub.source_ended(channel, Some(e.to_string()));
+            }
+        }
+    }
+
+    /// Whether the end of the file was reached.
+    fn read_all(&mut self) -> io::Result<bool> {
+        let mut piece = vec![0; PAYLOAD_BYTES_MAX];
+        while self.hub.order() == Order::Run {
+            let read = if self.framer.is_direct() { self.read_direct()? } else { self.read_through(&mut piece)? };
+            match read {
+                Some(0) => {
+                    self.hand_over_end();
+                    return Ok(true);
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        // What is carried of a line is read again by the next run.
+        self.framer.publish(&self.hub);
+        Ok(false)
+    }
+
+    /// `None` when the recorder is to abandon.
+    fn read_direct(&mut self) -> io::Result<Option<usize>> {
+        loop {
+            let order = self.hub.order();
+            let Ok(slot) = self.framer.slot(&self.hub, false) else {
+                if order != Order::Run || !self.hub.wait_for_budget() {
+                    return Ok(None);
+                }
+                continue;
+            };
+            match self.file.read(slot) {
+                Ok(0) => return Ok(Some(0)),
+                Ok(n) => {
+                    self.framer.fill(n);
+                    return Ok(Some(n));
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn read_through(&mut self, piece: &mut [u8]) -> io::Result<Option<usize>> {
+        let n = loop {
+            match self.file.read(piece) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        let mut taken = 0;
+        while taken < n {
+            taken += self.framer.take(&self.hub, &piece[taken..n], false);
+            if taken < n && !self.hub.wait_for_budget() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(n))
+    }
+
+    /// The last line may have no line break.
+    fn hand_over_end(&mut self) {
+        while self.framer.end(&self.hub, false).is_err() {
+            if !self.hub.wait_for_budget() {
+                return;
+            }
+        }
+    }
+}

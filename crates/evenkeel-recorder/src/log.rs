@@ -1,0 +1,222 @@
+//! `ek-log`: the one owner of the log's writer.
+//!
+//! Takes batches out of the hub in turns, appends them, commits every 10 ms
+//! while there is something to commit, rotates, and ends the log. Nothing here
+//! waits for a sync: jobs go to `ek-disk` and come back through the hub.
+
+use crate::acks::Acks;
+use crate::hub::{Hub, Order};
+use evenkeel_log::{
+    ChannelId, ChannelState, Condition, GapReason, Job, LogWriter, Progress, part_name,
+};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+/// Looks at the state of the disk and the segment's age at least this often.
+const IDLE_NS: u64 = 1_000_000_000;
+/// Attempts to write the end on a disk that is full, the ballast spent.
+const FULL_ATTEMPTS: u32 = 2;
+/// Attempts to write the end on a disk that fails.
+const BROKEN_ATTEMPTS: u32 = 3;
+
+pub(crate) struct LogThread {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) writer: LogWriter,
+    /// Channels in the order of the configuration.
+    pub(crate) ids: Vec<ChannelId>,
+    pub(crate) commit_ns: u64,
+    pub(crate) acks: Option<Acks>,
+    pub(crate) disk: Option<SyncSender<Job>>,
+    pub(crate) readback: Option<SyncSender<String>>,
+    pub(crate) under_way: usize,
+    pub(crate) last_commit_ns: u64,
+    pub(crate) ballast_at_ns: u64,
+    pub(crate) attempts: u32,
+}
+
+impl LogThread {
+    pub(crate) fn run(mut self) {
+        loop {
+            let may_write = self.writer.condition().0 == Condition::Writing;
+            let work = self.hub.take(self.due_ns(may_write && self.hub.has_queued()), may_write, self.under_way == 0);
+            let stamp = crate::now();
+            for done in work.done {
+                self.under_way -= 1;
+                let progress = self.writer.complete(done, stamp);
+                self.progress(progress);
+            }
+            for batch in work.batches {
+                self.writer.append(batch, stamp);
+            }
+            self.note_ended();
+            self.writer.retry(stamp);
+            if work.order == Order::Abandon {
+                break;
+            }
+            self.commit_when_due();
+            self.keep_house();
+            if work.order >= Order::Finish && work.drained && self.finish() {
+                break;
+            }
+        }
+        self.close();
+    }
+
+    /// When the next thing is due, monotonic nanoseconds.
+    fn due_ns(&self, queued: bool) -> u64 {
+        let now = crate::now().mono_ns;
+        let commit = if queued || self.writer.wants_commit() {
+            self.last_commit_ns + self.commit_ns
+        } else {
+            now + IDLE_NS
+        };
+        self.writer.retry_at_ns().unwrap_or(commit).min(now + IDLE_NS)
+    }
+
+    fn note_ended(&mut self) {
+        for at in self.hub.ended_channels() {
+            if !self.writer.state(self.ids[at]).ended && self.writer.is_written(self.ids[at]) {
+                self.writer.set_ended(self.ids[at], true);
+            }
+        }
+    }
+
+    fn commit_when_due(&mut self) {
+        let stamp = crate::now();
+        let due = stamp.mono_ns >= self.last_commit_ns + self.commit_ns;
+        if due && self.writer.wants_commit() {
+            self.last_commit_ns = stamp.mono_ns;
+            let progress = self.writer.commit(stamp);
+            self.progress(progress);
+        }
+        if self.under_way == 0 && self.writer.wants_rotation(stamp) {
+            let jobs = self.writer.rotate(stamp);
+            self.start(jobs);
+        }
+        if self.under_way == 0 {
+            let job = self.writer.sync();
+            self.start(job);
+        }
+    }
+
+    fn start(&mut self, jobs: impl IntoIterator<Item = Job>) {
+        for job in jobs {
+            if let Some(disk) = &self.disk {
+                self.under_way += 1;
+                if disk.send(job).is_err() {
+                    // The thread can only be gone with its process.
+                    self.under_way -= 1;
+                }
+            }
+        }
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        let Progress { synced, released, sealed, jobs, .. } = progress;
+        if !synced.is_empty() || !released.is_empty() {
+            let ids = &self.ids;
+            let index = |id: ChannelId| ids.iter().position(|known| *known == id);
+            self.hub.acknowledged(&synced, released, &index);
+            self.tell(&synced);
+        }
+        if let Some(sealed) = sealed {
+            if let Some(readback) = &self.readback {
+                // When it lags so far behind, the segment goes without; `verify` reads it.
+                let _ = readback.try_send(sealed.name.clone());
+            }
+            self.hub.update_log(|log| log.last_sealed = Some(sealed.name));
+        }
+        self.start(jobs);
+    }
+
+    fn tell(&self, synced: &[(ChannelId, ChannelState)]) {
+        let Some(acks) = &self.acks else { return };
+        for (id, state) in synced.iter().filter(|(id, _)| self.ids.contains(id)) {
+            acks.post(self.writer.name(*id), state.last_sequence, state.bytes);
+        }
+    }
+
+    /// Tells of trouble, and takes the ballast up again once there is room.
+    fn keep_house(&mut self) {
+        let (condition, error) = self.writer.condition();
+        let trouble = (condition != Condition::Writing).then(|| match condition {
+            Condition::Full => "the disk is full; recording waits for space".to_owned(),
+            _ => format!("the log cannot be written: {}", error.unwrap_or("unknown")),
+        });
+        if self.hub.log_status().trouble != trouble {
+            self.hub.update_log(|log| log.trouble = trouble);
+        }
+        let now = crate::now().mono_ns;
+        if condition == Condition::Writing && now >= self.ballast_at_ns {
+            self.ballast_at_ns = now + IDLE_NS;
+            self.writer.ballast().hold();
+        }
+    }
+
+    /// Writes the end; `true` when it is written and durable, or given up.
+    fn finish(&mut self) -> bool {
+        if self.writer.is_finished() {
+            return self.under_way == 0 && self.writer.is_settled();
+        }
+        if self.under_way > 0 {
+            return false;
+        }
+        let stamp = crate::now();
+        let jobs = self.writer.finish(stamp);
+        self.start(jobs);
+        if self.writer.is_finished() {
+            return false;
+        }
+        self.attempts += 1;
+        match self.writer.condition().0 {
+            Condition::Writing => false,
+            Condition::Full if self.attempts < FULL_ATTEMPTS => false,
+            Condition::Full if self.attempts == FULL_ATTEMPTS => {
+                self.declare_unwritten();
+                false
+            }
+            Condition::Broken if self.attempts < BROKEN_ATTEMPTS => false,
+            _ => {
+                let reason = self.writer.condition().1.unwrap_or("unknown").to_owned();
+                self.hub.update_log(|log| log.faults.push(format!("the end could not be written: {reason}")));
+                true
+            }
+        }
+    }
+
+    /// What does not fit on the disk becomes a gap, so that the rest can be sealed.
+    fn declare_unwritten(&mut self) {
+        let given_up = self.writer.give_up_unwritten(GapReason::DiskFull, crate::now());
+        for (id, records, bytes) in given_up.lost {
+            if let Some(at) = self.ids.iter().position(|known| *known == id) {
+                self.hub.dropped(at, records, bytes);
+                let name = self.writer.name(id).to_owned();
+                let fault = format!("{name}: {records} records did not fit on the full disk");
+                self.hub.update_log(|log| log.faults.push(fault));
+            }
+        }
+        let ids = &self.ids;
+        let index = |id: ChannelId| ids.iter().position(|known| *known == id);
+        self.hub.acknowledged(&[], given_up.released, &index);
+    }
+
+    fn close(self) {
+        drop((self.disk, self.readback));
+        if let Some(acks) = &self.acks {
+            acks.close(std::time::Duration::from_millis(500));
+        }
+        let finished = self.writer.is_finished() && self.writer.is_settled();
+        let given_up = self.writer.poisoned().iter().filter_map(|n| number_of(n)).collect();
+        self.hub.update_log(|log| {
+            log.finished = finished;
+            log.given_up = given_up;
+            log.gone = true;
+        });
+    }
+}
+
+/// The number in the name of a given-up segment.
+fn number_of(name: &str) -> Option<u64> {
+    let number = name.split('.').next()?.parse().ok()?;
+    (part_name(number) == name).then_some(number)
+}
