@@ -110,7 +110,10 @@ pub(crate) fn open_segment(storage: &dyn Storage, name: &str) -> io::Result<Box<
 }
 
 /// States of all channels at the beginning of a segment.
-pub(crate) fn base_of(storage: &dyn Storage, name: &str) -> io::Result<Option<BTreeMap<String, ChannelState>>> {
+pub(crate) fn base_of(
+    storage: &dyn Storage,
+    name: &str,
+) -> io::Result<Option<BTreeMap<String, ChannelState>>> {
     let file = open_segment(storage, name)?;
     Ok(first_commit(&*file)?.map(|commit| commit.entries.into_iter().collect()))
 }
@@ -122,7 +125,10 @@ pub(crate) fn sealed_end(file: &dyn ReadFile) -> io::Result<Option<Commit>> {
     let bytes = file.bytes()?;
     let Some(footer_at) = bytes.checked_sub(END_BYTES) else { return Ok(None) };
     let mut end = [0; END_BYTES as usize];
-    if read_full_at(file, &mut end, footer_at)? < end.len() || end[FOOTER_BYTES..] != MAGIC || end[0] != op::FOOTER {
+    if read_full_at(file, &mut end, footer_at)? < end.len()
+        || end[FOOTER_BYTES..] != MAGIC
+        || end[0] != op::FOOTER
+    {
         return Ok(None);
     }
     let field = |at: usize| u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| end[at + i]));

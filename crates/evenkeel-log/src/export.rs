@@ -2,9 +2,9 @@
 
 use crate::catalog::open_segment;
 use crate::gap::GAPS_CHANNEL;
-use crate::scan::{NoVisit, Scan, Seen, Visit, scan, scan_whole};
+use crate::scan::{NoVisit, Scan, Seen, Visit};
 use crate::storage::Storage;
-use crate::verify::limits;
+use crate::verify::{limits, scan_named};
 use std::io::{self, Write};
 
 /// What to export.
@@ -52,11 +52,7 @@ pub fn export(storage: &dyn Storage, selection: &Selection, out: &mut dyn Write)
         let limit = limit_of(&selection.channel);
         let mut visit = Concatenate { selection, limit, out, exported: &mut exported };
         let file = open_segment(storage, &name)?;
-        let mut found = if name.ends_with(".part") {
-            scan_whole(&*file, &mut visit)?
-        } else {
-            scan(&*file, u64::MAX, &mut visit)?
-        };
+        let mut found = scan_named(&*file, &name, &mut visit)?;
         found.gaps.retain(|(sequence, _)| *sequence <= limit_of(GAPS_CHANNEL));
         note(&found, selection, limit, &mut reached, &mut exported);
     }
@@ -116,7 +112,7 @@ impl Visit for Concatenate<'_> {
 pub fn channel_names(storage: &dyn Storage) -> io::Result<Vec<String>> {
     let mut names = std::collections::BTreeSet::new();
     for (name, _) in limits(storage)? {
-        names.extend(scan_whole(&*open_segment(storage, &name)?, &mut NoVisit)?.states.into_keys());
+        names.extend(scan_named(&*open_segment(storage, &name)?, &name, &mut NoVisit)?.states.into_keys());
     }
     names.remove(GAPS_CHANNEL);
     Ok(names.into_iter().collect())

@@ -55,5 +55,7 @@ pub(crate) const FOOTER_BYTES: usize = RECORD_HEAD_BYTES + 20;
 /// A longer record body is damage, whatever its length field says: this bounds
 /// the memory of every reader here. Our chunks stay far below it.
 pub(crate) const RECORD_BYTES_MAX: u64 = 16 << 20;
+/// Key of the last metadata pair of our channel records: their own CRC, in hexadecimal.
+pub(crate) const CHANNEL_CRC_KEY: &str = "crc";
 /// Name of the metadata record that opens each of our segments.
 pub(crate) const SEGMENT_METADATA: &str = "evenkeel.segment";

@@ -12,7 +12,7 @@
 use crate::catalog::{self, Catalog, base_of, damaged_name, rebuild_name, tail_name};
 use crate::commit::{ChannelState, RUN_END, SNAPSHOT};
 use crate::gap::{GAPS_CHANNEL, Gap};
-use crate::scan::{Damage, Ending, NoVisit, Scan, scan_whole};
+use crate::scan::{Damage, Durable, NoVisit, Scan, scan_whole};
 use crate::segment::{Resumed, Segment, part_name, sealed_name};
 use crate::storage::{Storage, read_full_at};
 use crate::writer::{BALLAST_NAME, Resume, Stamp};
@@ -118,7 +118,8 @@ fn tidy(storage: &dyn Storage) -> io::Result<()> {
             changed = true;
         }
         if files.damaged.is_some() && files.sealed.is_none() && files.part.is_none() {
-            storage.rename(&damaged_name(number), &part_name(number))?;
+            // A rebuild takes its place only under the final name: begin it anew.
+            storage.rename(&damaged_name(number), &sealed_name(number))?;
             changed = true;
         }
     }
@@ -141,9 +142,11 @@ fn orphans(storage: &dyn Storage, catalog: &Catalog) -> io::Result<Vec<(u64, u64
         };
         let name = part_name(*number);
         let Some(base) = base_of(storage, &name)? else { continue };
-        let scan = scan_whole(&*storage.open(&name)?, &mut NoVisit)?;
-        let reached = |channel: &String| before.as_ref().map(|b| b.get(channel).map_or(0, |s| s.last_sequence));
-        let beyond = base.iter().any(|(name, state)| reached(name).is_some_and(|at| state.last_sequence > at));
+        let scan = scan_whole(&*storage.open(&name)?, Durable::AsCommitted, &mut NoVisit)?;
+        let reached =
+            |channel: &String| before.as_ref().map(|b| b.get(channel).map_or(0, |s| s.last_sequence));
+        let beyond =
+            base.iter().any(|(name, state)| reached(name).is_some_and(|at| state.last_sequence > at));
         if beyond && scan.synced_through == 0 {
             orphans.push((*number, bytes));
         } else {
@@ -186,13 +189,11 @@ fn salvage(
     last: bool,
     stamp: Stamp,
 ) -> io::Result<Recovered> {
-    let scan = scan_whole(&*storage.open(name)?, &mut NoVisit)?;
-    // What has its final name was durable to its end before it got it.
-    let cut_short = name == sealed_name(number) && scan.ending == Ending::Open && !scan.segment_end;
-    if scan.commits == 0 && scan.losses.is_empty() && !cut_short {
+    let scan = scan_whole(&*storage.open(name)?, Durable::by_name(name), &mut NoVisit)?;
+    if scan.commits == 0 && scan.losses.is_empty() {
         return set_aside(&**storage, number, name, scan.file_bytes);
     }
-    if !scan.losses.is_empty() || cut_short {
+    if !scan.losses.is_empty() {
         return rebuild::rebuild(storage, number, name, &scan, last, stamp);
     }
     let tail_bytes = scan.tail_bytes();
@@ -292,7 +293,7 @@ fn end_of_recording(
         }
         recovery.undeclared = gaps::open_channels(&recovery.resume.channels, commit.wall_ns, stamp);
     } else {
-        let scan = scan_whole(&*file, &mut NoVisit)?;
+        let scan = scan_whole(&*file, Durable::by_name(name), &mut NoVisit)?;
         recovery.undeclared = gaps::after_crash(&scan, stamp);
         recovery.resume.channels = scan.states;
     }

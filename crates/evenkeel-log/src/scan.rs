@@ -120,17 +120,35 @@ impl Scan {
     }
 }
 
+/// How far the bytes of a file were known durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durable {
+    /// To its end: it has its final name, which it got only then.
+    ToItsEnd,
+    /// As far as its commits say.
+    AsCommitted,
+}
+
+impl Durable {
+    /// What the file's name says.
+    pub(crate) fn by_name(name: &str) -> Self {
+        if name.ends_with(".part") { Self::AsCommitted } else { Self::ToItsEnd }
+    }
+}
+
 /// Scans the first `limit` bytes of a segment (`u64::MAX` for all there are).
 ///
-/// What is in the answer beyond `whole_end` counts only where the file is
-/// sealed; scan again with `limit = whole_end` otherwise ([`scan_whole`]).
-///
-/// # Errors
-/// Only what the medium or the visitor says; bad bytes are in the answer.
-pub(crate) fn scan(file: &dyn ReadFile, limit: u64, visit: &mut dyn Visit) -> io::Result<Scan> {
+/// `base` stands in for the first commit where that is lost.
+fn scan_upto(
+    file: &dyn ReadFile,
+    limit: u64,
+    durable: Durable,
+    base: &BTreeMap<String, ChannelState>,
+    visit: &mut dyn Visit,
+) -> io::Result<Scan> {
     let file_bytes = file.bytes()?.min(limit);
     let mut window = Window::new(file, file_bytes);
-    let mut scanner = Scanner::new(file_bytes);
+    let mut scanner = Scanner::new(file_bytes, base);
     scanner.magic(&mut window)?;
     while scanner.at < file_bytes {
         let at = scanner.at;
@@ -148,13 +166,32 @@ pub(crate) fn scan(file: &dyn ReadFile, limit: u64, visit: &mut dyn Visit) -> io
             Err(broken) => scanner.resynchronise(&mut window, broken)?,
         }
     }
-    Ok(scanner.finish())
+    Ok(scanner.finish(durable))
 }
 
-/// Scans what counts of an unsealed segment: up to its last whole commit.
-pub(crate) fn scan_whole(file: &dyn ReadFile, visit: &mut dyn Visit) -> io::Result<Scan> {
-    let survey = scan(file, u64::MAX, &mut NoVisit)?;
-    let whole = scan(file, survey.whole_end, visit)?;
+/// Scans all of a segment; what it answers beyond `whole_end` counts only where
+/// the file is sealed.
+///
+/// # Errors
+/// Only what the medium or the visitor says; bad bytes are in the answer.
+pub(crate) fn scan(file: &dyn ReadFile, durable: Durable, visit: &mut dyn Visit) -> io::Result<Scan> {
+    scan_upto(file, u64::MAX, durable, &BTreeMap::new(), visit)
+}
+
+/// Scans what counts of a segment: up to its last whole commit.
+pub(crate) fn scan_whole(file: &dyn ReadFile, durable: Durable, visit: &mut dyn Visit) -> io::Result<Scan> {
+    scan_whole_from(file, durable, &BTreeMap::new(), visit)
+}
+
+/// The same of a segment that may have lost its first commit; `base` is what it said.
+pub(crate) fn scan_whole_from(
+    file: &dyn ReadFile,
+    durable: Durable,
+    base: &BTreeMap<String, ChannelState>,
+    visit: &mut dyn Visit,
+) -> io::Result<Scan> {
+    let survey = scan_upto(file, u64::MAX, durable, base, &mut NoVisit)?;
+    let whole = scan_upto(file, survey.whole_end, Durable::AsCommitted, base, visit)?;
     Ok(Scan {
         file_bytes: survey.file_bytes,
         ending: survey.ending,
@@ -165,7 +202,8 @@ pub(crate) fn scan_whole(file: &dyn ReadFile, visit: &mut dyn Visit) -> io::Resu
     })
 }
 
-struct Scanner {
+struct Scanner<'a> {
+    base: &'a BTreeMap<String, ChannelState>,
     at: u64,
     previous_end: u64,
     /// CRC since the last commit; `None` after damage in it.
@@ -202,9 +240,10 @@ enum Step {
 /// Damaged bytes are an inner error: the scan goes on after them.
 type Stepped = Result<Step, Broken>;
 
-impl Scanner {
-    fn new(file_bytes: u64) -> Self {
+impl<'a> Scanner<'a> {
+    fn new(file_bytes: u64, base: &'a BTreeMap<String, ChannelState>) -> Self {
         Self {
+            base,
             at: 0,
             previous_end: 0,
             region: Some(Hasher::new()),
@@ -259,7 +298,9 @@ impl Scanner {
             self.close_chunk();
         }
         let step = match record[0] {
-            op::HEADER => Ok(Step::Next),
+            op::HEADER => {
+                decode::header(body).map(|()| Step::Next).ok_or_else(|| "a malformed header".into())
+            }
             op::METADATA => self.metadata(record),
             op::SCHEMA => self.schema(record),
             op::CHANNEL => return self.channel(record, visit),
@@ -276,7 +317,8 @@ impl Scanner {
     }
 
     fn metadata(&mut self, record: &[u8]) -> Stepped {
-        let (name, pairs) = decode::metadata(&record[RECORD_HEAD_BYTES..]).ok_or("a malformed metadata record")?;
+        let (name, pairs) =
+            decode::metadata(&record[RECORD_HEAD_BYTES..]).ok_or("a malformed metadata record")?;
         if name == SEGMENT_METADATA && self.out.run.is_none() {
             self.out.run = pairs.iter().find(|(k, _)| *k == "run").map(|(_, v)| (*v).to_owned());
         }
@@ -294,13 +336,14 @@ impl Scanner {
 
     fn channel(&mut self, record: &[u8], visit: &mut dyn Visit) -> io::Result<Stepped> {
         let Some(channel) = decode::channel(&record[RECORD_HEAD_BYTES..]) else {
-            return Ok(Err("a malformed channel record".into()));
+            return Ok(Err("a channel record that is not whole".into()));
         };
         let Some(name) = channel.topic.strip_prefix('/') else {
             return Ok(Err(Broken(format!("a channel with topic {:?}", channel.topic))));
         };
         let number = channel.metadata.iter().find(|(k, _)| *k == "stream").and_then(|(_, v)| v.parse().ok());
-        let stream = Stream { channel: name.to_owned(), number: number.unwrap_or(0), record: record.to_vec() };
+        let stream =
+            Stream { channel: name.to_owned(), number: number.unwrap_or(0), record: record.to_vec() };
         if let Some(known) = self.streams.get(&channel.id) {
             if known.record != record {
                 return Ok(Err(Broken(format!("two streams with id {}", channel.id))));
@@ -379,7 +422,8 @@ impl Scanner {
             let Some(message) = decode::message(body) else { continue };
             let Some(stream) = self.streams.get(&message.channel) else { continue };
             if !self.out.tracks.contains_key(&stream.channel) {
-                self.out.tracks.insert(stream.channel.clone(), Track::from_base(0));
+                let base = self.base.get(&stream.channel).map_or(0, |s| s.last_sequence);
+                self.out.tracks.insert(stream.channel.clone(), Track::from_base(base));
             }
             let Some(track) = self.out.tracks.get_mut(&stream.channel) else { continue };
             let sequence = track.sequence(message.sequence);
@@ -440,7 +484,8 @@ impl Scanner {
             let found = region.clone().finalize();
             if found != commit.region_crc || commit.previous_end != self.previous_end {
                 let from = self.previous_end;
-                let reason = format!("CRC up to the commit is {found:08x}, should be {:08x}", commit.region_crc);
+                let reason =
+                    format!("CRC up to the commit is {found:08x}, should be {:08x}", commit.region_crc);
                 self.note(Damage { from, to: self.at, reason });
             }
         }
@@ -471,7 +516,10 @@ impl Scanner {
             if !out.has_base && commit.has(SNAPSHOT) && out.commits == 1 {
                 out.tracks.insert(name.clone(), Track::from_base(state.last_sequence));
             } else if !out.tracks.contains_key(name) {
-                out.tracks.insert(name.clone(), Track::from_base(0));
+                // Without the first commit: from what is known, or from here on.
+                let here = if out.has_base { 0 } else { state.last_sequence };
+                let base = self.base.get(name).map_or(here, |s| s.last_sequence);
+                out.tracks.insert(name.clone(), Track::from_base(base));
             }
             out.states.insert(name.clone(), state.clone());
         }
@@ -491,7 +539,9 @@ impl Scanner {
         let too_many = self.damage.len() >= DAMAGE_MAX;
         while !too_many && let Some(marker) = window.find_marker(search)? {
             search = marker + 1;
-            let Some(at) = marker.checked_sub(RECORD_HEAD_BYTES as u64).filter(|at| *at >= from) else { continue };
+            let Some(at) = marker.checked_sub(RECORD_HEAD_BYTES as u64).filter(|at| *at >= from) else {
+                continue;
+            };
             let Found::Record(record) = window.record(at)? else { continue };
             let commit = Commit::decode(record, at).filter(|_| record[0] == op::COMMIT);
             if let Some(commit) = commit
@@ -526,11 +576,22 @@ impl Scanner {
         Ok(())
     }
 
-    fn finish(mut self) -> Scan {
+    fn finish(mut self, durable: Durable) -> Scan {
         self.close_chunk();
+        if durable == Durable::ToItsEnd && !self.out.segment_end {
+            if self.damage.is_empty() {
+                let end = self.out.file_bytes;
+                self.note(Damage {
+                    from: end,
+                    to: end,
+                    reason: "the file ends before its last commit".to_owned(),
+                });
+            }
+            self.out.synced_through = u64::MAX;
+        }
         let mut out = self.out;
         // A commit that ends the segment was followed by a seal: all before was durable first.
-        if out.ending != Ending::Open {
+        if out.ending != Ending::Open || durable == Durable::ToItsEnd {
             out.synced_through = out.synced_through.max(self.previous_end);
         }
         let synced = out.synced_through;

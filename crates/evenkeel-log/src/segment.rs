@@ -8,6 +8,11 @@
 //! DataEnd  Schemas Channels Statistics ChunkIndexes MetadataIndex  SummaryOffsets  Footer  magic
 //! ```
 //!
+//! A stream's channel record stands before its first chunk, and once more before
+//! its first chunk after the next commit: damage to one place must not cost the
+//! whole stream. It carries a CRC of its own (metadata `crc`), because what is
+//! said in it decides whose the messages are.
+//!
 //! Invariants: `bytes` is the length of the file as long as no append failed; a
 //! failed append changes nothing here, so the owner may cut the file back to
 //! `bytes` and try again; `data` and `region` together are the CRC of the whole
@@ -20,6 +25,7 @@ use crate::mcap::{CHUNK_HEAD_BYTES, MAGIC, SEGMENT_METADATA, op};
 use crate::storage::{AppendFile, Storage};
 use crate::writer::Stamp;
 use crc32fast::Hasher;
+use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,6 +74,9 @@ pub(crate) struct Segment {
     data: Hasher,
     summary: Summary,
     schemas: Vec<u16>,
+    /// Streams that are defined: where the region of their first definition
+    /// begins, or `None` once it was repeated in another.
+    defined: HashMap<u16, Option<u64>>,
     given_up: Arc<AtomicBool>,
 }
 
@@ -130,6 +139,7 @@ impl Segment {
             data: Hasher::new(),
             summary: Summary::default(),
             schemas: Vec::new(),
+            defined: HashMap::new(),
             given_up: Arc::default(),
         };
         let mut out = MAGIC.to_vec();
@@ -244,7 +254,12 @@ impl Segment {
         Ok(())
     }
 
-    /// Encodes schema and channel records of streams new to this segment.
+    /// Whether a chunk has to bring the definition of this stream with it.
+    fn wants_definition(&self, id: u16) -> bool {
+        self.defined.get(&id).is_none_or(|region| region.is_some_and(|begin| begin != self.previous_end))
+    }
+
+    /// Encodes schema and channel records of streams that want a definition.
     fn definitions<'a>(
         &self,
         out: &mut Vec<u8>,
@@ -254,7 +269,7 @@ impl Segment {
         let mut fresh = Fresh::default();
         for batch in batches {
             let id = batch.stream().mcap_id();
-            if self.summary.messages.contains_key(&id) || fresh.channels.iter().any(|(known, _)| *known == id) {
+            if !self.wants_definition(id) || fresh.channels.iter().any(|(known, _)| *known == id) {
                 continue;
             }
             let definition = define(id);
@@ -286,6 +301,11 @@ impl Segment {
             self.schemas.push(schema.id);
         }
         for (id, record) in &fresh.channels {
+            let again = self.defined.contains_key(id);
+            self.defined.insert(*id, (!again).then_some(self.previous_end));
+            if again {
+                continue;
+            }
             self.summary.channels.extend_from_slice(record);
             self.summary.messages.insert(*id, 0);
         }
@@ -318,6 +338,7 @@ impl Segment {
             previous_end: scanned.bytes,
             region: Hasher::new(),
             data: Hasher::new_with_initial_len(scanned.data_crc, scanned.bytes),
+            defined: scanned.summary.messages.keys().map(|id| (*id, None)).collect(),
             summary: scanned.summary,
             schemas: scanned.schemas,
             given_up: Arc::default(),

@@ -2,7 +2,7 @@
 
 use crate::catalog::{Catalog, base_of, open_segment};
 use crate::gap::{GAPS_CHANNEL, Gap};
-use crate::scan::{Damage, Ending, NoVisit, Ranges, Scan, Seen, Visit, scan, scan_whole};
+use crate::scan::{Damage, Durable, Ending, NoVisit, Ranges, Scan, Seen, Visit, scan, scan_whole};
 use crate::storage::{ReadFile, Storage};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -90,10 +90,14 @@ pub fn verify(storage: &dyn Storage, live: bool) -> io::Result<Verification> {
     for (name, limits) in &segments {
         let file = open_segment(storage, name)?;
         let sealed = name.ends_with(".mcap");
-        let found = scan_named(&*file, sealed, &mut NoVisit)?;
+        let found = scan_named(&*file, name, &mut NoVisit)?;
         let mut superseded = Superseded { limits, counts: BTreeMap::new() };
-        if found.tracks.iter().any(|(channel, track)| superseded.has(channel, track.covered.last().unwrap_or(0))) {
-            scan_named(&*file, sealed, &mut superseded)?;
+        if found
+            .tracks
+            .iter()
+            .any(|(channel, track)| superseded.has(channel, track.covered.last().unwrap_or(0)))
+        {
+            scan_named(&*file, name, &mut superseded)?;
         }
         check.segment(name, sealed, live, &found);
         check.channels(&found, &superseded);
@@ -104,8 +108,12 @@ pub fn verify(storage: &dyn Storage, live: bool) -> io::Result<Verification> {
     Ok(check.finish(Outcome::Intact))
 }
 
-fn scan_named(file: &dyn ReadFile, sealed: bool, visit: &mut dyn Visit) -> io::Result<Scan> {
-    if sealed { scan(file, u64::MAX, visit) } else { scan_whole(file, visit) }
+/// Scans all of a sealed segment, and of an unsealed one what counts.
+pub(crate) fn scan_named(file: &dyn ReadFile, name: &str, visit: &mut dyn Visit) -> io::Result<Scan> {
+    match Durable::by_name(name) {
+        Durable::ToItsEnd => scan(file, Durable::ToItsEnd, visit),
+        Durable::AsCommitted => scan_whole(file, Durable::AsCommitted, visit),
+    }
 }
 
 /// Messages of a segment that a later one has again: records and payload bytes by channel.
@@ -221,7 +229,9 @@ impl Check {
         for (name, (report, covered)) in &mut self.channels {
             report.name.clone_from(name);
             report.missing = covered.missing(1, report.last_sequence);
-            lost.extend(report.missing.iter().map(|(a, b)| format!("{name}: sequences {a} to {b} are missing")));
+            lost.extend(
+                report.missing.iter().map(|(a, b)| format!("{name}: sequences {a} to {b} are missing")),
+            );
         }
         for finding in lost {
             self.lose(finding);
@@ -255,7 +265,7 @@ impl Check {
 /// # Errors
 /// What the storage says.
 pub fn verify_segment(storage: &dyn Storage, name: &str) -> io::Result<SegmentReport> {
-    let found = scan(&*storage.open(name)?, u64::MAX, &mut NoVisit)?;
+    let found = scan(&*storage.open(name)?, Durable::ToItsEnd, &mut NoVisit)?;
     let mut check = Check::default();
     check.segment(name, true, false, &found);
     let mut report = check.segments.remove(0);

@@ -19,7 +19,8 @@ fn crash_everywhere(seed: u64, bug: Bug) -> Result<u64, String> {
         for image in workload.storage.take_images() {
             images += 1;
             // Beyond full memory of what was acknowledged: nothing is in flight when it is asked.
-            check_image(&image, &workload.before, &mut rng).map_err(|e| format!("seed {seed}, image {images}: {e}"))?;
+            check_image(&image, &workload.before, &mut rng)
+                .map_err(|e| format!("seed {seed}, image {images}: {e}"))?;
         }
         workload.settle_model();
         if !going {

@@ -8,7 +8,8 @@ use common::stamp;
 use evenkeel_log::sim::{Faults, SimStorage};
 use evenkeel_log::storage::{DirStorage, Storage};
 use evenkeel_log::{
-    ChannelState, Gap, LogOptions, Outcome, Resume, Selection, channel_names, export, recover, seal_given_up, verify,
+    ChannelState, Gap, LogOptions, Outcome, Resume, Selection, channel_names, export, recover, seal_given_up,
+    verify,
 };
 use fastrand::Rng;
 use proptest::prelude::*;
@@ -165,7 +166,8 @@ fn another_reader_sees_what_was_recorded() {
     }
     assert_eq!(channel_names(&*storage).unwrap(), names);
     let last = sealed_files(&*storage).last().unwrap().0.clone();
-    let nothing = Selection { channel: "left".to_owned(), stream: None, segment: Some("000099.mcap".to_owned()) };
+    let nothing =
+        Selection { channel: "left".to_owned(), stream: None, segment: Some("000099.mcap".to_owned()) };
     assert!(export(&*storage, &nothing, &mut Vec::new()).is_err());
     let by_segment: Vec<u8> = sealed_files(&*storage)
         .into_iter()
@@ -259,8 +261,12 @@ fn sequences_count_on_beyond_the_width_of_mcap() {
     assert!(verification.channels[0].missing.is_empty());
     let (out, told) = exported(&storage, "left", None);
     assert!(out == concatenation(&driver.sent, "left", None) && !told.damaged);
-    let low: Vec<u32> = read_all(&storage).into_iter().filter(|m| m.topic == "/left").map(|m| m.sequence).collect();
-    assert_eq!(low, [NEAR + 1, NEAR + 2, NEAR + 3, NEAR + 4, NEAR + 5, 0, 1, 2, 3, 4, 5, 6].map(|s| s as u32));
+    let low: Vec<u32> =
+        read_all(&storage).into_iter().filter(|m| m.topic == "/left").map(|m| m.sequence).collect();
+    assert_eq!(
+        low,
+        [NEAR + 1, NEAR + 2, NEAR + 3, NEAR + 4, NEAR + 5, 0, 1, 2, 3, 4, 5, 6].map(|s| s as u32)
+    );
 
     // The same after a crash, and on from there.
     let shared: Arc<dyn Storage> = Arc::new(crashed.clone());
@@ -282,7 +288,8 @@ fn sequences_count_on_beyond_the_width_of_mcap() {
 fn a_run_that_goes_on_near_the_width_of_mcap_counts_in_64_bits() {
     for before in [NEAR, NEAR + (1 << 32), NEAR + (5 << 32)] {
         let storage = SimStorage::new();
-        let state = ChannelState { last_sequence: before, records: before, streams: 4, ..ChannelState::default() };
+        let state =
+            ChannelState { last_sequence: before, records: before, streams: 4, ..ChannelState::default() };
         let channels = [("left".to_owned(), state)].into();
         let resume = Resume { next_segment: 9, channels };
         let mut driver = Driver::resume(Arc::new(storage.clone()), options(1 << 20, 200), resume, 1);

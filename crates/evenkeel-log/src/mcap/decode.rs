@@ -1,7 +1,7 @@
 //! Record bodies, read without trust: every function answers `None` instead of
 //! reading past its input.
 
-use super::CHUNK_HEAD_BYTES;
+use super::{CHANNEL_CRC_KEY, CHUNK_HEAD_BYTES};
 
 /// A reader over the body of one record.
 #[derive(Clone, Copy, Debug)]
@@ -81,12 +81,26 @@ pub(crate) struct Channel<'a> {
     pub(crate) metadata: Vec<(&'a str, &'a str)>,
 }
 
-pub(crate) fn channel(body: &[u8]) -> Option<Channel<'_>> {
-    let mut body = Body(body);
+/// A channel record whose own CRC is right; the CRC is not among the metadata.
+pub(crate) fn channel(record: &[u8]) -> Option<Channel<'_>> {
+    let mut body = Body(record);
     let (id, schema, topic) = (body.u16()?, body.u16()?, body.string()?);
     let encoding = body.string()?;
-    let metadata = body.map()?;
+    let mut metadata = body.map()?;
+    let (key, digits) = metadata.pop()?;
+    let found = format!("{:08x}", crc32fast::hash(&record[..record.len().checked_sub(8)?]));
+    if key != CHANNEL_CRC_KEY || digits != found {
+        return None;
+    }
     body.ends(Channel { id, schema, topic, encoding, metadata })
+}
+
+/// Whether a header record is well-formed.
+pub(crate) fn header(body: &[u8]) -> Option<()> {
+    let mut body = Body(body);
+    body.string()?;
+    body.string()?;
+    body.ends(())
 }
 
 /// The id of a schema record that is well-formed.

@@ -1,6 +1,6 @@
 //! Records, appended to byte vectors.
 
-use super::{CHUNK_HEAD_BYTES, MAGIC, MESSAGE_HEAD_BYTES, op};
+use super::{CHANNEL_CRC_KEY, CHUNK_HEAD_BYTES, MAGIC, MESSAGE_HEAD_BYTES, op};
 use crc32fast::Hasher;
 use std::collections::BTreeMap;
 
@@ -63,6 +63,7 @@ pub(crate) fn schema(out: &mut Vec<u8>, id: u16, name: &str, encoding: &str, dat
     });
 }
 
+/// Appends a channel record; a CRC of the record goes into its metadata.
 pub(crate) fn channel(
     out: &mut Vec<u8>,
     id: u16,
@@ -72,11 +73,17 @@ pub(crate) fn channel(
     metadata: &[(String, String)],
 ) {
     record(out, op::CHANNEL, |out| {
+        let start = out.len();
         out.extend_from_slice(&id.to_le_bytes());
         out.extend_from_slice(&schema_id.to_le_bytes());
         string(out, topic);
         string(out, encoding);
-        map(out, metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+        let pairs = metadata.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        map(out, pairs.chain([(CHANNEL_CRC_KEY, "00000000")]));
+        // The last pair of the last field: the CRC of all before its digits.
+        let digits_at = out.len() - 8;
+        let crc = format!("{:08x}", crc32fast::hash(&out[start..digits_at]));
+        out[digits_at..].copy_from_slice(crc.as_bytes());
     });
 }
 

@@ -29,7 +29,12 @@ pub(super) fn open_channels(states: &States, from: u64, stamp: Stamp) -> Vec<Gap
 }
 
 /// Appends gaps as a chunk, and brings the states up to date.
-pub(super) fn write(segment: &mut Segment, gaps: &[Gap], states: &mut States, stamp: Stamp) -> io::Result<()> {
+pub(super) fn write(
+    segment: &mut Segment,
+    gaps: &[Gap],
+    states: &mut States,
+    stamp: Stamp,
+) -> io::Result<()> {
     let state = states.entry(GAPS_CHANNEL.to_owned()).or_default();
     state.streams += 1;
     let definition = StreamDefinition {
@@ -42,10 +47,8 @@ pub(super) fn write(segment: &mut Segment, gaps: &[Gap], states: &mut States, st
         ],
     };
     let id = segment.free_mcap_id().ok_or_else(|| io::Error::other("no MCAP channel id is free"))?;
-    let payloads: Vec<Vec<u8>> = gaps
-        .iter()
-        .map(|gap| serde_json::to_vec(gap).expect("invariant: a gap is plain JSON"))
-        .collect();
+    let payloads: Vec<Vec<u8>> =
+        gaps.iter().map(|gap| serde_json::to_vec(gap).expect("invariant: a gap is plain JSON")).collect();
     let bytes = payloads.iter().map(|p| Batch::bytes_for(p.len())).sum();
     let mut batch = Batch::new(StreamId::detached(id), state.last_sequence + 1, vec![0; bytes]);
     for payload in &payloads {

@@ -3,14 +3,14 @@
 use super::{Action, Recovered, States, gaps, is_users};
 use crate::batch::{Batch, PAYLOAD_BYTES_MAX};
 use crate::catalog::{Catalog, base_of, damaged_name, rebuild_name};
-use crate::commit::{ChannelState, RUN_END, SNAPSHOT};
-use crate::gap::{GAPS_CHANNEL, GAP_SCHEMA, Gap, GapReason};
+use crate::commit::{RUN_END, SNAPSHOT};
+use crate::gap::{GAP_SCHEMA, GAPS_CHANNEL, Gap, GapReason};
 use crate::mcap::decode;
-use crate::scan::{Damage, Scan, Seen, Visit, scan_whole};
+use crate::scan::{Durable, NoVisit, Scan, Seen, Visit, scan_whole, scan_whole_from};
 use crate::segment::{Head, Segment, StreamDefinition, sealed_name};
 use crate::storage::Storage;
 use crate::writer::{Stamp, StreamId};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
@@ -36,13 +36,13 @@ pub(super) fn rebuild(
     };
     let segment = Segment::create(&**storage, &rebuild_name(number), number, head, stamp)?;
     let mut copier = Copier { segment, definitions: HashMap::new(), batches: Vec::new(), bytes: 0 };
-    let scan = scan_whole(&*storage.open(name)?, &mut copier)?;
+    let scan = scan_whole_from(&*storage.open(name)?, Durable::by_name(name), &base, &mut copier)?;
     copier.flush()?;
     let mut segment = copier.segment;
 
     let mut states = states_of(&base, &scan);
     let next = base_after(&**storage, number)?;
-    let mut declared = lost_ranges(&scan, &base, next.as_ref(), stamp);
+    let mut declared = lost_ranges(&scan, &states, &base, next.as_ref(), stamp);
     if last && !scan.run_end {
         declared.extend(gaps::open_channels(&states, scan.last_wall_ns, stamp));
     }
@@ -54,13 +54,11 @@ pub(super) fn rebuild(
     segment.file.append(&mut [IoSlice::new(&seal)])?;
     segment.file.sync()?;
     storage.rename(name, &damaged_name(number))?;
+    // The original must have its new name before anything can take its old one.
+    storage.sync_dir()?;
     storage.rename(&rebuild_name(number), &sealed_name(number))?;
     storage.sync_dir()?;
-    let mut losses = damaged.losses.clone();
-    if losses.is_empty() {
-        let reason = "the sealed file ends before its seal".to_owned();
-        losses.push(Damage { from: damaged.whole_end, to: damaged.file_bytes, reason });
-    }
+    let losses = damaged.losses.clone();
     Ok(Recovered { segment: number, action: Action::Rebuilt, tail_bytes: 0, losses, gaps: declared })
 }
 
@@ -80,7 +78,10 @@ fn base_before(storage: &dyn Storage, number: u64, name: &str, damaged: &Scan) -
     let catalog = Catalog::read(storage)?;
     let before = catalog.segments().into_iter().rev().find(|(n, _)| *n < number);
     match before {
-        Some((_, name)) => Ok(scan_whole(&*storage.open(&name)?, &mut crate::scan::NoVisit)?.states),
+        Some((_, name)) => {
+            let file = storage.open(&name)?;
+            Ok(scan_whole(&*file, Durable::by_name(&name), &mut NoVisit)?.states)
+        }
         None => Ok(States::new()),
     }
 }
@@ -93,7 +94,8 @@ fn base_after(storage: &dyn Storage, number: u64) -> io::Result<Option<States>> 
 
 /// The states after what was found: counts of what is there, numbers as far as they were given.
 fn states_of(base: &States, scan: &Scan) -> States {
-    let mut states = scan.states.clone();
+    let mut states = base.clone();
+    states.extend(scan.states.clone());
     for (name, track) in &scan.tracks {
         let before = base.get(name).cloned().unwrap_or_default();
         let state = states.entry(name.clone()).or_insert_with(|| before.clone());
@@ -104,29 +106,39 @@ fn states_of(base: &States, scan: &Scan) -> States {
     states
 }
 
-/// A gap for each range that the channel's numbering says is missing.
-fn lost_ranges(scan: &Scan, base: &States, next: Option<&States>, stamp: Stamp) -> Vec<Gap> {
+/// A gap for each range that the channel's numbering says is missing, and one
+/// without an end where nobody knows how far the segment went.
+fn lost_ranges(scan: &Scan, states: &States, base: &States, next: Option<&States>, stamp: Stamp) -> Vec<Gap> {
     let mut gaps = Vec::new();
-    for (name, track) in scan.tracks.iter().filter(|(name, _)| is_users(name)) {
-        let begins = base.get(name).map_or(0, |s| s.last_sequence);
-        let known = scan.states.get(name).map_or(0, |s| s.last_sequence).max(track.covered.last().unwrap_or(0));
-        let successor = next.and_then(|n| n.get(name)).map(|s: &ChannelState| s.last_sequence);
-        let ends = successor.unwrap_or(0).max(known);
-        let gap = |first_sequence, last_sequence: Option<u64>| Gap {
-            channel: name.clone(),
-            first_sequence,
-            last_sequence,
-            records: last_sequence.map(|last| last + 1 - first_sequence),
-            bytes: None,
-            reason: GapReason::Damage,
-            from: scan.last_wall_ns,
-            to: stamp.wall_ns,
+    let gap = |name: &str, first_sequence: u64, last_sequence: Option<u64>| Gap {
+        channel: name.to_owned(),
+        first_sequence,
+        last_sequence,
+        records: last_sequence.map(|last| last - first_sequence + 1),
+        bytes: None,
+        reason: GapReason::Damage,
+        from: scan.last_wall_ns,
+        to: stamp.wall_ns,
+    };
+    let endless = next.is_none() && !scan.segment_end;
+    let of_next = next.into_iter().flat_map(States::keys);
+    let names: BTreeSet<&String> = states.keys().chain(of_next).filter(|name| is_users(name)).collect();
+    for name in &names {
+        let last = |states: &States| states.get(*name).map_or(0, |s| s.last_sequence);
+        let (begins, ends) = (last(base), last(states).max(next.map_or(0, last)));
+        let missing = match scan.tracks.get(*name) {
+            Some(track) => track.covered.missing(begins + 1, ends),
+            None if begins < ends => vec![(begins + 1, ends)],
+            None => Vec::new(),
         };
-        let missing = track.covered.missing(begins + 1, ends);
-        gaps.extend(missing.into_iter().map(|(first, last)| gap(first, Some(last))));
-        if next.is_none() && !scan.segment_end {
-            gaps.push(gap(ends + 1, None));
+        gaps.extend(missing.into_iter().map(|(first, last)| gap(name, first, Some(last))));
+        if endless {
+            gaps.push(gap(name, ends + 1, None));
         }
+    }
+    if endless && names.is_empty() {
+        // Not even a name is left: say so of the one channel that every recording has.
+        gaps.push(gap(GAPS_CHANNEL, 1, None));
     }
     gaps
 }
@@ -148,7 +160,8 @@ impl Copier {
         self.bytes = 0;
         let refs: Vec<&Batch> = batches.iter().collect();
         let definitions = &self.definitions;
-        let define = |id: u16| definitions.get(&id).expect("invariant: a stream is defined before its messages");
+        let define =
+            |id: u16| definitions.get(&id).expect("invariant: a stream is defined before its messages");
         self.segment.chunk(&refs, &define)
     }
 }

@@ -9,8 +9,8 @@ pub mod foreign;
 use evenkeel_log::sim::{Bugs, Faults, SimStorage};
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{
-    Batch, ChannelId, Gap, GapReason, Job, LogOptions, LogWriter, Outcome, Progress, Recovery, Resume, Selection,
-    Stamp, StreamId, export, recover, verify,
+    Batch, ChannelId, Gap, GapReason, Job, LogOptions, LogWriter, Outcome, Progress, Recovery, Resume,
+    Selection, Stamp, StreamId, export, recover, verify,
 };
 use fastrand::Rng;
 use std::collections::{BTreeMap, VecDeque};
@@ -81,7 +81,17 @@ impl Workload {
         storage.watch(rng.fork());
         let model: Model = channels.iter().map(|(_, _, n)| (n.clone(), ChannelModel::default())).collect();
         let steps = rng.u32(3..30);
-        Self { storage, writer, bug, channels, jobs: VecDeque::new(), now: 0, steps, before: model.clone(), model }
+        Self {
+            storage,
+            writer,
+            bug,
+            channels,
+            jobs: VecDeque::new(),
+            now: 0,
+            steps,
+            before: model.clone(),
+            model,
+        }
     }
 
     /// The model of before the next step is what is known now.
