@@ -9,7 +9,7 @@
 
 use crate::config::Framing;
 use crate::framing::{Framer, HOT_BYTES};
-use crate::hub::{Hub, Numbering, Order};
+use crate::hub::{Hub, Numbering, Order, Refused};
 use evenkeel_log::PAYLOAD_BYTES_MAX;
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 /// Reads of one source before it is the next one's turn.
 const QUANTUM_READS: usize = 4;
+/// Budget that comes back wakes this thread.
+const WAKES: Refused = Refused::WakeCapture;
 /// Token of the hub's wake-up in the epoll.
 const WAKE: u64 = u64::MAX;
 
@@ -134,6 +136,11 @@ impl Capture {
         let done = source.serve(&self.hub, &mut self.scratch);
         match done {
             Ok(Served::More) => self.wait_for(at, true),
+            // Nothing will come back while the log cannot write: what has not been read stays where it is.
+            Ok(Served::Blocked) if self.stopping && self.hub.in_trouble() => {
+                source.hand_over(&self.hub);
+                self.end(at, None);
+            }
             Ok(Served::Blocked) => self.wait_for(at, false),
             Ok(Served::Ended) => self.end(at, None),
             Err(e) => self.end(at, Some(e.to_string())),
@@ -171,10 +178,10 @@ impl Capture {
         }
     }
 
-    /// What is read and framed is accepted all the same.
+    /// What is read is accepted all the same.
     fn abandon(&mut self) {
         for source in &mut self.sources {
-            source.framer.publish(&self.hub);
+            source.hand_over(&self.hub);
         }
     }
 }
@@ -190,7 +197,7 @@ impl Pollable {
     fn serve(&mut self, hub: &Hub, scratch: &mut [u8]) -> io::Result<Served> {
         for _ in 0..QUANTUM_READS {
             if !self.backlog.is_empty() {
-                let taken = self.framer.take(hub, &self.backlog, true);
+                let taken = self.framer.take(hub, &self.backlog, WAKES);
                 self.backlog.drain(..taken);
                 if !self.backlog.is_empty() {
                     return Ok(Served::Blocked);
@@ -203,7 +210,7 @@ impl Pollable {
             };
             if limit == 0 {
                 self.phase = Phase::Ending;
-                return Ok(if self.framer.end(hub, true).is_ok() { Served::Ended } else { Served::Blocked });
+                return Ok(if self.framer.end(hub, WAKES).is_ok() { Served::Ended } else { Served::Blocked });
             }
             match self.read(hub, scratch, limit)? {
                 Read::Bytes(n) => self.note_read(n),
@@ -221,6 +228,14 @@ impl Pollable {
         Ok(Served::More)
     }
 
+    /// Accepts what was read, beyond the budget where it must be.
+    fn hand_over(&mut self, hub: &Hub) {
+        let backlog = std::mem::take(&mut self.backlog);
+        let taken = self.framer.take(hub, &backlog, Refused::Never);
+        let ended = self.framer.end(hub, Refused::Never);
+        assert!(taken == backlog.len() && ended.is_ok(), "invariant: this budget is never refused");
+    }
+
     fn note_read(&mut self, bytes: usize) {
         self.hot = bytes >= HOT_BYTES;
         if let Phase::Draining(left) = &mut self.phase {
@@ -235,7 +250,7 @@ impl Pollable {
     fn read(&mut self, hub: &Hub, scratch: &mut [u8], limit: usize) -> io::Result<Read> {
         let direct = self.hot && self.framer.is_direct();
         let read = if direct {
-            let Ok(slot) = self.framer.slot(hub, true) else { return Ok(Read::Blocked) };
+            let Ok(slot) = self.framer.slot(hub, WAKES) else { return Ok(Read::Blocked) };
             rustix::io::read(self.fd.as_fd(), &mut slot[..limit])
         } else {
             rustix::io::read(self.fd.as_fd(), &mut scratch[..limit])
@@ -247,7 +262,7 @@ impl Pollable {
                 Ok(Read::Bytes(n))
             }
             Ok(n) => {
-                let taken = self.framer.take(hub, &scratch[..n], true);
+                let taken = self.framer.take(hub, &scratch[..n], WAKES);
                 self.backlog.extend_from_slice(&scratch[taken..n]);
                 Ok(Read::Bytes(n))
             }

@@ -3,7 +3,7 @@
 
 use crate::config::Framing;
 use crate::framing::Framer;
-use crate::hub::{Hub, Numbering, Order};
+use crate::hub::{Hub, Numbering, Order, Refused};
 use evenkeel_log::{PAYLOAD_BYTES_MAX, SourcePosition};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -78,7 +78,7 @@ impl FileReader {
     fn read_direct(&mut self) -> io::Result<Option<usize>> {
         loop {
             let order = self.hub.order();
-            let Ok(slot) = self.framer.slot(&self.hub, false) else {
+            let Ok(slot) = self.framer.slot(&self.hub, Refused::Wait) else {
                 if order != Order::Run || !self.hub.wait_for_budget() {
                     return Ok(None);
                 }
@@ -105,7 +105,7 @@ impl FileReader {
         };
         let mut taken = 0;
         while taken < n {
-            taken += self.framer.take(&self.hub, &piece[taken..n], false);
+            taken += self.framer.take(&self.hub, &piece[taken..n], Refused::Wait);
             if taken < n && !self.hub.wait_for_budget() {
                 return Ok(None);
             }
@@ -115,7 +115,7 @@ impl FileReader {
 
     /// The last line may have no line break.
     fn hand_over_end(&mut self) {
-        while self.framer.end(&self.hub, false).is_err() {
+        while self.framer.end(&self.hub, Refused::Wait).is_err() {
             if !self.hub.wait_for_budget() {
                 return;
             }

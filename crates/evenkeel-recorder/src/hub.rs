@@ -19,6 +19,11 @@ pub(crate) const LARGE_BYTES: usize = 4 * Batch::bytes_for(evenkeel_log::PAYLOAD
 /// Budget that whoever is fast can use.
 const SURPLUS_BYTES: usize = 14 << 20;
 
+/// Bytes that all channels together can hold.
+pub(crate) const fn budget_bytes(channels: usize) -> usize {
+    channels * RESERVE_BYTES + SURPLUS_BYTES
+}
+
 /// What a channel has taken in and stored, in this run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChannelCounts {
@@ -60,6 +65,18 @@ pub(crate) enum Order {
     Abandon,
 }
 
+/// What happens when the budget is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The capture thread is woken when some comes back.
+    WakeCapture,
+    /// The reader waits for it.
+    Wait,
+    /// It is granted all the same: the last bytes of a source that is read no
+    /// more, at most one read for each source.
+    Never,
+}
+
 #[derive(Default)]
 struct Channel {
     queue: VecDeque<Batch>,
@@ -71,7 +88,8 @@ struct Channel {
 #[derive(Default)]
 struct State {
     channels: Vec<Channel>,
-    surplus_free: usize,
+    /// Negative when the end of a stop had to take more than there was.
+    surplus_free: isize,
     spare: Vec<Vec<u8>>,
     queued_bytes: usize,
     done: Vec<JobDone>,
@@ -128,7 +146,7 @@ impl Hub {
         };
         let state = State {
             channels: names.iter().map(channel).collect(),
-            surplus_free: SURPLUS_BYTES,
+            surplus_free: SURPLUS_BYTES.cast_signed(),
             ..State::default()
         };
         Ok(Self {
@@ -138,7 +156,7 @@ impl Hub {
             progress: Condvar::new(),
             capture_wakes: eventfd(0, flags)?,
             ended: eventfd(0, flags)?,
-            budget_bytes: names.len() * RESERVE_BYTES + SURPLUS_BYTES,
+            budget_bytes: budget_bytes(names.len()),
             chunk_bytes,
         })
     }
@@ -175,12 +193,11 @@ impl Hub {
         self.lock().order
     }
 
-    /// A buffer of exactly `bytes` for a channel, or `None` when its budget is
-    /// used up; with `capture`, the capture thread is woken when it may be tried again.
-    pub(crate) fn buffer(&self, channel: usize, bytes: usize, capture: bool) -> Option<Vec<u8>> {
+    /// A buffer of exactly `bytes` for a channel, or `None` when its budget is used up.
+    pub(crate) fn buffer(&self, channel: usize, bytes: usize, refused: Refused) -> Option<Vec<u8>> {
         let mut state = self.lock();
-        let granted = state.grant(channel, bytes);
-        state.capture_blocked |= capture && !granted;
+        let granted = state.grant(channel, bytes, refused == Refused::Never);
+        state.capture_blocked |= refused == Refused::WakeCapture && !granted;
         let spare = if granted && bytes == LARGE_BYTES { state.spare.pop() } else { None };
         drop(state);
         granted.then(|| spare.unwrap_or_else(|| vec![0; bytes]))
@@ -256,7 +273,8 @@ impl Hub {
                 break;
             }
         }
-        let batches = if may_write { state.dequeue(self.chunk_bytes) } else { Vec::new() };
+        // An end has to know all there is, whether it can be written or not.
+        let batches = if may_write || state.order >= Order::Finish { state.dequeue(self.chunk_bytes) } else { Vec::new() };
         Work {
             batches,
             done: std::mem::take(&mut state.done),
@@ -326,12 +344,20 @@ impl Hub {
         self.lock().channels[channel].counts.gaps += 1;
     }
 
+    /// Whether the log cannot be written now.
+    pub(crate) fn in_trouble(&self) -> bool {
+        self.lock().log.trouble.is_some()
+    }
+
     pub(crate) fn update_log(&self, change: impl FnOnce(&mut LogStatus)) {
         let mut state = self.lock();
         change(&mut state.log);
-        let gone = state.log.gone;
+        let (gone, stopping) = (state.log.gone, state.order >= Order::StopCapture);
         drop(state);
         self.progress.notify_all();
+        if stopping {
+            self.wake_capture();
+        }
         if gone {
             self.signal(&self.ended);
         }
@@ -407,10 +433,11 @@ impl Look<'_> {
 }
 
 impl State {
-    fn grant(&mut self, channel: usize, bytes: usize) -> bool {
+    fn grant(&mut self, channel: usize, bytes: usize, always: bool) -> bool {
         let held = self.channels[channel].counts.held_bytes;
         let borrow = (held + bytes).saturating_sub(RESERVE_BYTES) - held.saturating_sub(RESERVE_BYTES);
-        let granted = borrow <= self.surplus_free;
+        let borrow = borrow.cast_signed();
+        let granted = always || borrow == 0 || borrow <= self.surplus_free;
         if granted {
             self.surplus_free -= borrow;
             self.channels[channel].counts.held_bytes += bytes;
@@ -425,7 +452,7 @@ impl State {
         let before = *held;
         *held = before.checked_sub(buffer.len()).expect("invariant: a buffer returns to the channel that holds it");
         let repaid = before.saturating_sub(RESERVE_BYTES) - held.saturating_sub(RESERVE_BYTES);
-        self.surplus_free += repaid;
+        self.surplus_free += repaid.cast_signed();
         let held: usize = self.channels.iter().map(|c| c.counts.held_bytes).sum();
         let keep = buffer.len() == LARGE_BYTES && held + (self.spare.len() + 1) * LARGE_BYTES <= budget_bytes;
         if keep {

@@ -5,7 +5,7 @@ use crate::capture::{Capture, Pollable, can_be_waited_for};
 use crate::config::{ChannelConfig, Config, Framing, Source};
 use crate::disk::{read_back, start_disk, start_readback};
 use crate::file::{self, FileReader};
-use crate::hub::{ChannelCounts, Hub, Numbering, Order};
+use crate::hub::{ChannelCounts, Hub, Numbering, Order, budget_bytes};
 use crate::log::LogThread;
 use evenkeel_log::storage::{DirLock, DirStorage, LockError, Storage};
 use evenkeel_log::{ChannelId, LogWriter, OCTETS, Recovery, TEXT, recover, seal_given_up};
@@ -90,8 +90,10 @@ impl Recorder {
         let hub = Arc::new(Hub::new(&names, config.log.chunk_bytes).map_err(StartError::Thread)?);
         let stamp = crate::now();
         let resume = recovery.resume.clone();
-        let mut writer =
-            LogWriter::create(storage.clone(), config.log.clone(), resume, stamp).map_err(dir_error)?;
+        let mut options = config.log.clone();
+        // Room for what may wait in memory too: then a stop on a full disk loses nothing accepted.
+        options.ballast_wanted_bytes = options.ballast_bytes + budget_bytes(names.len()) as u64;
+        let mut writer = LogWriter::create(storage.clone(), options, resume, stamp).map_err(dir_error)?;
         let mut ids = Vec::new();
         let mut readers = Vec::new();
         for (at, (channel, source)) in config.channels.iter().zip(sources).enumerate() {

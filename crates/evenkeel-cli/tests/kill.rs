@@ -1,0 +1,96 @@
+//! The real program, killed with SIGKILL at random moments.
+
+mod common;
+
+use common::{Running, Scratch, code, evenkeel, export, last_ack, lines, stderr, verify};
+use fastrand::Rng;
+
+/// Kills in all: `EVENKEEL_KILLS` for a longer search.
+fn kills() -> u64 {
+    std::env::var("EVENKEEL_KILLS").ok().and_then(|v| v.parse().ok()).unwrap_or(50)
+}
+
+/// Lines a run sends at most: enough for full flow until the kill, bounded for the disk.
+const LINES_MAX: u64 = 600_000;
+
+/// One recording, killed and taken up again `times` times.
+fn killed_and_taken_up(seed: u64, times: u64, full_flow: bool) {
+    let mut rng = Rng::with_seed(seed);
+    let scratch = Scratch::new();
+    let dir = scratch.word("rec");
+    let mut random = vec![0; 40_000_000];
+    rng.fill(&mut random);
+    let file = scratch.put("random", &random);
+    let source = format!("f=file:{file}");
+    let frame = if rng.bool() { "s=lines" } else { "s=chunk" };
+    let words = ["record", "--out", &dir, "--channel", "s=stdin", "--frame", frame, "--channel", &source];
+    let mut before = Vec::new();
+    for run in 0..times {
+        let mut running = Running::start(&scratch, &words);
+        let per_piece = if full_flow { 2_000 } else { rng.u64(1..20) };
+        let pause = std::time::Duration::from_micros(if full_flow { 0 } else { rng.u64(100..3_000) });
+        let first = run * LINES_MAX;
+        let mut at = 0;
+        let feed = running.feed(move || {
+            // sleep: a light flow is what is tested.
+            std::thread::sleep(pause);
+            at += per_piece;
+            (at <= LINES_MAX).then(|| lines(first + at - per_piece, per_piece))
+        });
+        let moment = if rng.bool() { rng.u64(1..100) } else { rng.u64(100..2_000) };
+        // sleep: the moment of the kill is what is random here.
+        std::thread::sleep(std::time::Duration::from_millis(moment));
+        running.signal("-KILL");
+        running.child.wait().unwrap();
+        drop(feed.join().unwrap());
+        let context = format!("seed {seed}, run {run}, killed after {moment} ms, {frame}");
+        let recovered = evenkeel(&["recover", &dir]);
+        // Killed before it made its directory: there is nothing to recover.
+        if scratch.path("rec").exists() {
+            assert_eq!(code(recovered.status), 0, "{context}: {}", stderr(&recovered));
+            before = check(&dir, &running, &before, &lines(first, LINES_MAX), &random, &context);
+        }
+    }
+}
+
+/// Compares a recovered recording with what was sent and acknowledged; answers the channel's bytes.
+fn check(dir: &str, running: &Running, before: &[u8], sent: &[u8], random: &[u8], context: &str) -> Vec<u8> {
+    let (stored, verdict) = export(dir, "s");
+    assert!(matches!(verdict, 0 | 2 | 6), "{context}: export says {verdict}");
+    let new = stored.strip_prefix(before).unwrap_or_else(|| panic!("{context}: what was there has changed"));
+    assert!(sent.starts_with(new), "{context}: what is stored is not what was sent");
+    let acked = last_ack(&running.acks, "s").map_or(0, |(_, bytes)| bytes);
+    assert!(stored.len() as u64 >= acked, "{context}: {acked} bytes acknowledged, {} there", stored.len());
+    let (of_file, verdict) = export(dir, "f");
+    assert!(matches!(verdict, 0 | 2 | 6), "{context}: export says {verdict}");
+    assert!(random.starts_with(&of_file), "{context}: the file's bytes are not the file's");
+    let acked = last_ack(&running.acks, "f").map_or(0, |(_, bytes)| bytes);
+    assert!(of_file.len() as u64 >= acked, "{context}: {acked} bytes of the file acknowledged");
+    let (report, verdict) = verify(dir);
+    // 3: killed before anything was committed at all.
+    assert!(verdict == 6 || verdict == 3 && stored.is_empty(), "{context}: verify says {verdict}: {report}");
+    if !stored.is_empty() {
+        let gaps = report["gaps"].as_array().unwrap();
+        let of_channel = gaps.iter().filter(|g| g["channel"] == "s" && g["reason"] == "crash");
+        let gap = of_channel.last().unwrap_or_else(|| panic!("{context}: no crash gap is told"));
+        assert!(gap["last_sequence"].is_null() && gap["records"].is_null(), "{context}: {gap}");
+        assert!(gap["from"].as_u64() < gap["to"].as_u64(), "{context}: {gap}");
+    }
+    stored
+}
+
+// REQ W3
+#[test]
+fn killed_in_full_flow_nothing_acknowledged_is_lost() {
+    for seed in 0..kills() / 10 {
+        killed_and_taken_up(seed, 5, true);
+    }
+}
+
+// REQ W3
+#[test]
+fn killed_in_light_flow_nothing_acknowledged_is_lost() {
+    for seed in 0..kills() / 10 {
+        killed_and_taken_up(1000 + seed, 5, false);
+    }
+}
