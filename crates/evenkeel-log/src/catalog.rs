@@ -77,10 +77,15 @@ fn number_of(digits: &str) -> Option<u64> {
     (number > 0 && format!("{number:06}") == digits).then_some(number)
 }
 
+/// More records than this before the first commit are not of this log.
+const HEAD_RECORDS_MAX: usize = 16;
+/// Records that look like the last commit and are none, before the search ends.
+const LAST_COMMIT_TRIES_MAX: usize = 16;
+
 /// The first commit of a segment, which lists all channels as of its beginning.
 pub(crate) fn first_commit(file: &dyn ReadFile) -> io::Result<Option<Commit>> {
     let mut at = MAGIC.len() as u64;
-    loop {
+    for _ in 0..HEAD_RECORDS_MAX {
         let mut head = [0; RECORD_HEAD_BYTES];
         if read_full_at(file, &mut head, at)? < head.len() {
             return Ok(None);
@@ -98,6 +103,7 @@ pub(crate) fn first_commit(file: &dyn ReadFile) -> io::Result<Option<Commit>> {
             _ => return Ok(None),
         }
     }
+    Ok(None)
 }
 
 /// Opens a segment by the name it had when it was listed: a recorder at work may
@@ -168,8 +174,10 @@ fn last_commit_before(file: &dyn ReadFile, summary_at: u64) -> io::Result<Option
         if read_full_at(file, &mut bytes, from)? < bytes.len() {
             return Ok(None);
         }
-        for marker in memchr::memmem::rfind_iter(&bytes, &crate::commit::MARKER) {
-            let Some(at) = marker.checked_sub(RECORD_HEAD_BYTES) else { continue };
+        let markers = memchr::memmem::rfind_iter(&bytes, &crate::commit::MARKER);
+        let places = markers.filter_map(|marker| marker.checked_sub(RECORD_HEAD_BYTES));
+        let commits = places.filter(|at| Commit::may_stand(&bytes[*at..], from + *at as u64));
+        for at in commits.take(LAST_COMMIT_TRIES_MAX) {
             if let Some(commit) = Commit::decode(&bytes[at..], from + at as u64) {
                 return Ok(Some(commit));
             }

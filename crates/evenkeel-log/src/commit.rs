@@ -29,6 +29,8 @@ use crate::mcap::{RECORD_HEAD_BYTES, encode, op};
 
 /// What a search for commits looks for.
 pub(crate) const MARKER: [u8; 8] = *b"EK\x01commt";
+/// Bytes of a record that tell whether it may be a commit.
+pub(crate) const COMMIT_HEAD_BYTES: usize = RECORD_HEAD_BYTES + 40;
 /// Flag: lists every channel, not only those that changed.
 pub(crate) const SNAPSHOT: u8 = 1;
 /// Flag: no message follows in this segment.
@@ -110,6 +112,16 @@ impl Commit {
         let end = out.len() - 4;
         let crc = crc32fast::hash(&out[start..end]);
         out[end..].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// Whether the beginning of a record is that of a commit at `at`; a cheap
+    /// question, to be asked before the record is read.
+    pub(crate) fn may_stand(head: &[u8], at: u64) -> bool {
+        let mut body = Body(head.get(RECORD_HEAD_BYTES..).unwrap_or_default());
+        head.first() == Some(&op::COMMIT)
+            && body.take(MARKER.len()) == Some(&MARKER)
+            && body.take(24).is_some()
+            && body.u64() == Some(at)
     }
 
     /// Reads the record that `record` is, from its opcode to its last byte;
@@ -201,7 +213,8 @@ mod tests {
 
     fn sample() -> Commit {
         let position = Some(SourcePosition { device: 1, inode: 2, offset: 3 });
-        let state = ChannelState { last_sequence: 9, records: 8, bytes: 7, streams: 2, ended: true, position };
+        let state =
+            ChannelState { last_sequence: 9, records: 8, bytes: 7, streams: 2, ended: true, position };
         Commit {
             segment_id: [7; 16],
             segment: 3,

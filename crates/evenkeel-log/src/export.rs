@@ -4,7 +4,7 @@ use crate::catalog::open_segment;
 use crate::gap::GAPS_CHANNEL;
 use crate::scan::{NoVisit, Scan, Seen, Visit};
 use crate::storage::Storage;
-use crate::verify::{limits, scan_named};
+use crate::verify::{is_superseded, limits, scan_named};
 use std::io::{self, Write};
 
 /// What to export.
@@ -48,12 +48,11 @@ pub fn export(storage: &dyn Storage, selection: &Selection, out: &mut dyn Write)
             continue;
         }
         found_segment = true;
-        let limit_of = |channel: &str| limits.get(channel).copied().unwrap_or(u64::MAX);
-        let limit = limit_of(&selection.channel);
+        let limit = limits.get(&selection.channel).copied().unwrap_or(u64::MAX);
         let mut visit = Concatenate { selection, limit, out, exported: &mut exported };
         let file = open_segment(storage, &name)?;
         let mut found = scan_named(&*file, &name, &mut visit)?;
-        found.gaps.retain(|(sequence, _)| *sequence <= limit_of(GAPS_CHANNEL));
+        found.gaps.retain(|gap| !is_superseded(gap, &limits));
         note(&found, selection, limit, &mut reached, &mut exported);
     }
     if let Some(name) = selection.segment.as_ref().filter(|_| !found_segment) {
@@ -66,8 +65,8 @@ pub fn export(storage: &dyn Storage, selection: &Selection, out: &mut dyn Write)
 /// Takes note of damage, gaps and holes.
 fn note(found: &Scan, selection: &Selection, limit: u64, reached: &mut Option<u64>, exported: &mut Exported) {
     exported.damaged |= found.loss_count > 0;
-    let gaps = found.gaps.iter().filter(|(_, gap)| gap.channel == selection.channel);
-    for (_, gap) in gaps {
+    let gaps = found.gaps.iter().filter(|g| g.channel == selection.channel);
+    for gap in gaps {
         exported.gaps += 1;
         exported.damaged |= gap.is_loss();
     }

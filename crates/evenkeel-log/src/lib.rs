@@ -25,6 +25,6 @@ pub use scan::Damage;
 pub use segment::{part_name, sealed_name};
 pub use verify::{ChannelReport, Outcome, SegmentReport, Verification, verify, verify_segment};
 pub use writer::{
-    BALLAST_NAME, Ballast, ChannelId, Condition, GivenUp, Job, JobDone, LogOptions, LogWriter, OCTETS, Progress, Resume,
-    SealedSegment, Stamp, StreamId, TEXT,
+    BALLAST_NAME, Ballast, ChannelId, Condition, GivenUp, Job, JobDone, LogOptions, LogWriter, OCTETS,
+    Progress, Resume, SealedSegment, Stamp, StreamId, TEXT,
 };

@@ -10,10 +10,10 @@
 //! position only grows.
 
 use crate::batch::PAYLOAD_BYTES_MAX;
-use crate::commit::{ChannelState, Commit, RUN_END, SEGMENT_END, SNAPSHOT};
+use crate::commit::{COMMIT_HEAD_BYTES, ChannelState, Commit, RUN_END, SEGMENT_END, SNAPSHOT};
 use crate::gap::{GAPS_CHANNEL, Gap};
 use crate::mcap::encode::{ChunkIndex, Summary};
-use crate::mcap::{MAGIC, RECORD_HEAD_BYTES, SEGMENT_METADATA, decode, op};
+use crate::mcap::{MAGIC, RECORD_BYTES_MAX, RECORD_HEAD_BYTES, SEGMENT_METADATA, decode, op};
 use crate::storage::ReadFile;
 use crc32fast::Hasher;
 use std::collections::{BTreeMap, HashMap};
@@ -24,7 +24,7 @@ mod window;
 pub(crate) use track::{Ranges, Track};
 use window::{Found, Window};
 
-/// More chunk index than this is damage: ours rotates at 4 MiB.
+/// More of an index than this is damage: ours rotates at 4 MiB.
 const INDEX_BYTES_MAX: usize = 32 << 20;
 /// Damaged places kept with their reasons; more are only counted.
 const DAMAGE_KEPT_MAX: usize = 64;
@@ -102,8 +102,7 @@ pub(crate) struct Scan {
     pub(crate) states: BTreeMap<String, ChannelState>,
     /// What was found of each channel.
     pub(crate) tracks: BTreeMap<String, Track>,
-    /// Declared gaps, each with the sequence of the record that declares it.
-    pub(crate) gaps: Vec<(u64, Gap)>,
+    pub(crate) gaps: Vec<Gap>,
     /// Damage below what was known durable.
     pub(crate) losses: Vec<Damage>,
     pub(crate) loss_count: u64,
@@ -150,7 +149,7 @@ fn scan_upto(
     let mut window = Window::new(file, file_bytes);
     let mut scanner = Scanner::new(file_bytes, base);
     scanner.magic(&mut window)?;
-    while scanner.at < file_bytes {
+    while scanner.at < scanner.out.file_bytes {
         let at = scanner.at;
         let step = match window.record(at)? {
             Found::Record(record) => scanner.record(record, visit)?,
@@ -204,6 +203,8 @@ pub(crate) fn scan_whole_from(
 
 struct Scanner<'a> {
     base: &'a BTreeMap<String, ChannelState>,
+    /// Bytes of records that looked like commits and were none.
+    searched: u64,
     at: u64,
     previous_end: u64,
     /// CRC since the last commit; `None` after damage in it.
@@ -244,6 +245,7 @@ impl<'a> Scanner<'a> {
     fn new(file_bytes: u64, base: &'a BTreeMap<String, ChannelState>) -> Self {
         Self {
             base,
+            searched: 0,
             at: 0,
             previous_end: 0,
             region: Some(Hasher::new()),
@@ -296,6 +298,9 @@ impl<'a> Scanner<'a> {
         let body = &record[RECORD_HEAD_BYTES..];
         if record[0] != op::MESSAGE_INDEX {
             self.close_chunk();
+            if self.out.summary.index_bytes() > INDEX_BYTES_MAX && record[0] != op::COMMIT {
+                return Ok(Err("more to index than a segment may have".into()));
+            }
         }
         let step = match record[0] {
             op::HEADER => {
@@ -376,9 +381,6 @@ impl<'a> Scanner<'a> {
         if let Err(broken) = self.messages_are_sound(records) {
             return Ok(Err(broken));
         }
-        if self.out.summary.chunks.len() > INDEX_BYTES_MAX {
-            return Ok(Err("more chunks than a segment may have".into()));
-        }
         let counts = self.messages(records, visit)?;
         visit.chunk_end()?;
         if let Some(region) = &mut self.region {
@@ -440,17 +442,17 @@ impl<'a> Scanner<'a> {
             if stream.channel == GAPS_CHANNEL
                 && let Ok(gap) = serde_json::from_slice::<Gap>(message.payload)
             {
-                self.gap(sequence, gap);
+                self.gap(gap);
             }
         }
         Ok(counts)
     }
 
-    fn gap(&mut self, sequence: u64, gap: Gap) {
+    fn gap(&mut self, gap: Gap) {
         let track = self.out.tracks.entry(gap.channel.clone()).or_insert_with(|| Track::from_base(0));
         track.take(gap.first_sequence, gap.last_taken());
         if self.out.gaps.len() < GAPS_KEPT_MAX {
-            self.out.gaps.push((sequence, gap));
+            self.out.gaps.push(gap);
         }
     }
 
@@ -458,6 +460,9 @@ impl<'a> Scanner<'a> {
         let parsed = decode::message_index(&record[RECORD_HEAD_BYTES..]);
         let (id, _) = parsed.ok_or("a malformed message index")?;
         match &mut self.chunk {
+            Some((index, _)) if index.message_indexes.len() > usize::from(u16::MAX) => {
+                return Err("more message indexes than there can be streams".into());
+            }
             Some((index, _)) => {
                 index.message_indexes.push((id, self.at));
                 index.message_index_bytes += record.len() as u64;
@@ -527,6 +532,12 @@ impl<'a> Scanner<'a> {
     }
 
     fn note(&mut self, damage: Damage) {
+        if self.damage.len() >= DAMAGE_MAX
+            && let Some((last, _)) = self.damage.last_mut()
+        {
+            last.to = damage.to;
+            return;
+        }
         self.damage.push((damage, self.previous_end));
     }
 
@@ -536,17 +547,25 @@ impl<'a> Scanner<'a> {
         self.region = None;
         let from = self.at;
         let mut search = self.at + 1;
-        let too_many = self.damage.len() >= DAMAGE_MAX;
-        while !too_many && let Some(marker) = window.find_marker(search)? {
+        while self.damage.len() < DAMAGE_MAX
+            && self.searched < SEARCHED_BYTES_MAX
+            && let Some(marker) = window.find_marker(search)?
+        {
             search = marker + 1;
             let Some(at) = marker.checked_sub(RECORD_HEAD_BYTES as u64).filter(|at| *at >= from) else {
                 continue;
             };
+            let head = window.get(at, COMMIT_HEAD_BYTES)?;
+            if !head.is_some_and(|head| Commit::may_stand(head, at)) {
+                continue;
+            }
             let Found::Record(record) = window.record(at)? else { continue };
-            let commit = Commit::decode(record, at).filter(|_| record[0] == op::COMMIT);
+            let commit = Commit::decode(record, at);
+            self.searched += record.len() as u64;
             if let Some(commit) = commit
                 && self.out.id.is_none_or(|id| id == commit.segment_id)
             {
+                self.searched -= record.len() as u64;
                 self.note(Damage { from, to: at, reason: broken.0 });
                 self.at = at;
                 self.accept(&commit, record);
@@ -617,6 +636,9 @@ fn seal_matches(window: &mut Window<'_>, at: u64, seal: &[u8]) -> io::Result<boo
     Ok(true)
 }
 
+/// Bytes of records that looked like commits and were none, after which the rest
+/// of a segment is not searched any more: only a file made for it has that many.
+const SEARCHED_BYTES_MAX: u64 = 4 * RECORD_BYTES_MAX;
 /// Damaged places after which the rest of a segment counts as one.
 const DAMAGE_MAX: usize = 4096;
 /// Gaps of one segment that are kept in memory.

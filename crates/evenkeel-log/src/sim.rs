@@ -279,7 +279,11 @@ impl Disk {
     }
 
     fn used(&self) -> u64 {
-        self.names.values().filter_map(|id| self.files.get(id)).map(|f| f.reserved.max(f.content.len() as u64)).sum()
+        self.names
+            .values()
+            .filter_map(|id| self.files.get(id))
+            .map(|f| f.reserved.max(f.content.len() as u64))
+            .sum()
     }
 
     fn id(&self, name: &str) -> io::Result<FileId> {

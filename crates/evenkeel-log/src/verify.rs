@@ -116,6 +116,13 @@ pub(crate) fn scan_named(file: &dyn ReadFile, name: &str, visit: &mut dyn Visit)
     }
 }
 
+/// Whether a later segment declares the gap again: it begins beyond the limit of
+/// its channel. One that takes no number is never written twice.
+pub(crate) fn is_superseded(gap: &Gap, limits: &BTreeMap<String, u64>) -> bool {
+    let limit = limits.get(&gap.channel).copied().unwrap_or(u64::MAX);
+    gap.last_sequence.is_some() && gap.first_sequence > limit
+}
+
 /// Messages of a segment that a later one has again: records and payload bytes by channel.
 struct Superseded<'a> {
     limits: &'a BTreeMap<String, u64>,
@@ -189,8 +196,7 @@ impl Check {
             report.last_sequence = report.last_sequence.max(of_state).max(track.base);
             covered.add_all(&track.covered);
         }
-        let counted = found.gaps.iter().filter(|(sequence, _)| !superseded.has(GAPS_CHANNEL, *sequence));
-        for (_, gap) in counted {
+        for gap in found.gaps.iter().filter(|gap| !is_superseded(gap, superseded.limits)) {
             self.declared = true;
             self.loss |= gap.is_loss();
             self.channels.entry(gap.channel.clone()).or_default().0.gaps += 1;

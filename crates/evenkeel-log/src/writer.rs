@@ -26,7 +26,7 @@ use crate::batch::Batch;
 use crate::commit::{ChannelState, RUN_END, SEGMENT_END, SNAPSHOT};
 use crate::gap::{GAP_SCHEMA, GAPS_CHANNEL, Gap};
 use crate::segment::{Head, Segment, StreamDefinition, part_name};
-use crate::storage::{Storage, is_full};
+use crate::storage::Storage;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -463,7 +463,8 @@ impl LogWriter {
         match self.segment.commit(0, None, self.changed_entries(), stamp) {
             Ok(()) => {
                 let committed = self.committed();
-                let progress = if self.options.sync { Progress::default() } else { self.acknowledge(u64::MAX) };
+                let progress =
+                    if self.options.sync { Progress::default() } else { self.acknowledge(u64::MAX) };
                 Progress { committed, ..progress }
             }
             Err(e) => {
@@ -583,12 +584,13 @@ impl LogWriter {
         let ticket = self.ticket(self.asked);
         self.segment.unsynced_dir = false;
         jobs.push(Job::sync(self.segment.disk(), Some(self.storage.clone()), ticket));
-        jobs.push(self.seal_job(&old, seal));
+        jobs.push(self.seal_job(&old, None, seal));
         jobs
     }
 
-    fn seal_job(&self, segment: &Segment, tail: Vec<u8>) -> Job {
-        Job::seal(self.storage.clone(), segment, self.ballast.clone(), tail)
+    /// Only the last seal of a run may spend the ballast: recording would fill what another gave back.
+    fn seal_job(&self, segment: &Segment, ballast: Option<Arc<Ballast>>, tail: Vec<u8>) -> Job {
+        Job::seal(self.storage.clone(), segment, ballast, tail)
     }
 
     fn all_entries(&self) -> Vec<(String, ChannelState)> {
@@ -617,7 +619,7 @@ impl LogWriter {
                 self.finished = true;
                 self.committed();
                 let mut jobs: Vec<Job> = self.sync().into_iter().collect();
-                jobs.push(self.seal_job(&self.segment, seal));
+                jobs.push(self.seal_job(&self.segment, Some(self.ballast.clone()), seal));
                 jobs
             }
             Err(e) => {
@@ -641,12 +643,6 @@ impl LogWriter {
     pub fn ballast(&self) -> &Arc<Ballast> {
         &self.ballast
     }
-
-    fn stall(&mut self, error: &io::Error, stamp: Stamp) {
-        self.last_error = Some(error.to_string());
-        self.condition = if is_full(error) { Condition::Full } else { Condition::Broken };
-        self.retry_at_ns = stamp.mono_ns.saturating_add(backoff_ns(self.failures));
-    }
 }
 
 /// MCAP message encoding of bytes without a form.
@@ -663,11 +659,6 @@ fn advance(state: &mut ChannelState, batch: &Batch) {
     if let Some(position) = batch.position() {
         state.position = Some(position.clone());
     }
-}
-
-/// 100 ms doubling to 5 s.
-fn backoff_ns(failures: u32) -> u64 {
-    (100_000_000u64 << failures.min(6)).min(5_000_000_000)
 }
 
 fn create_segment(

@@ -1,6 +1,7 @@
 //! Random workloads, crashed before every operation of theirs, recovered,
 //! sometimes crashed again while recovering, and compared with what was
 //! acknowledged.
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What the log writes, read by an independent MCAP reader and by the log itself.
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod common;
 

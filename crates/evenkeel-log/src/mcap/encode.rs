@@ -173,6 +173,11 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
+    /// Bytes that the summary has grown to, about.
+    pub(crate) fn index_bytes(&self) -> usize {
+        self.schemas.len() + self.channels.len() + self.chunks.len() + self.metadata.len()
+    }
+
     /// Takes note of a chunk that stands in the file.
     pub(crate) fn add_chunk(&mut self, index: &ChunkIndex, counts: impl IntoIterator<Item = (u16, u64)>) {
         index.encode(&mut self.chunks);

@@ -52,6 +52,7 @@ pub(super) fn rebuild(
     let flags = if last { RUN_END | SNAPSHOT } else { SNAPSHOT };
     let seal = segment.end(flags, None, states.into_iter().collect(), stamp)?;
     segment.file.append(&mut [IoSlice::new(&seal)])?;
+    segment.file.truncate(segment.bytes + seal.len() as u64)?;
     segment.file.sync()?;
     storage.rename(name, &damaged_name(number))?;
     // The original must have its new name before anything can take its old one.

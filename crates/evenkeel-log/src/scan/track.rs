@@ -96,7 +96,7 @@ impl Track {
     pub(crate) fn take(&mut self, first: u64, last: u64) {
         // The common case without a search: the range that ends just before.
         if let Some(end) = self.covered.0.last_mut()
-            && end.1 + 1 == first
+            && end.1.checked_add(1) == Some(first)
             && last >= first
         {
             end.1 = last;

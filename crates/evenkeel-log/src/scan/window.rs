@@ -81,7 +81,11 @@ impl<'f> Window<'f> {
     pub(super) fn find_marker(&mut self, from: u64) -> io::Result<Option<u64>> {
         let mut at = from;
         while at + (MARKER.len() as u64) <= self.limit {
-            let n = usize::try_from(self.limit - at).unwrap_or(usize::MAX).min(READ_BYTES);
+            // What is in the buffer first: each byte is read and moved once, however many markers there are.
+            let buffered = (self.start + self.len as u64).saturating_sub(at);
+            let inside = at >= self.start && buffered >= MARKER.len() as u64;
+            let wanted = if inside { buffered } else { READ_BYTES as u64 };
+            let n = wanted.min(self.limit - at) as usize;
             let Some(bytes) = self.get(at, n)? else { return Ok(None) };
             if let Some(found) = memchr::memmem::find(bytes, &MARKER) {
                 return Ok(Some(at + found as u64));

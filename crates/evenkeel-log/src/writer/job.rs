@@ -34,7 +34,7 @@ enum Kind {
 struct Seal {
     storage: Arc<dyn Storage>,
     disk: Disk,
-    ballast: Arc<Ballast>,
+    ballast: Option<Arc<Ballast>>,
     tail: Vec<u8>,
     data_bytes: u64,
     sealed: SealedSegment,
@@ -72,7 +72,7 @@ impl Job {
     pub(super) fn seal(
         storage: Arc<dyn Storage>,
         segment: &Segment,
-        ballast: Arc<Ballast>,
+        ballast: Option<Arc<Ballast>>,
         tail: Vec<u8>,
     ) -> Self {
         let sealed = SealedSegment {
@@ -104,12 +104,10 @@ impl Seal {
     fn run(&self) -> io::Result<()> {
         let file = self.disk.file()?;
         if let Err(e) = file.append(&mut [IoSlice::new(&self.tail)]) {
-            if !is_full(&e) {
-                return Err(e);
-            }
+            let Some(ballast) = self.ballast.as_ref().filter(|_| is_full(&e)) else { return Err(e) };
             // This is the day the ballast is for.
             file.truncate(self.data_bytes)?;
-            self.ballast.release();
+            ballast.release();
             file.append(&mut [IoSlice::new(&self.tail)])?;
         }
         self.disk.sync()?;

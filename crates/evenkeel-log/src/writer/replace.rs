@@ -30,6 +30,12 @@ impl LogWriter {
         }
     }
 
+    fn stall(&mut self, error: &io::Error, stamp: Stamp) {
+        self.last_error = Some(error.to_string());
+        self.condition = if is_full(error) { Condition::Full } else { Condition::Broken };
+        self.retry_at_ns = stamp.mono_ns.saturating_add(backoff_ns(self.failures));
+    }
+
     /// Gives the segment up: whatever is not acknowledged goes back to the
     /// front of the queue, to be written again, in order, into a new segment.
     pub(super) fn poison(&mut self, error: &io::Error, stamp: Stamp) {
@@ -169,3 +175,8 @@ impl LogWriter {
 
 /// A rotation that failed is tried again after this long.
 const ROTATION_RETRY_NS: u64 = 1_000_000_000;
+
+/// 100 ms doubling to 5 s.
+fn backoff_ns(failures: u32) -> u64 {
+    (100_000_000u64 << failures.min(6)).min(5_000_000_000)
+}
