@@ -4,6 +4,7 @@
 //! this machine is skipped and says so; it never counts as passed. The last line
 //! is `N passed, N failed, N skipped`.
 
+mod full_disk;
 mod mcap_python;
 mod recording;
 
@@ -62,10 +63,12 @@ struct Case {
     run: fn(&Context<'_>) -> CaseResult,
 }
 
-const CASES: [Case; 3] = [
+const CASES: [Case; 5] = [
     Case { name: "mcap-python/file-chunk", run: |context| mcap_python::agrees(context, "a") },
     Case { name: "mcap-python/stdin-lines", run: |context| mcap_python::agrees(context, "b") },
     Case { name: "mcap-python/damage-is-seen", run: mcap_python::sees_damage },
+    Case { name: "full-disk/waits-and-goes-on", run: full_disk::waits_and_goes_on },
+    Case { name: "full-disk/stops-sealed", run: full_disk::stops_sealed },
 ];
 
 /// What cases share. Each part is made when the first case asks for it.
@@ -84,6 +87,11 @@ impl<'a> Context<'a> {
     fn recording(&self) -> Result<&Recording, Unmet> {
         let made = self.recording.get_or_init(|| Recording::make(self.options.evenkeel.as_deref()));
         made.as_ref().map_err(|message| Unmet::Failed(message.clone()))
+    }
+
+    /// The program under test.
+    fn program(&self) -> Result<PathBuf, Unmet> {
+        process::evenkeel(self.options.evenkeel.as_deref()).map_err(Unmet::Failed)
     }
 
     /// Python with its MCAP package. That it is missing skips the case.

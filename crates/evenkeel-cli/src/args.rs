@@ -92,7 +92,8 @@ pub(crate) struct Export {
 
 /// What a version that is to come will have.
 pub(crate) fn refuse(what: &str) -> String {
-    const TO_COME: [&str; 8] = ["plan", "status", "stop", "channel", "journal", "doctor", "completions", "man"];
+    const TO_COME: [&str; 8] =
+        ["plan", "status", "stop", "channel", "journal", "doctor", "completions", "man"];
     if what.starts_with("--") || what.contains(':') || what.contains(' ') || TO_COME.contains(&what) {
         format!("{what}: not in this version")
     } else {

@@ -13,8 +13,8 @@ pub(crate) fn run(arguments: &Export) -> u8 {
         segment: arguments.segment.clone(),
     };
     let mut out = BufWriter::with_capacity(256 << 10, io::stdout().lock());
-    let exported =
-        DirStorage::open(&arguments.dir).and_then(|storage| Ok((export(&storage, &selection, &mut out)?, storage)));
+    let exported = DirStorage::open(&arguments.dir)
+        .and_then(|storage| Ok((export(&storage, &selection, &mut out)?, storage)));
     match exported {
         Ok((exported, storage)) if !exported.known => {
             let names = channel_names(&storage).unwrap_or_default().join(", ");

@@ -103,7 +103,9 @@ fn watch(mut signals: Signals, grace: Duration) {
         let forced = signals.wait(None, Some(grace));
         let code = match forced {
             Ok(Some(signal)) => {
-                text::say(&format!("forced by a second signal ({signal}): the end of the recording was abandoned"));
+                text::say(&format!(
+                    "forced by a second signal ({signal}): the end of the recording was abandoned"
+                ));
                 exit::FORCED
             }
             _ => {

@@ -47,7 +47,10 @@ pub(crate) fn tell(recovery: &Recovery) {
     for segment in &recovery.segments {
         text::say(&describe(segment));
         for gap in &segment.gaps {
-            text::say(&format!("  gap in {} from record {} on: {:?}", gap.channel, gap.first_sequence, gap.reason));
+            text::say(&format!(
+                "  gap in {} from record {} on: {:?}",
+                gap.channel, gap.first_sequence, gap.reason
+            ));
         }
         for loss in &segment.losses {
             text::complain(&format!("  bytes {} to {} are damaged: {}", loss.from, loss.to, loss.reason));
@@ -60,9 +63,15 @@ fn describe(segment: &Recovered) -> String {
     let tail = text::bytes(*tail_bytes);
     match action {
         Action::Sealed if *tail_bytes == 0 => format!("sealed {number:06}.mcap"),
-        Action::Sealed => format!("sealed {number:06}.mcap; {tail} beyond its last commit are in {number:06}.tail"),
-        Action::SetAside => format!("{number:06}: nothing was committed in it; {tail} are in {number:06}.tail"),
-        Action::Rebuilt => format!("wrote {number:06}.mcap anew from what is whole; the original is {number:06}.damaged"),
+        Action::Sealed => {
+            format!("sealed {number:06}.mcap; {tail} beyond its last commit are in {number:06}.tail")
+        }
+        Action::SetAside => {
+            format!("{number:06}: nothing was committed in it; {tail} are in {number:06}.tail")
+        }
+        Action::Rebuilt => {
+            format!("wrote {number:06}.mcap anew from what is whole; the original is {number:06}.damaged")
+        }
         _ => format!("{number:06}: {action:?}"),
     }
 }

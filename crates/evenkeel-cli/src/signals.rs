@@ -36,8 +36,11 @@ impl Signals {
     ) -> io::Result<Option<&'static str>> {
         let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
         loop {
-            let mut fds: Vec<PollFd<'_>> =
-                self.streams.iter().map(|(_, s)| PollFd::from_borrowed_fd(s.as_fd(), PollFlags::IN)).collect();
+            let mut fds: Vec<PollFd<'_>> = self
+                .streams
+                .iter()
+                .map(|(_, s)| PollFd::from_borrowed_fd(s.as_fd(), PollFlags::IN))
+                .collect();
             fds.extend(other.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             match poll(&mut fds, timeout.as_ref()) {
                 Ok(_) => {}

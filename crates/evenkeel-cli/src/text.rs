@@ -54,7 +54,9 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
-    let numeric = |c: usize| rows.iter().skip(1).all(|r| r.get(c).is_none_or(|s| s.starts_with(|ch: char| ch.is_ascii_digit())));
+    let numeric = |c: usize| {
+        rows.iter().skip(1).all(|r| r.get(c).is_none_or(|s| s.starts_with(|ch: char| ch.is_ascii_digit())))
+    };
     let mut out = String::new();
     for row in rows {
         let mut line = String::from("  ");

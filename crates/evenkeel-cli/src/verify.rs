@@ -46,13 +46,22 @@ fn tell(found: &Verification) {
     let head = ["channel", "records", "bytes", "gaps", "missing"].map(str::to_owned).to_vec();
     let channel = |c: &evenkeel_log::ChannelReport| {
         let missing = c.missing.iter().map(|(a, b)| b - a + 1).sum();
-        vec![c.name.clone(), text::count(c.records), text::bytes(c.bytes), text::count(c.gaps), text::count(missing)]
+        vec![
+            c.name.clone(),
+            text::count(c.records),
+            text::bytes(c.bytes),
+            text::count(c.gaps),
+            text::count(missing),
+        ]
     };
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(found.channels.iter().map(channel)).collect();
     text::say(text::table(&rows).trim_end());
     for segment in &found.segments {
         for damage in &segment.damage {
-            text::say(&format!("{}: bytes {} to {}: {}", segment.name, damage.from, damage.to, damage.reason));
+            text::say(&format!(
+                "{}: bytes {} to {}: {}",
+                segment.name, damage.from, damage.to, damage.reason
+            ));
         }
     }
     for gap in &found.gaps {

@@ -71,7 +71,9 @@ fn what_cannot_be_started_or_read_is_told() {
     assert!(stderr(&output).contains("missing") && stderr(&output).contains("channel a"));
     assert!(!scratch.path("rec").exists());
     let file = scratch.put("plain", b"");
-    for words in [&["verify", &dir][..], &["export", &dir, "--channel", "a"], &["recover", &dir], &["verify", &file]] {
+    for words in
+        [&["verify", &dir][..], &["export", &dir, "--channel", "a"], &["recover", &dir], &["verify", &file]]
+    {
         let output = evenkeel(words);
         assert_eq!(code(output.status), 3, "{words:?}: {}", stderr(&output));
     }

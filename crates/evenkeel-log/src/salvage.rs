@@ -202,7 +202,8 @@ fn salvage(
     }
     let file = Arc::from(storage.reopen(name)?);
     let mut segment = Segment::resume(file, resumed(number, &scan)?);
-    if scan.file_bytes > scan.whole_end {
+    // Longer than what was scanned, too, when an unfinished block's zeroes follow.
+    if storage.open(name)?.bytes()? > scan.whole_end {
         segment.file.truncate(scan.whole_end)?;
         segment.file.sync()?;
     }
@@ -220,6 +221,7 @@ fn salvage(
     // A seal says that all before it was durable first: a scan relies on that.
     segment.file.sync()?;
     segment.file.append(&mut [IoSlice::new(&seal)])?;
+    segment.file.truncate(segment.bytes + seal.len() as u64)?;
     segment.file.sync()?;
     if name != sealed_name(number) {
         storage.rename(name, &sealed_name(number))?;

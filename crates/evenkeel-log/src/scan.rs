@@ -151,6 +151,10 @@ fn scan_upto(
     scanner.magic(&mut window)?;
     while scanner.at < scanner.out.file_bytes {
         let at = scanner.at;
+        if durable == Durable::AsCommitted && window.is_padding(at)? {
+            scanner.out.file_bytes = at;
+            break;
+        }
         let step = match window.record(at)? {
             Found::Record(record) => scanner.record(record, visit)?,
             Found::Short => Err("the file ends inside a record".into()),

@@ -27,6 +27,8 @@ pub struct Faults {
     pub kind: Option<io::ErrorKind>,
     /// Bytes that the disk holds; appends beyond fail with a full disk.
     pub capacity_bytes: Option<u64>,
+    /// Whether appends fill their last sector up with zeroes, as direct writes do.
+    pub pads: bool,
     /// Planted bugs, to see that tests catch them.
     pub bugs: Bugs,
 }
@@ -78,6 +80,8 @@ struct SimFile {
     /// What was done since: where an append began, or the length of a cut.
     since: Vec<Write>,
     reserved: u64,
+    /// Zeroes at the end of `content` that nobody appended.
+    padding: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -377,7 +381,7 @@ impl AppendFile for Handle {
         let bytes: Vec<u8> = parts.iter().flat_map(|p| p.iter().copied()).collect();
         let mut disk = self.storage.disk();
         let refused = disk.operate().err();
-        let free = disk.free();
+        let (free, pads) = (disk.free(), disk.faults.pads);
         let file = disk.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
         let room = free + file.reserved.saturating_sub(file.content.len() as u64);
         // A failed append leaves some of it, as a short write does.
@@ -386,9 +390,14 @@ impl AppendFile for Handle {
             None if bytes.len() as u64 > room => (room as usize, Some(io::ErrorKind::StorageFull.into())),
             None => (bytes.len(), None),
         };
-        let at = file.content.len() as u64;
+        let at = file.content.len() - file.padding;
+        file.content.truncate(at);
         file.content.extend_from_slice(&bytes[..taken]);
-        file.since.push(Write::Append(at, bytes[..taken].to_vec()));
+        let padded =
+            if pads && error.is_none() { file.content.len().next_multiple_of(SECTOR_BYTES) } else { 0 };
+        file.padding = padded.saturating_sub(file.content.len());
+        file.content.resize(file.content.len() + file.padding, 0);
+        file.since.push(Write::Append(at as u64, file.content[at..].to_vec()));
         error.map_or(Ok(()), Err)
     }
 
@@ -408,6 +417,7 @@ impl AppendFile for Handle {
         self.storage.disk().operate()?;
         self.with(|file| {
             file.content.truncate(len as usize);
+            file.padding = 0;
             file.since.push(Write::Cut(len));
         })
     }

@@ -13,6 +13,7 @@
 use std::io::{self, IoSlice};
 
 mod dir;
+mod file;
 pub use dir::{DirLock, DirStorage, LockError};
 
 /// A file of a [`Storage`] directory, as [`Storage::list`] tells it.
@@ -45,6 +46,9 @@ pub trait Storage: Send + Sync + 'static {
 }
 
 /// A file that only grows. Shared between the thread that appends and the one that syncs.
+///
+/// Until [`truncate`](AppendFile::truncate) the file may be longer than what was
+/// appended: by zeroes, fewer than [`PADDING_BYTES_MAX`].
 pub trait AppendFile: Send + Sync {
     /// Appends all bytes of all parts. After an error any prefix may be in the file.
     fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()>;
@@ -56,6 +60,9 @@ pub trait AppendFile: Send + Sync {
     /// or fails with what the system said.
     fn preallocate(&self, len: u64) -> io::Result<()>;
 }
+
+/// Zeroes behind the end of a file that is being appended to are fewer than this.
+pub const PADDING_BYTES_MAX: u64 = 4096;
 
 /// A file to read at any place.
 pub trait ReadFile: Send + Sync {

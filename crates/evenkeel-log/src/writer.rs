@@ -94,6 +94,9 @@ pub struct LogOptions {
     pub chunk_bytes: usize,
     /// Disk kept free for sealing; 0 for none.
     pub ballast_bytes: u64,
+    /// Disk kept free for sealing and for what waits in memory, where there is
+    /// plenty; less than `ballast_bytes` counts as that.
+    pub ballast_wanted_bytes: u64,
     /// Whether commits wait for a sync. Without, a commit is acknowledged when it
     /// is written: it survives the process, not the machine.
     pub sync: bool,
@@ -111,6 +114,7 @@ impl Default for LogOptions {
             index_bytes: 4 << 20,
             chunk_bytes: 1 << 20,
             ballast_bytes: 8 << 20,
+            ballast_wanted_bytes: 0,
             sync: true,
             run_id: [0; 16],
             library: concat!("evenkeel ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -234,7 +238,8 @@ impl LogWriter {
             let _ = storage.remove(&part_name(number));
             return Err(e);
         }
-        let ballast = Arc::new(Ballast::new(storage.clone(), options.ballast_bytes));
+        let ballast =
+            Arc::new(Ballast::new(storage.clone(), options.ballast_bytes, options.ballast_wanted_bytes));
         ballast.hold();
         let mut writer = Self {
             storage,

@@ -83,7 +83,13 @@ fn fail_everywhere(seed: u64, kind: Option<std::io::ErrorKind>, for_ever: bool) 
     for at in 4..operations {
         let mut rng = Rng::with_seed(seed);
         let mut workload = Workload::new(&mut rng, Bug::None);
-        workload.storage.set_faults(Faults { at: Some(at), for_ever, kind, ..Faults::default() });
+        workload.storage.set_faults(Faults {
+            at: Some(at),
+            for_ever,
+            kind,
+            pads: at % 2 == 0,
+            ..Faults::default()
+        });
         while workload.step(&mut rng) {
             workload.settle_model();
         }

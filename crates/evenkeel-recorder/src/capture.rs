@@ -147,15 +147,21 @@ impl Capture {
         }
     }
 
-    /// Polls a source, or leaves it alone until budget returns.
+    /// Polls a source, or leaves it alone until budget returns. It is taken out
+    /// then: a hang-up would be told again and again, whatever is asked for.
     fn wait_for(&mut self, at: usize, interested: bool) {
         let source = &mut self.sources[at];
         if source.waiting == interested {
-            let flags = if interested { epoll::EventFlags::IN } else { epoll::EventFlags::empty() };
-            let data = epoll::EventData::new_u64(at as u64);
-            // It was added: modifying it can only fail for want of memory, and then it is polled in vain.
-            let _ = epoll::modify(&self.epoll, &source.fd, data, flags);
+            let done = if interested {
+                let data = epoll::EventData::new_u64(at as u64);
+                epoll::add(&self.epoll, &source.fd, data, epoll::EventFlags::IN)
+            } else {
+                epoll::delete(&self.epoll, &source.fd)
+            };
             source.waiting = !interested;
+            if let Err(e) = done {
+                self.end(at, Some(format!("epoll: {}", io::Error::from(e))));
+            }
         }
     }
 
@@ -164,7 +170,9 @@ impl Capture {
         if source.phase != Phase::Ended {
             source.phase = Phase::Ended;
             source.framer.publish(&self.hub);
-            let _ = epoll::delete(&self.epoll, &source.fd);
+            if !source.waiting {
+                let _ = epoll::delete(&self.epoll, &source.fd);
+            }
             let natural = !self.stopping || fault.is_some();
             if natural {
                 self.hub.source_ended(source.framer.numbering.channel, fault);

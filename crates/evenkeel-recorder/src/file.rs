@@ -23,7 +23,8 @@ pub(crate) struct FileReader {
 /// What the system says.
 pub(crate) fn resume(file: &mut File, committed: Option<&SourcePosition>) -> io::Result<SourcePosition> {
     let meta = file.metadata()?;
-    let same = committed.filter(|p| p.device == meta.dev() && p.inode == meta.ino() && p.offset <= meta.len());
+    let same =
+        committed.filter(|p| p.device == meta.dev() && p.inode == meta.ino() && p.offset <= meta.len());
     let offset = same.map_or(0, |p| p.offset);
     if offset > 0 {
         file.seek(SeekFrom::Start(offset))?;
@@ -59,7 +60,8 @@ impl FileReader {
     fn read_all(&mut self) -> io::Result<bool> {
         let mut piece = vec![0; PAYLOAD_BYTES_MAX];
         while self.hub.order() == Order::Run {
-            let read = if self.framer.is_direct() { self.read_direct()? } else { self.read_through(&mut piece)? };
+            let read =
+                if self.framer.is_direct() { self.read_direct()? } else { self.read_through(&mut piece)? };
             match read {
                 Some(0) => {
                     self.hand_over_end();

@@ -132,7 +132,8 @@ impl Framer {
             return hub.buffer(channel, exact, refused);
         }
         // Room for the heads of lines of 64 bytes; shorter ones take another batch.
-        let roomy = if expected > HOT_BYTES { LARGE_BYTES } else { expected + expected / 64 * 31 + 64 }.max(exact);
+        let roomy =
+            if expected > HOT_BYTES { LARGE_BYTES } else { expected + expected / 64 * 31 + 64 }.max(exact);
         let medium = Batch::bytes_for(PAYLOAD_BYTES_MAX);
         let wishes = [roomy, medium.max(exact).min(roomy), exact];
         wishes.into_iter().find_map(|bytes| hub.buffer(channel, bytes, refused))

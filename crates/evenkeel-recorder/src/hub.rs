@@ -274,7 +274,11 @@ impl Hub {
             }
         }
         // An end has to know all there is, whether it can be written or not.
-        let batches = if may_write || state.order >= Order::Finish { state.dequeue(self.chunk_bytes) } else { Vec::new() };
+        let batches = if may_write || state.order >= Order::Finish {
+            state.dequeue(self.chunk_bytes)
+        } else {
+            Vec::new()
+        };
         Work {
             batches,
             done: std::mem::take(&mut state.done),
@@ -450,7 +454,9 @@ impl State {
     fn release(&mut self, channel: usize, buffer: Vec<u8>, budget_bytes: usize) -> Option<Vec<u8>> {
         let held = &mut self.channels[channel].counts.held_bytes;
         let before = *held;
-        *held = before.checked_sub(buffer.len()).expect("invariant: a buffer returns to the channel that holds it");
+        *held = before
+            .checked_sub(buffer.len())
+            .expect("invariant: a buffer returns to the channel that holds it");
         let repaid = before.saturating_sub(RESERVE_BYTES) - held.saturating_sub(RESERVE_BYTES);
         self.surplus_free += repaid.cast_signed();
         let held: usize = self.channels.iter().map(|c| c.counts.held_bytes).sum();

@@ -6,9 +6,7 @@
 
 use crate::acks::Acks;
 use crate::hub::{Hub, Order};
-use evenkeel_log::{
-    ChannelId, ChannelState, Condition, GapReason, Job, LogWriter, Progress, part_name,
-};
+use evenkeel_log::{ChannelId, ChannelState, Condition, GapReason, Job, LogWriter, Progress, part_name};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
@@ -38,7 +36,11 @@ impl LogThread {
     pub(crate) fn run(mut self) {
         loop {
             let may_write = self.writer.condition().0 == Condition::Writing;
-            let work = self.hub.take(self.due_ns(may_write && self.hub.has_queued()), may_write, self.under_way == 0);
+            let work = self.hub.take(
+                self.due_ns(may_write && self.hub.has_queued()),
+                may_write,
+                self.under_way == 0,
+            );
             let stamp = crate::now();
             for done in work.done {
                 self.under_way -= 1;

@@ -210,7 +210,8 @@ impl Recorder {
         let status = self.hub.log_status();
         faults.extend(status.faults);
         let channels = self.channels();
-        let source_faults = channels.iter().filter_map(|c| Some(format!("{}: {}", c.name, c.fault.as_ref()?)));
+        let source_faults =
+            channels.iter().filter_map(|c| Some(format!("{}: {}", c.name, c.fault.as_ref()?)));
         faults.extend(source_faults);
         for c in channels.iter().filter(|c| c.accepted_records != c.committed_records + c.dropped_records) {
             let lost = c.accepted_records - c.committed_records - c.dropped_records;
@@ -233,7 +234,11 @@ fn open(channel: &ChannelConfig) -> Result<Opened, StartError> {
             Ok(if can_be_waited_for(&fd)? { Opened::Pollable(fd) } else { Opened::File(fd.into()) })
         }),
         Source::File(path) => File::open(path).and_then(|file| {
-            if file.metadata()?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(Opened::File(file)) }
+            if file.metadata()?.is_dir() {
+                Err(io::ErrorKind::IsADirectory.into())
+            } else {
+                Ok(Opened::File(file))
+            }
         }),
     };
     opened.map_err(|source| StartError::Source {

@@ -102,7 +102,7 @@ impl Drop for Recording {
 }
 
 /// Bytes that no compression shortens, the same in every run (xorshift64*).
-fn random_bytes(count: usize) -> Vec<u8> {
+pub(super) fn random_bytes(count: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(count + 8);
     while bytes.len() < count {

@@ -1,5 +1,10 @@
 //! Running the program.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part; a failure is the test's")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its part; a failure is the test's"
+)]
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -120,7 +125,11 @@ pub fn last_ack(path: &Path, channel: &str) -> Option<(u64, u64)> {
 pub fn lines(first: u64, n: u64) -> Vec<u8> {
     let mut out = Vec::new();
     for at in first..first + n {
-        writeln!(out, "{at:012} the quick brown fox jumps over the lazy dog and goes on to the next line of this text").unwrap();
+        writeln!(
+            out,
+            "{at:012} the quick brown fox jumps over the lazy dog and goes on to the next line of this text"
+        )
+        .unwrap();
     }
     out
 }

@@ -2,7 +2,7 @@
 
 use crate::commit::MARKER;
 use crate::mcap::{RECORD_BYTES_MAX, RECORD_HEAD_BYTES};
-use crate::storage::{ReadFile, read_full_at};
+use crate::storage::{PADDING_BYTES_MAX, ReadFile, read_full_at};
 use std::io;
 
 /// Bytes read ahead.
@@ -63,6 +63,15 @@ impl<'f> Window<'f> {
         let read = read_full_at(self.file, &mut self.buf[kept..want], at + kept as u64)?;
         self.len = kept + read;
         Ok(())
+    }
+
+    /// Whether nothing but the zeroes of an unfinished block follows.
+    pub(super) fn is_padding(&mut self, at: u64) -> io::Result<bool> {
+        let left = self.limit.saturating_sub(at);
+        if left >= PADDING_BYTES_MAX || self.get(at, 1)? != Some(&[0]) {
+            return Ok(false);
+        }
+        Ok(self.get(at, left as usize)?.is_some_and(|bytes| bytes.iter().all(|b| *b == 0)))
     }
 
     /// The record at `at`.

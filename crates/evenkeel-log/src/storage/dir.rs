@@ -1,9 +1,10 @@
 //! A directory of the real file system.
 
+use super::file::GrowingFile;
 use super::{AppendFile, Entry, ReadFile, Storage};
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::FlockOperation;
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -64,16 +65,15 @@ impl DirStorage {
 
 impl Storage for DirStorage {
     fn create(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
-        let file = OpenOptions::new().append(true).create_new(true).open(self.path.join(name))?;
-        Ok(Box::new(DirFile(file)))
+        Ok(Box::new(GrowingFile::create(&self.path.join(name))?))
     }
 
     fn reopen(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
-        Ok(Box::new(DirFile(OpenOptions::new().append(true).open(self.path.join(name))?)))
+        Ok(Box::new(GrowingFile::reopen(&self.path.join(name))?))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn ReadFile>> {
-        Ok(Box::new(DirFile(File::open(self.path.join(name))?)))
+        Ok(Box::new(WholeFile(File::open(self.path.join(name))?)))
     }
 
     fn list(&self) -> io::Result<Vec<Entry>> {
@@ -110,37 +110,11 @@ impl Storage for DirStorage {
     }
 }
 
+/// A file to read.
 #[derive(Debug)]
-struct DirFile(File);
+struct WholeFile(File);
 
-impl AppendFile for DirFile {
-    fn append(&self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
-        IoSlice::advance_slices(&mut parts, 0); // skips leading empty parts
-        while !parts.is_empty() {
-            match (&self.0).write_vectored(parts) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => IoSlice::advance_slices(&mut parts, n),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn preallocate(&self, len: u64) -> io::Result<()> {
-        Ok(rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, 0, len)?)
-    }
-}
-
-impl ReadFile for DirFile {
+impl ReadFile for WholeFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         FileExt::read_at(&self.0, buf, offset)
     }

@@ -110,6 +110,8 @@ impl Seal {
             ballast.release();
             file.append(&mut [IoSlice::new(&self.tail)])?;
         }
+        // Its whole length and no zero more.
+        file.truncate(self.data_bytes + self.tail.len() as u64)?;
         self.disk.sync()?;
         self.storage.rename(&part_name(self.sealed.number), &self.sealed.name)?;
         self.storage.sync_dir()

@@ -67,9 +67,9 @@ pub fn options(rng: &mut Rng) -> LogOptions {
 impl Workload {
     pub fn new(rng: &mut Rng, bug: Bug) -> Self {
         let storage = SimStorage::new();
-        if let Bug::Medium(bugs) = bug {
-            storage.set_faults(Faults { bugs, ..Faults::default() });
-        }
+        let bugs = if let Bug::Medium(bugs) = bug { bugs } else { Bugs::default() };
+        let pads = rng.bool();
+        storage.set_faults(Faults { bugs, pads, ..Faults::default() });
         let options = options(rng);
         let shared: Arc<dyn Storage> = Arc::new(storage.clone());
         let mut writer = LogWriter::create(shared, options, Resume::default(), stamp(0)).unwrap();
@@ -219,7 +219,7 @@ pub fn check_image(image: &SimStorage, model: &Model, rng: &mut Rng) -> Result<(
         disk.set_faults(Faults { at: Some(at), for_ever: true, ..Faults::default() });
         let shared: Arc<dyn Storage> = Arc::new(disk.clone());
         let _ = recover(&shared, stamp(700_000_000_000));
-        disk.set_faults(Faults::default());
+        disk.set_faults(Faults { pads: rng.bool(), ..Faults::default() });
         disk = disk.crash(rng);
     }
     let shared: Arc<dyn Storage> = Arc::new(disk.clone());

@@ -19,7 +19,8 @@ fn bench(framing: Framing) -> Bench {
     let hub = Hub::new(&["x".to_owned()], 1 << 20).unwrap();
     let storage = SimStorage::new();
     let shared: Arc<dyn Storage> = Arc::new(storage.clone());
-    let mut writer = LogWriter::create(shared, LogOptions::default(), Resume::default(), crate::now()).unwrap();
+    let mut writer =
+        LogWriter::create(shared, LogOptions::default(), Resume::default(), crate::now()).unwrap();
     let id = writer.channel("x", evenkeel_log::TEXT);
     let stream = writer.stream(id, &[]);
     let numbering = Numbering { channel: 0, stream, next_sequence: 1, last_time_ns: 0 };
