@@ -1,4 +1,5 @@
 //! Recording and stopping, with the real program.
+#![allow(clippy::unwrap_used, reason = "a failure is the test's")]
 
 mod common;
 

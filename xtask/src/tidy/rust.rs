@@ -98,32 +98,24 @@ fn sleeps(path: &str, source: &Source<'_>, tests: &regions::TestLines, findings:
     }
 }
 
-/// The ids behind the mark `REQ` in comments of tests are ids of requirements.
+/// The id behind each mark `REQ` in comments of tests is that of a requirement.
 fn requirements(path: &str, source: &Source<'_>, tests: &regions::TestLines, findings: &mut Findings) {
     for (at, mark) in source.comments.match_indices("REQ ") {
         let line = source.line_of(at);
         if !tests.contains(line) || !is_whole(&source.comments, at, mark.len() - 1) {
             continue;
         }
-        for id in ids_of(&source.comments[at + mark.len()..]).filter(|id| !is_requirement(id)) {
-            findings.add(
-                path,
-                line,
-                format!("`{id}` is no requirement ({REQUIREMENT_LETTERS} and a number)"),
-            );
+        let behind = &source.comments[at + mark.len()..];
+        let id = first_word(behind);
+        if !is_requirement(id) {
+            let message = format!("`{id}` is no requirement ({REQUIREMENT_LETTERS} and a number)");
+            findings.add(path, line, message);
+        }
+        let next = first_word(behind[id.len()..].strip_prefix(", ").unwrap_or(""));
+        if is_requirement(next) {
+            findings.add(path, line, format!("`{next}` needs its own `REQ`, or no search finds it"));
         }
     }
-}
-
-/// The first word, and the words that follow it after `, ` as long as they look like ids.
-fn ids_of(text: &str) -> impl Iterator<Item = &str> {
-    let line = text.lines().next().unwrap_or("");
-    let looks_like_id = |word: &str| word.starts_with(|c: char| c.is_ascii_uppercase()) && word.len() <= 4;
-    let words = line.split(", ").map(first_word);
-    words
-        .enumerate()
-        .take_while(move |(index, word)| *index == 0 || looks_like_id(word))
-        .map(|(_, word)| word)
 }
 
 fn first_word(text: &str) -> &str {
@@ -221,9 +213,10 @@ mod tests {
 
     #[test]
     fn requirement_ids_are_well_formed() {
-        assert_clean("tests/a.rs", "// REQ C9, S10: holds, Always\n// REQUIRED X9\n");
+        assert_clean("tests/a.rs", "// REQ C9, REQ S10: holds, Always\n// REQUIRED X9\n");
+        assert_eq!(only_line("tests/a.rs", "// REQ C9, S10\n"), 1);
         assert_eq!(only_line("tests/a.rs", "\n// REQ X9\n"), 2);
-        assert_eq!(only_line("tests/a.rs", "// REQ C9, B1\n"), 1);
+        assert_eq!(only_line("tests/a.rs", "// REQ C9, REQ B1\n"), 1);
         assert_eq!(only_line("tests/a.rs", "// REQ c9\n"), 1);
         assert_eq!(only_line("tests/a.rs", "// REQ C\n"), 1);
         assert_clean("src/a.rs", "// REQ X9\n");

@@ -216,12 +216,13 @@ pub fn check_image(image: &SimStorage, model: &Model, rng: &mut Rng) -> Result<(
     let mut disk = image.clone();
     while rng.u8(0..4) == 0 {
         let at = disk.operations() + rng.u64(0..12);
-        disk.set_faults(Faults { at: Some(at), for_ever: true, ..Faults::default() });
+        disk.set_faults(Faults { at: Some(at), for_ever: true, pads: rng.bool(), ..Faults::default() });
         let shared: Arc<dyn Storage> = Arc::new(disk.clone());
         let _ = recover(&shared, stamp(700_000_000_000));
-        disk.set_faults(Faults { pads: rng.bool(), ..Faults::default() });
+        disk.set_faults(Faults::default());
         disk = disk.crash(rng);
     }
+    disk.set_faults(Faults { pads: rng.bool(), ..Faults::default() });
     let shared: Arc<dyn Storage> = Arc::new(disk.clone());
     let recovery = recover(&shared, stamp(800_000_000_000)).map_err(|e| format!("recover: {e}"))?;
     if recovery.is_loss() {
