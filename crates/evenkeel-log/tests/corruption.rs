@@ -11,8 +11,8 @@ use common::stamp;
 use evenkeel_log::sim::{Faults, SimStorage};
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{
-    Action, Exported, GapReason, Outcome, Recovery, Selection, channel_names, export, recover, verify,
-    verify_segment,
+    Action, Exported, GapReason, LogOptions, Outcome, Recovery, Selection, channel_names, export, recover,
+    verify, verify_segment,
 };
 use fastrand::Rng;
 use std::collections::BTreeMap;
@@ -583,6 +583,45 @@ fn nothing_of_an_embedded_segment_passes_for_a_message() {
         let mut content = whole.clone();
         content[at] ^= 2;
         check_nested(content, &originals, &format!("record {opcode:#x} at {at} is of another kind"));
+    }
+}
+
+/// A recording of one large message, whose payload begins at the answered offset.
+fn of_one_message(payload: Vec<u8>) -> (Vec<u8>, Originals, usize) {
+    let storage = SimStorage::new();
+    let mut driver = Driver::new(Arc::new(storage.clone()), told_options());
+    driver.stream("mic1");
+    driver.append("mic1", &[payload]);
+    driver.commit_sync();
+    driver.append("mic1", &[b"after it".to_vec()]);
+    driver.end_sources();
+    assert!(driver.finish());
+    let content = storage.content("000001.mcap").unwrap();
+    let chunk = records(&content).into_iter().find(|r| r.1 == 0x06).unwrap();
+    (content, driver.sent, chunk.0 + 49 + 31)
+}
+
+// REQ W3, REQ W5
+#[test]
+fn a_commit_of_another_recording_does_not_pass_even_in_its_own_place() {
+    let storage = SimStorage::new();
+    let options = LogOptions { run_id: [9; 16], ..told_options() };
+    let mut driver = Driver::new(Arc::new(storage.clone()), options);
+    driver.stream("inner");
+    for _ in 0..60 {
+        driver.append("inner", &[vec![5; 900]]);
+        driver.commit_sync();
+    }
+    let embedded = storage.content("000001.mcap.part").unwrap();
+    let (_, _, place) = of_one_message(vec![0; 50_000]);
+    // Every byte of it stands where it stood in its own file.
+    let (content, originals, same) = of_one_message(embedded[place..place + 50_000].to_vec());
+    assert_eq!(place, same);
+    let chunk = place - 49 - 31;
+    for lie in [u64::MAX, 0, 40, 1 << 30] {
+        let mut content = content.clone();
+        content[chunk + 1..chunk + 9].copy_from_slice(&lie.to_le_bytes());
+        check_nested(content, &originals, &format!("the chunk says {lie}"));
     }
 }
 
