@@ -77,6 +77,8 @@ pub(crate) struct Segment {
     /// Streams that are defined: where the region of their first definition
     /// begins, or `None` once it was repeated in another.
     defined: HashMap<u16, Option<u64>>,
+    /// Its last commit is written; what follows is the seal, from another thread.
+    ended: bool,
     given_up: Arc<AtomicBool>,
 }
 
@@ -141,6 +143,7 @@ impl Segment {
             schemas: Vec::new(),
             defined: HashMap::new(),
             given_up: Arc::default(),
+            ended: false,
         };
         let mut out = MAGIC.to_vec();
         encode::header(&mut out, "", head.library);
@@ -196,6 +199,7 @@ impl Segment {
         entries: Vec<(String, ChannelState)>,
         stamp: Stamp,
     ) -> io::Result<()> {
+        assert!(!self.ended, "invariant: nothing but the seal follows the last commit");
         let commit = self.commit_record(self.bytes, flags, chain, entries, stamp);
         let mut out = Vec::with_capacity(256);
         commit.encode(&mut out);
@@ -216,6 +220,7 @@ impl Segment {
         batches: &[&Batch],
         define: &dyn Fn(u16) -> &'a StreamDefinition,
     ) -> io::Result<()> {
+        assert!(!self.ended, "invariant: nothing but the seal follows the last commit");
         let mut head = Vec::with_capacity(CHUNK_HEAD_BYTES + 64);
         let fresh = self.definitions(&mut head, batches, define);
         let chunk_at = self.bytes + head.len() as u64;
@@ -342,6 +347,7 @@ impl Segment {
             summary: scanned.summary,
             schemas: scanned.schemas,
             given_up: Arc::default(),
+            ended: false,
         }
     }
 
@@ -369,6 +375,7 @@ impl Segment {
         stamp: Stamp,
     ) -> io::Result<Vec<u8>> {
         self.commit(flags | SEGMENT_END, chain, entries, stamp)?;
+        self.ended = true;
         Ok(self.seal_bytes())
     }
 }

@@ -27,7 +27,7 @@ use crate::commit::{ChannelState, RUN_END, SEGMENT_END, SNAPSHOT};
 use crate::gap::{GAP_SCHEMA, GAPS_CHANNEL, Gap};
 use crate::segment::{Head, Segment, StreamDefinition, part_name};
 use crate::storage::Storage;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -129,6 +129,22 @@ pub struct Resume {
     pub next_segment: u64,
     /// Every channel that the recording has had.
     pub channels: BTreeMap<String, ChannelState>,
+    /// Channels that the run is about to open: the first commit tells of them
+    /// already, so that a crash right after it leaves its gap.
+    pub opening: BTreeSet<String>,
+}
+
+impl Resume {
+    fn into_channels(mut self) -> Vec<Channel> {
+        for name in &self.opening {
+            self.channels.entry(name.clone()).or_default();
+        }
+        let channel = |(name, state): (String, ChannelState)| {
+            let state = ChannelState { ended: !self.opening.contains(&name), ..state };
+            Channel { name, encoding: OCTETS, written: state.clone(), acked: state, changed: false }
+        };
+        self.channels.into_iter().map(channel).collect()
+    }
 }
 
 /// Whether the writer can write.
@@ -220,17 +236,7 @@ impl LogWriter {
         stamp: Stamp,
     ) -> io::Result<Self> {
         let number = resume.next_segment.max(1);
-        let channels: Vec<Channel> = resume
-            .channels
-            .into_iter()
-            .map(|(name, state)| Channel {
-                name,
-                encoding: OCTETS,
-                written: ChannelState { ended: true, ..state.clone() },
-                acked: ChannelState { ended: true, ..state },
-                changed: false,
-            })
-            .collect();
+        let channels = resume.into_channels();
         let entries = channels.iter().map(|c| (c.name.clone(), c.written.clone())).collect();
         let segment = create_segment(&*storage, &options, number, entries, stamp)?;
         let durable = segment.file.sync().and_then(|()| storage.sync_dir());
@@ -327,7 +333,11 @@ impl LogWriter {
     }
 
     /// Takes a batch. It is written when the chunk is full, or with [`LogWriter::write`].
+    ///
+    /// # Panics
+    /// After the end was written.
     pub fn append(&mut self, batch: Batch, stamp: Stamp) {
+        assert!(!self.finished, "invariant: nothing is appended after the end");
         self.push(Item { batch: batch.seal(), takes: None });
         self.write_full_chunk(stamp);
     }
@@ -398,6 +408,10 @@ impl LogWriter {
 
     /// Whether a commit would say anything new.
     pub fn wants_commit(&self) -> bool {
+        !self.finished && self.has_news()
+    }
+
+    fn has_news(&self) -> bool {
         !self.open.is_empty() || !self.written.is_empty() || self.channels.iter().any(|c| c.changed)
     }
 
@@ -551,6 +565,7 @@ impl LogWriter {
     /// Whether the segment has reached a limit.
     pub fn wants_rotation(&self, stamp: Stamp) -> bool {
         self.condition == Condition::Writing
+            && !self.finished
             && stamp.mono_ns >= self.rotate_not_before_ns
             && (self.segment.bytes >= self.options.segment_bytes
                 || self.segment.index_bytes() >= self.options.index_bytes

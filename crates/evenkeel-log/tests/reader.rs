@@ -292,7 +292,7 @@ fn a_run_that_goes_on_near_the_width_of_mcap_counts_in_64_bits() {
         let state =
             ChannelState { last_sequence: before, records: before, streams: 4, ..ChannelState::default() };
         let channels = [("left".to_owned(), state)].into();
-        let resume = Resume { next_segment: 9, channels };
+        let resume = Resume { next_segment: 9, channels, ..Resume::default() };
         let mut driver = Driver::resume(Arc::new(storage.clone()), options(1 << 20, 200), resume, 1);
         driver.stream("left");
         for round in 0..20u8 {

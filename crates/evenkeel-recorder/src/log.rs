@@ -75,6 +75,7 @@ impl LogThread {
         self.writer.retry_at_ns().unwrap_or(commit).min(now + IDLE_NS)
     }
 
+    /// A source that has ended, all of it appended, leaves no gap in a crash.
     fn note_ended(&mut self) {
         for at in self.hub.ended_channels() {
             if !self.writer.state(self.ids[at]).ended && self.writer.is_written(self.ids[at]) {
@@ -164,6 +165,8 @@ impl LogThread {
             return false;
         }
         let stamp = crate::now();
+        self.writer.write(stamp);
+        self.note_ended();
         let jobs = self.writer.finish(stamp);
         self.start(jobs);
         if self.writer.is_finished() {

@@ -89,7 +89,8 @@ impl Recorder {
         let names: Vec<String> = config.channels.iter().map(|c| c.name.clone()).collect();
         let hub = Arc::new(Hub::new(&names, config.log.chunk_bytes).map_err(StartError::Thread)?);
         let stamp = crate::now();
-        let resume = recovery.resume.clone();
+        let mut resume = recovery.resume.clone();
+        resume.opening = names.iter().cloned().collect();
         let mut options = config.log.clone();
         // Room for what may wait in memory too: then a stop on a full disk loses nothing accepted.
         options.ballast_wanted_bytes = options.ballast_bytes + budget_bytes(names.len()) as u64;

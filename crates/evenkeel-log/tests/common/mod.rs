@@ -206,6 +206,11 @@ impl Workload {
         }
         let jobs = self.writer.finish(stamp(self.now));
         self.jobs.extend(jobs);
+        // Late news must not come between the end and its seal.
+        let channel = self.channels[0].0;
+        self.writer.set_ended(channel, !self.writer.state(channel).ended);
+        let progress = self.writer.commit(stamp(self.now));
+        self.took(progress);
         self.run_jobs(1);
         true
     }
