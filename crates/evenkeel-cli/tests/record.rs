@@ -83,7 +83,9 @@ fn segments_open_in_the_mcap_crate() {
 // REQ W2, REQ C16
 #[test]
 fn a_signal_in_full_flow_loses_nothing_accepted() {
-    for signal in ["-TERM", "-INT", "-HUP"] {
+    // What this test was started with as ignored, the recorder ignores too: `nohup`, a shell's `&`.
+    let signals = [("-TERM", 15), ("-INT", 2), ("-HUP", 1)];
+    for (signal, _) in signals.into_iter().filter(|(_, number)| !is_ignored(*number)) {
         let scratch = Scratch::new();
         let dir = scratch.word("rec");
         let mut running = Running::start(&scratch, &["record", "--out", &dir, "--channel", "a=stdin"]);
@@ -107,6 +109,40 @@ fn a_signal_in_full_flow_loses_nothing_accepted() {
         assert_eq!(acked.1, stored.len() as u64, "{signal}: the last acknowledgement tells all");
         assert_eq!(verify(&dir).1, 0);
     }
+}
+
+fn is_ignored(signal: u32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal - 1) & 1 == 1
+}
+
+// REQ C16
+#[test]
+fn a_hangup_that_was_inherited_as_ignored_stays_so() {
+    let scratch = Scratch::new();
+    let dir = scratch.word("rec");
+    let acks = scratch.path("acks");
+    let script = "trap '' HUP; acks=$1; shift; exec \"$@\" --acks 3 3>\"$acks\"";
+    let mut child = Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(&acks)
+        .args([common::PROGRAM, "record", "--out", &dir, "--channel", "a=stdin"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(b"before").unwrap();
+    let running = Running { child, acks };
+    running.wait_for_ack("a", 6);
+    running.signal("-HUP");
+    pipe.write_all(b"after").unwrap();
+    running.wait_for_ack("a", 11);
+    drop(pipe);
+    let mut child = running.child;
+    assert_eq!(code(child.wait().unwrap()), 0);
+    assert_eq!(export(&dir, "a"), (b"beforeafter".to_vec(), 0));
 }
 
 // REQ W1

@@ -24,6 +24,9 @@ pub(crate) const fn budget_bytes(channels: usize) -> usize {
     channels * RESERVE_BYTES + SURPLUS_BYTES
 }
 
+/// A time further away than this was not set for what is queued: commits are closer together.
+const ARRIVAL_NS: u64 = 20_000_000;
+
 /// What a channel has taken in and stored, in this run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChannelCounts {
@@ -260,7 +263,9 @@ impl Hub {
             let pressing = state.queued_bytes >= self.chunk_bytes && may_write;
             let ending = drained && may_end && state.order >= Order::Finish || state.order == Order::Abandon;
             let now = crate::now().mono_ns;
-            if pressing || ending || !state.done.is_empty() || now >= until_ns {
+            // The time was set while nothing was queued: the caller sets it anew.
+            let arrived = may_write && state.queued_bytes > 0 && until_ns > now + ARRIVAL_NS;
+            if pressing || ending || arrived || !state.done.is_empty() || now >= until_ns {
                 break;
             }
             let timeout = Duration::from_nanos(until_ns - now);
@@ -268,10 +273,6 @@ impl Hub {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
-            // Something arrived while nothing was pending: the caller decides when it is due.
-            if state.queued_bytes > 0 && until_ns > now + 20_000_000 {
-                break;
-            }
         }
         // An end has to know all there is, whether it can be written or not.
         let batches = if may_write || state.order >= Order::Finish {
