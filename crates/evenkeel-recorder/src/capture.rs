@@ -99,6 +99,9 @@ impl Capture {
             }
             for at in 0..self.sources.len() {
                 let source = &self.sources[at];
+                if source.phase == Phase::Ended {
+                    continue;
+                }
                 let again = woken && (source.waiting || source.phase != Phase::Reading);
                 if again || ready.contains(&(at as u64)) || matches!(source.phase, Phase::Draining(_)) {
                     self.serve(at);
@@ -143,7 +146,11 @@ impl Capture {
             }
             Ok(Served::Blocked) => self.wait_for(at, false),
             Ok(Served::Ended) => self.end(at, None),
-            Err(e) => self.end(at, Some(e.to_string())),
+            Err(e) => {
+                // What was read before the failure is accepted, half a line too.
+                source.hand_over(&self.hub);
+                self.end(at, Some(e.to_string()));
+            }
         }
     }
 
@@ -285,4 +292,49 @@ enum Read {
     Nothing,
     End,
     Blocked,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evenkeel_log::{LogOptions, LogWriter, Resume, sim::SimStorage};
+
+    // REQ E1, REQ W4
+    #[test]
+    fn the_fault_of_a_source_outlives_the_others_going_on() {
+        let names = ["broken", "good"].map(str::to_owned);
+        let hub = Arc::new(Hub::new(&names, 1 << 20).unwrap());
+        let storage = Arc::new(SimStorage::new());
+        let mut log =
+            LogWriter::create(storage, LogOptions::default(), Resume::default(), crate::now()).unwrap();
+        let mut pollable = |channel: usize, fd: OwnedFd| {
+            let id = log.channel(&names[channel], evenkeel_log::OCTETS);
+            let stream = log.stream(id, &[]);
+            let numbering = Numbering { channel, stream, next_sequence: 1, last_time_ns: 0 };
+            Pollable::new(fd, numbering, Framing::Chunk)
+        };
+        // The writing end of a pipe that nobody reads: it is ready, and reading it fails.
+        let (unread, broken) = rustix::pipe::pipe().unwrap();
+        drop(unread);
+        let (good, feed) = rustix::pipe::pipe().unwrap();
+        let sources = vec![pollable(0, broken), pollable(1, good)];
+        let capture = Capture::new(hub.clone(), sources).unwrap();
+        let reading = std::thread::spawn(move || capture.run());
+        let faulted = |hub: &Hub| hub.counts()[0].fault.is_some();
+        while !faulted(&hub) {
+            std::thread::yield_now();
+        }
+        // Every wake-up looks at all sources again, those that have ended too.
+        for round in 1..=20 {
+            rustix::io::write(&feed, b"x").unwrap();
+            hub.wake_capture();
+            while hub.counts()[1].accepted_bytes < round {
+                std::thread::yield_now();
+            }
+        }
+        drop(feed);
+        reading.join().unwrap();
+        assert!(faulted(&hub), "the fault was forgotten");
+        assert!(hub.counts()[1].ended);
+    }
 }

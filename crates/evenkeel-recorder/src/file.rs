@@ -63,10 +63,7 @@ impl FileReader {
             let read =
                 if self.framer.is_direct() { self.read_direct()? } else { self.read_through(&mut piece)? };
             match read {
-                Some(0) => {
-                    self.hand_over_end();
-                    return Ok(true);
-                }
+                Some(0) => return Ok(self.hand_over_end()),
                 Some(_) => {}
                 None => break,
             }
@@ -76,12 +73,11 @@ impl FileReader {
         Ok(false)
     }
 
-    /// `None` when the recorder is to abandon.
+    /// `None` when there is no budget and a stop.
     fn read_direct(&mut self) -> io::Result<Option<usize>> {
         loop {
-            let order = self.hub.order();
             let Ok(slot) = self.framer.slot(&self.hub, Refused::Wait) else {
-                if order != Order::Run || !self.hub.wait_for_budget() {
+                if !self.may_wait() {
                     return Ok(None);
                 }
                 continue;
@@ -108,19 +104,26 @@ impl FileReader {
         let mut taken = 0;
         while taken < n {
             taken += self.framer.take(&self.hub, &piece[taken..n], Refused::Wait);
-            if taken < n && !self.hub.wait_for_budget() {
+            if taken < n && !self.may_wait() {
                 return Ok(None);
             }
         }
         Ok(Some(n))
     }
 
-    /// The last line may have no line break.
-    fn hand_over_end(&mut self) {
+    /// Waits for budget, but not into a stop: what is not accepted still stands
+    /// in the file, and the next run reads it.
+    fn may_wait(&self) -> bool {
+        self.hub.order() == Order::Run && self.hub.wait_for_budget()
+    }
+
+    /// The last line may have no line break; answers whether it was accepted.
+    fn hand_over_end(&mut self) -> bool {
         while self.framer.end(&self.hub, Refused::Wait).is_err() {
-            if !self.hub.wait_for_budget() {
-                return;
+            if !self.may_wait() {
+                return false;
             }
         }
+        true
     }
 }

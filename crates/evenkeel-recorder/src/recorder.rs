@@ -189,9 +189,13 @@ impl Recorder {
 
     /// Seals what the log had to give up on the way; answers what could not be.
     pub fn seal_given_up(&self) -> Vec<String> {
-        let seal = |number: u64| {
-            let sealed = seal_given_up(&self.storage, number, crate::now());
-            sealed.err().map(|e| format!("segment {number} was given up and cannot be sealed: {e}"))
+        let seal = |number: u64| match seal_given_up(&self.storage, number, crate::now()) {
+            Ok(sealed) if sealed.losses.is_empty() => None,
+            Ok(sealed) => {
+                let places = sealed.losses.len();
+                Some(format!("segment {number} was given up, and {places} places of it are damaged"))
+            }
+            Err(e) => Some(format!("segment {number} was given up and cannot be sealed: {e}")),
         };
         self.hub.log_status().given_up.into_iter().filter_map(seal).collect()
     }
@@ -214,9 +218,15 @@ impl Recorder {
         let source_faults =
             channels.iter().filter_map(|c| Some(format!("{}: {}", c.name, c.fault.as_ref()?)));
         faults.extend(source_faults);
-        for c in channels.iter().filter(|c| c.accepted_records != c.committed_records + c.dropped_records) {
-            let lost = c.accepted_records - c.committed_records - c.dropped_records;
-            faults.push(format!("{}: {lost} records accepted and not stored", c.name));
+        for c in &channels {
+            let told = c.committed_records + c.dropped_records;
+            if c.accepted_records != told {
+                let accepted = c.accepted_records;
+                faults.push(format!(
+                    "{}: {accepted} records accepted, {told} stored or declared dropped",
+                    c.name
+                ));
+            }
         }
         let complete = faults.is_empty() && channels.iter().all(|c| c.dropped_records == 0 && c.gaps == 0);
         Ending { clean: faults.is_empty(), complete, faults, channels }
