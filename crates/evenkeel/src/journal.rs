@@ -1,0 +1,1 @@
+//! The durable, hash-chained sequence of everything that matters.
