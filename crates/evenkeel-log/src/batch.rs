@@ -29,6 +29,7 @@ pub struct Batch {
     times_ns: (u64, u64),
     crc: Option<u32>,
     position: Option<SourcePosition>,
+    chain: Option<[u8; 32]>,
 }
 
 impl Batch {
@@ -47,6 +48,7 @@ impl Batch {
             times_ns: (u64::MAX, 0),
             crc: None,
             position: None,
+            chain: None,
         }
     }
 
@@ -107,6 +109,12 @@ impl Batch {
     /// Where its source stands after the last message.
     pub fn set_position(&mut self, position: SourcePosition) {
         self.position = Some(position);
+    }
+
+    /// Value of the log's hash chain after the last message. Commits carry it from
+    /// the one on that covers this batch.
+    pub fn set_chain(&mut self, chain: [u8; 32]) {
+        self.chain = Some(chain);
     }
 
     /// Computes the CRC; the batch takes no more messages.
@@ -179,6 +187,10 @@ impl Batch {
 
     pub(crate) fn times_ns(&self) -> (u64, u64) {
         self.times_ns
+    }
+
+    pub(crate) fn chain(&self) -> Option<[u8; 32]> {
+        self.chain
     }
 
     pub(crate) fn position(&self) -> Option<&SourcePosition> {

@@ -208,7 +208,7 @@ fn salvage(
         segment.file.sync()?;
     }
     let gaps = if last && !scan.run_end { gaps::after_crash(&scan, stamp) } else { Vec::new() };
-    let mut states = scan.states;
+    let (mut states, chain) = (scan.states, scan.chain.1);
     if !gaps.is_empty() {
         gaps::write(&mut segment, &gaps, &mut states, stamp)?;
     }
@@ -216,7 +216,7 @@ fn salvage(
         segment.seal_bytes()
     } else {
         let flags = if last { RUN_END | SNAPSHOT } else { SNAPSHOT };
-        segment.end(flags, None, states.into_iter().collect(), stamp)?
+        segment.end(flags, chain, states.into_iter().collect(), stamp)?
     };
     // A seal says that all before it was durable first: a scan relies on that.
     segment.file.sync()?;
@@ -290,6 +290,7 @@ fn end_of_recording(
     let file = storage.open(name)?;
     if let Some(commit) = catalog::sealed_end(&*file)?.filter(|c| c.has(SNAPSHOT)) {
         recovery.resume.channels = commit.entries.iter().cloned().collect();
+        recovery.resume.chain = commit.chain;
         if commit.has(RUN_END) {
             return Ok(());
         }
@@ -298,6 +299,7 @@ fn end_of_recording(
         let scan = scan_whole(&*file, Durable::by_name(name), &mut NoVisit)?;
         recovery.undeclared = gaps::after_crash(&scan, stamp);
         recovery.resume.channels = scan.states;
+        recovery.resume.chain = scan.chain.1;
     }
     Ok(())
 }

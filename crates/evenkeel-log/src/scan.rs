@@ -65,6 +65,10 @@ pub(crate) trait Visit {
     fn chunk_end(&mut self) -> io::Result<()> {
         Ok(())
     }
+    /// A commit record that is whole and in its place.
+    fn commit(&mut self, _commit: &Commit) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Looks at nothing.
@@ -94,6 +98,8 @@ pub(crate) struct Scan {
     pub(crate) synced_through: u64,
     pub(crate) commits: u64,
     pub(crate) last_wall_ns: u64,
+    /// What the first commit and the last one say of the hash chain.
+    pub(crate) chain: (Option<[u8; 32]>, Option<[u8; 32]>),
     pub(crate) segment_end: bool,
     pub(crate) run_end: bool,
     /// Whether the first commit, which lists every channel, was read.
@@ -148,7 +154,7 @@ fn scan_upto(
     let file_bytes = file.bytes()?.min(limit);
     let mut window = Window::new(file, file_bytes);
     let mut scanner = Scanner::new(file_bytes, base);
-    scanner.magic(&mut window)?;
+    scanner.magic(&mut window, visit)?;
     while scanner.at < scanner.out.file_bytes {
         let at = scanner.at;
         if durable == Durable::AsCommitted && window.is_padding(at)? {
@@ -166,7 +172,7 @@ fn scan_upto(
                 scanner.seal(&mut window)?;
                 break;
             }
-            Err(broken) => scanner.resynchronise(&mut window, broken)?,
+            Err(broken) => scanner.resynchronise(&mut window, broken, visit)?,
         }
     }
     Ok(scanner.finish(durable))
@@ -266,6 +272,7 @@ impl<'a> Scanner<'a> {
                 synced_through: 0,
                 commits: 0,
                 last_wall_ns: 0,
+                chain: (None, None),
                 segment_end: false,
                 run_end: false,
                 has_base: false,
@@ -281,11 +288,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn magic(&mut self, window: &mut Window<'_>) -> io::Result<()> {
+    fn magic(&mut self, window: &mut Window<'_>, visit: &mut dyn Visit) -> io::Result<()> {
         if window.get(0, MAGIC.len())? == Some(&MAGIC) {
             self.pass(&MAGIC);
         } else if self.out.file_bytes > 0 {
-            self.resynchronise(window, "no MCAP magic at the start".into())?;
+            self.resynchronise(window, "no MCAP magic at the start".into(), visit)?;
         }
         Ok(())
     }
@@ -315,7 +322,7 @@ impl<'a> Scanner<'a> {
             op::CHANNEL => return self.channel(record, visit),
             op::CHUNK => return self.chunk(record, visit),
             op::MESSAGE_INDEX => self.message_index(record),
-            op::COMMIT => return Ok(self.commit(record)),
+            op::COMMIT => return self.commit(record, visit),
             op::DATA_END if body.len() == 4 => Ok(Step::DataEnd),
             other => Err(Broken(format!("a record of unknown kind {other:#04x}"))),
         };
@@ -484,10 +491,12 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn commit(&mut self, record: &[u8]) -> Stepped {
-        let commit = Commit::decode(record, self.at).ok_or("a commit record that is not whole")?;
+    fn commit(&mut self, record: &[u8], visit: &mut dyn Visit) -> io::Result<Stepped> {
+        let Some(commit) = Commit::decode(record, self.at) else {
+            return Ok(Err("a commit record that is not whole".into()));
+        };
         if self.out.id.is_some_and(|id| id != commit.segment_id) {
-            return Err("a commit record of another segment".into());
+            return Ok(Err("a commit record of another segment".into()));
         }
         if let Some(region) = &self.region {
             let found = region.clone().finalize();
@@ -499,7 +508,8 @@ impl<'a> Scanner<'a> {
             }
         }
         self.accept(&commit, record);
-        Ok(Step::Next)
+        visit.commit(&commit)?;
+        Ok(Ok(Step::Next))
     }
 
     fn accept(&mut self, commit: &Commit, record: &[u8]) {
@@ -518,6 +528,7 @@ impl<'a> Scanner<'a> {
         out.id = Some(commit.segment_id);
         out.commits += 1;
         out.last_wall_ns = commit.wall_ns;
+        out.chain = (if out.commits == 1 { commit.chain } else { out.chain.0 }, commit.chain);
         out.synced_through = out.synced_through.max(commit.synced_through.min(self.at));
         out.segment_end = commit.has(SEGMENT_END);
         out.run_end = commit.has(RUN_END);
@@ -546,7 +557,12 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes on at the next commit, or at the end of the file.
-    fn resynchronise(&mut self, window: &mut Window<'_>, broken: Broken) -> io::Result<()> {
+    fn resynchronise(
+        &mut self,
+        window: &mut Window<'_>,
+        broken: Broken,
+        visit: &mut dyn Visit,
+    ) -> io::Result<()> {
         self.chunk = None;
         self.region = None;
         let from = self.at;
@@ -573,7 +589,7 @@ impl<'a> Scanner<'a> {
                 self.note(Damage { from, to: at, reason: broken.0 });
                 self.at = at;
                 self.accept(&commit, record);
-                return Ok(());
+                return visit.commit(&commit);
             }
         }
         self.note(Damage { from, to: self.out.file_bytes, reason: broken.0 });

@@ -21,6 +21,9 @@
 //!    and the same chunk is tried again.
 //! 4. While a run lives, its newest segment is a `.part`: a segment is sealed only
 //!    after the head of its successor is durable.
+//! 5. The chain is that of the last batch in the file, as the channels' states are:
+//!    what is poisoned takes it back to what was acknowledged, what is replayed
+//!    brings it forward again. This log computes no hash; it carries one.
 
 use crate::batch::Batch;
 use crate::commit::{ChannelState, RUN_END, SEGMENT_END, SNAPSHOT};
@@ -130,6 +133,8 @@ pub struct Resume {
     pub next_segment: u64,
     /// Every channel that the recording has had.
     pub channels: BTreeMap<String, ChannelState>,
+    /// The hash chain as of the last commit, where the log has one.
+    pub chain: Option<[u8; 32]>,
     /// Channels that the run is about to open: the first commit tells of them
     /// already, so that a crash right after it leaves its gap.
     pub opening: BTreeSet<String>,
@@ -195,6 +200,16 @@ struct Group {
     id: u64,
     items: Vec<Item>,
     states: Vec<(ChannelId, ChannelState)>,
+    chain: Option<[u8; 32]>,
+}
+
+/// The hash chain of a log that has one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Chain {
+    /// As of the last chunk that was appended.
+    written: Option<[u8; 32]>,
+    /// As of what was acknowledged.
+    acked: Option<[u8; 32]>,
 }
 
 /// Writes one log; see the module's head.
@@ -203,6 +218,7 @@ pub struct LogWriter {
     options: LogOptions,
     ballast: Arc<Ballast>,
     channels: Vec<Channel>,
+    chain: Chain,
     streams: HashMap<u16, (ChannelId, StreamDefinition)>,
     next_mcap_id: u16,
     segment: Segment,
@@ -237,9 +253,10 @@ impl LogWriter {
         stamp: Stamp,
     ) -> io::Result<Self> {
         let number = resume.next_segment.max(1);
+        let chain = Chain { written: resume.chain, acked: resume.chain };
         let channels = resume.into_channels();
         let entries = channels.iter().map(|c| (c.name.clone(), c.written.clone())).collect();
-        let segment = create_segment(&*storage, &options, number, entries, stamp)?;
+        let segment = create_segment(&*storage, &options, number, (chain.written, entries), stamp)?;
         let durable = segment.file.sync().and_then(|()| storage.sync_dir());
         if let Err(e) = durable {
             let _ = storage.remove(&part_name(number));
@@ -253,6 +270,7 @@ impl LogWriter {
             options,
             ballast,
             channels,
+            chain,
             streams: HashMap::new(),
             next_mcap_id: 1,
             segment,
@@ -462,6 +480,7 @@ impl LogWriter {
             self.open_bytes -= item.batch.encoded().len();
             let channel = &mut self.channels[item.batch.stream().channel().index()];
             advance(&mut channel.written, &item.batch);
+            self.chain.written = item.batch.chain().or(self.chain.written);
             channel.changed = true;
             if let Some((taken, last)) = item.takes {
                 let channel = &mut self.channels[taken.index()];
@@ -480,7 +499,7 @@ impl LogWriter {
         if self.condition != Condition::Writing || !self.wants_commit() {
             return Progress::default();
         }
-        match self.segment.commit(0, None, self.changed_entries(), stamp) {
+        match self.segment.commit(0, self.chain.written, self.changed_entries(), stamp) {
             Ok(()) => {
                 let committed = self.committed();
                 let progress =
@@ -507,7 +526,8 @@ impl LogWriter {
             }
         }
         let items = std::mem::take(&mut self.written);
-        self.groups.push_back(Group { id: self.next_group, items, states: states.clone() });
+        let (id, chain) = (self.next_group, self.chain.written);
+        self.groups.push_back(Group { id, items, states: states.clone(), chain });
         self.next_group += 1;
         states
     }
@@ -521,6 +541,7 @@ impl LogWriter {
                 progress.synced.retain(|(known, _)| *known != id);
                 progress.synced.push((id, state));
             }
+            self.chain.acked = group.chain;
             let batches = group.items.into_iter().map(|i| i.batch);
             progress.released.extend(batches.map(|b| (b.stream().channel(), b.into_buffer())));
         }
@@ -563,6 +584,11 @@ impl LogWriter {
         }
     }
 
+    /// What the first and the last commit of a segment say: the chain and every channel.
+    fn standing(&self) -> Standing {
+        (self.chain.written, self.all_entries())
+    }
+
     fn all_entries(&self) -> Vec<(String, ChannelState)> {
         self.channels.iter().map(|c| (c.name.clone(), c.written.clone())).collect()
     }
@@ -599,11 +625,14 @@ fn advance(state: &mut ChannelState, batch: &Batch) {
     }
 }
 
+/// The chain, and channels with their states.
+type Standing = (Option<[u8; 32]>, Vec<(String, ChannelState)>);
+
 fn create_segment(
     storage: &dyn Storage,
     options: &LogOptions,
     number: u64,
-    entries: Vec<(String, ChannelState)>,
+    (chain, entries): Standing,
     stamp: Stamp,
 ) -> io::Result<Segment> {
     let mut id = options.run_id;
@@ -611,14 +640,8 @@ fn create_segment(
         *byte ^= of_number;
     }
     let run = crate::segment::hex(&options.run_id);
-    let head = Head {
-        id,
-        library: &options.library,
-        metadata: &[("run", &run)],
-        flags: SNAPSHOT,
-        chain: None,
-        entries,
-    };
+    let head =
+        Head { id, library: &options.library, metadata: &[("run", &run)], flags: SNAPSHOT, chain, entries };
     let name = part_name(number);
     Segment::create(storage, &name, number, head, stamp).inspect_err(|_| {
         // Nothing in it was ever promised; a name left behind would only be in the way.

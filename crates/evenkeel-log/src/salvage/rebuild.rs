@@ -25,13 +25,13 @@ pub(super) fn rebuild(
     last: bool,
     stamp: Stamp,
 ) -> io::Result<Recovered> {
-    let base = base_before(&**storage, number, name, damaged)?;
+    let (base, chain) = base_before(&**storage, number, name, damaged)?;
     let head = Head {
         id: rebuilt_id(damaged),
         library: concat!("evenkeel ", env!("CARGO_PKG_VERSION")),
         metadata: &[("run", damaged.run.as_deref().unwrap_or("")), ("rebuilt", "1")],
         flags: SNAPSHOT,
-        chain: None,
+        chain,
         entries: base.clone().into_iter().collect(),
     };
     let segment = Segment::create(&**storage, &rebuild_name(number), number, head, stamp)?;
@@ -50,7 +50,7 @@ pub(super) fn rebuild(
         gaps::write(&mut segment, &declared, &mut states, stamp)?;
     }
     let flags = if last { RUN_END | SNAPSHOT } else { SNAPSHOT };
-    let seal = segment.end(flags, None, states.into_iter().collect(), stamp)?;
+    let seal = segment.end(flags, scan.chain.1.or(chain), states.into_iter().collect(), stamp)?;
     segment.file.append(&mut [IoSlice::new(&seal)])?;
     segment.file.truncate(segment.bytes + seal.len() as u64)?;
     segment.file.sync()?;
@@ -68,22 +68,28 @@ fn rebuilt_id(damaged: &Scan) -> [u8; 16] {
     damaged.id.unwrap_or_default().map(|byte| !byte)
 }
 
-/// Channel states at the segment's beginning: its own first commit, or the end
+/// Channel states and the hash chain at the segment's beginning: its own first commit, or the end
 /// of the segment before where that is lost.
-fn base_before(storage: &dyn Storage, number: u64, name: &str, damaged: &Scan) -> io::Result<States> {
+fn base_before(
+    storage: &dyn Storage,
+    number: u64,
+    name: &str,
+    damaged: &Scan,
+) -> io::Result<(States, Option<[u8; 32]>)> {
     if damaged.has_base
         && let Some(base) = base_of(storage, name)?
     {
-        return Ok(base);
+        return Ok((base, damaged.chain.0));
     }
     let catalog = Catalog::read(storage)?;
     let before = catalog.segments().into_iter().rev().find(|(n, _)| *n < number);
     match before {
         Some((_, name)) => {
             let file = storage.open(&name)?;
-            Ok(scan_whole(&*file, Durable::by_name(&name), &mut NoVisit)?.states)
+            let scan = scan_whole(&*file, Durable::by_name(&name), &mut NoVisit)?;
+            Ok((scan.states, scan.chain.1))
         }
-        None => Ok(States::new()),
+        None => Ok((States::new(), None)),
     }
 }
 

@@ -50,6 +50,7 @@ impl LogWriter {
         let unacknowledged: Vec<Item> =
             grouped.chain(self.written.drain(..)).chain(self.open.drain(..)).collect();
         self.open = unacknowledged;
+        self.chain.written = self.chain.acked;
         self.open_bytes = self.open.iter().map(|i| i.batch.encoded().len()).sum();
         for channel in &mut self.channels {
             let (streams, ended) = (channel.written.streams, channel.written.ended);
@@ -96,7 +97,7 @@ impl LogWriter {
         let number = self.next_number;
         // A number is used once: a file of that name may have outlived its failed creation.
         self.next_number += 1;
-        match create_segment(&*self.storage, &self.options, number, self.all_entries(), stamp) {
+        match create_segment(&*self.storage, &self.options, number, self.standing(), stamp) {
             Ok(segment) => {
                 self.segment = segment;
                 self.condition = Condition::Writing;

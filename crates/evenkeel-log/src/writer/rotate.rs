@@ -25,15 +25,14 @@ impl LogWriter {
         }
         let number = self.next_number;
         self.next_number += 1;
-        let entries = self.all_entries();
-        let next = match create_segment(&*self.storage, &self.options, number, entries, stamp) {
+        let next = match create_segment(&*self.storage, &self.options, number, self.standing(), stamp) {
             Ok(next) => next,
             Err(e) => {
                 self.succession_failed(&e, number, stamp);
                 return Vec::new();
             }
         };
-        let seal = match self.segment.end(0, None, self.changed_entries(), stamp) {
+        let seal = match self.segment.end(0, self.chain.written, self.changed_entries(), stamp) {
             Ok(seal) => seal,
             Err(e) => {
                 if self.succession_failed(&e, number, stamp) {
@@ -74,7 +73,8 @@ impl LogWriter {
         if self.condition != Condition::Writing {
             return Vec::new();
         }
-        match self.segment.end(RUN_END | SNAPSHOT, None, self.all_entries(), stamp) {
+        let (chain, entries) = self.standing();
+        match self.segment.end(RUN_END | SNAPSHOT, chain, entries, stamp) {
             Ok(seal) => {
                 self.finished = true;
                 self.committed();
