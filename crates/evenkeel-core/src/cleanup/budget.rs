@@ -17,6 +17,9 @@ use std::time::Duration;
 /// What may be reserved of the budget for each phase, in hundredths. Flushing
 /// and closing come to half of it; a third is never reserved.
 const SHARES: [u32; 5] = [2, 10, 35, 5, 15];
+/// Kept after the last step's deadline, so that a last step which hangs is named
+/// before the budget ends: a fiftieth of the budget, at most this.
+const MARGIN_MAX: Duration = Duration::from_millis(100);
 
 /// How the time is divided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,9 +86,10 @@ impl Budget {
         self.reserves[phase.index()]
     }
 
-    /// What is kept for all phases after this one.
+    /// What is kept for all phases after this one, and for the end itself.
     pub fn reserved_after(&self, phase: Phase) -> Duration {
-        self.reserves[phase.index() + 1..].iter().sum()
+        let phases: Duration = self.reserves[phase.index() + 1..].iter().sum();
+        phases + (self.total / 50).min(MARGIN_MAX)
     }
 
     /// Until when a step may take that begins now.

@@ -361,9 +361,8 @@ impl Run {
             State::BackingOff => self.queue(id),
             State::Intending => {
                 step.attempt -= 1;
-                self.busy -= 1;
                 let why = "journal: its intent was not durable within 250 ms".to_owned();
-                self.verdict_is(id, Verdict::SkippedBecause, Some(why), out);
+                self.not_begun(id, why, out);
             }
             State::Running | State::Verifying | State::Compensating if !step.cancelled => {
                 step.cancelled = true;
@@ -459,14 +458,11 @@ impl Run {
             let deadline = self.plan.budget().deadline(id, spec, standing);
             self.give_time(id, deadline);
         }
+        self.busy += 1;
         let step = &mut self.steps[id.index()];
         if step.until <= self.now {
-            let error = step.error.take();
-            let verdict = if error.is_some() { Verdict::Failed } else { Verdict::SkippedBecause };
-            let why = error.unwrap_or_else(|| "no time was left for it".to_owned());
-            return self.verdict_is(id, verdict, Some(why), out);
+            return self.not_begun(id, "no time was left for it".to_owned(), out);
         }
-        self.busy += 1;
         step.attempt += 1;
         let (attempt, until) = (step.attempt, step.until);
         if self.has_journal {
@@ -477,6 +473,17 @@ impl Run {
             }
         }
         self.run(id, out);
+    }
+
+    /// An attempt could not begin: the first is skipped, of a later one the failure before it stands.
+    fn not_begun(&mut self, id: StepId, why: String, out: &mut Vec<Action>) {
+        match self.steps[id.index()].error.take() {
+            Some(error) => self.failed(id, Verdict::Failed, format!("{error}; not tried again: {why}"), out),
+            None => {
+                self.busy -= 1;
+                self.verdict_is(id, Verdict::SkippedBecause, Some(why), out);
+            }
+        }
     }
 
     /// Sets the deadline, and a little before it the time to tell the step.
@@ -504,7 +511,7 @@ impl Run {
     fn journalled(&mut self, id: StepId, out: &mut Vec<Action>) {
         let step = &mut self.steps[id.index()];
         step.journalled = true;
-        if step.state == State::Intending && self.ending.is_none() {
+        if step.state == State::Intending && self.ending.is_none() && self.now < step.timer {
             self.run(id, out);
         }
     }
@@ -577,7 +584,7 @@ impl Run {
 
     fn ran(&mut self, id: StepId, outcome: Outcome, out: &mut Vec<Action>) {
         let spec_verified = self.plan.step(id).is_verified;
-        let has_time = !self.steps[id.index()].cancelled;
+        let has_time = !self.steps[id.index()].cancelled && self.now < self.steps[id.index()].until;
         match outcome {
             Outcome::Done if spec_verified && has_time => self.verify(id, out),
             Outcome::Done => {
@@ -647,6 +654,11 @@ impl Run {
         let standing = Standing { end: self.end, now: self.now, waiting };
         let deadline = self.plan.budget().deadline(id, spec, standing);
         self.give_time(id, deadline);
+        if self.steps[id.index()].until <= self.now {
+            self.busy -= 1;
+            let why = format!("{error}; no time was left to compensate it");
+            return self.verdict_is(id, Verdict::CompensationFailed, Some(why), out);
+        }
         self.steps[id.index()].error = Some(error);
         let (_, deadline) = self.part(id, State::Compensating);
         out.push(Action::Compensate { step: id, deadline });
