@@ -155,7 +155,8 @@ pub enum Ending {
         /// By whom or what.
         by: String,
     },
-    /// The budget ran out.
+    /// The budget ran out: some step at least was cut short, or never begun, by
+    /// the budget rather than by its own timeout.
     OutOfTime,
 }
 
@@ -185,6 +186,8 @@ struct Live {
     /// When it is told to stop, a little before.
     until: Mono,
     cancelled: bool,
+    /// The budget gave it less than its own timeout.
+    is_short: bool,
     timer: Mono,
     /// Beginning of what it does now.
     mark: Mono,
@@ -218,6 +221,8 @@ pub struct Run {
     phases: [(Mono, Mono); 5],
     /// Steps that hold a place among those that run at once.
     busy: usize,
+    /// Some step wanted more time than the budget had.
+    ran_out: bool,
     ending: Option<Ending>,
 }
 
@@ -232,6 +237,7 @@ impl Run {
             deadline: Mono::default(),
             until: Mono::default(),
             cancelled: false,
+            is_short: false,
             timer: Mono::default(),
             mark: Mono::default(),
             run: Duration::ZERO,
@@ -261,6 +267,7 @@ impl Run {
             open,
             phases: [(Mono::default(), Mono::default()); 5],
             busy: 0,
+            ran_out: false,
             ending: None,
         }
     }
@@ -366,6 +373,7 @@ impl Run {
             }
             State::Running | State::Verifying | State::Compensating if !step.cancelled => {
                 step.cancelled = true;
+                self.ran_out |= step.is_short;
                 let deadline = step.deadline;
                 out.push(Action::Cancel { step: id });
                 self.set_timer(id, deadline);
@@ -422,7 +430,8 @@ impl Run {
                     out.push(Action::PhaseEnded(phase));
                     let next = Phase::ALL.get(phase.index() + 1).copied();
                     if next.is_none() {
-                        return self.finish(Ending::Completed, out);
+                        let ending = if self.ran_out { Ending::OutOfTime } else { Ending::Completed };
+                        return self.finish(ending, out);
                     }
                     next
                 }
@@ -461,6 +470,7 @@ impl Run {
         self.busy += 1;
         let step = &mut self.steps[id.index()];
         if step.until <= self.now {
+            self.ran_out = true;
             return self.not_begun(id, "no time was left for it".to_owned(), out);
         }
         step.attempt += 1;
@@ -488,8 +498,11 @@ impl Run {
 
     /// Sets the deadline, and a little before it the time to tell the step.
     fn give_time(&mut self, id: StepId, deadline: Mono) {
-        let patience = (deadline.since(self.now) / 10).min(CANCEL_PATIENCE);
+        let time = deadline.since(self.now);
+        let patience = (time / 10).min(CANCEL_PATIENCE);
+        let timeout = self.plan.step(id).limits.timeout;
         let step = &mut self.steps[id.index()];
+        step.is_short = time < timeout;
         (step.deadline, step.until, step.cancelled) = (deadline, deadline.minus(patience), false);
     }
 
@@ -656,6 +669,7 @@ impl Run {
         self.give_time(id, deadline);
         if self.steps[id.index()].until <= self.now {
             self.busy -= 1;
+            self.ran_out = true;
             let why = format!("{error}; no time was left to compensate it");
             return self.verdict_is(id, Verdict::CompensationFailed, Some(why), out);
         }

@@ -44,6 +44,9 @@ pub fn plan(rng: &mut Rng, steps: usize) -> Plan {
     Plan::new(specs, options).unwrap()
 }
 
+/// How late the world's clock may ring.
+const LATE_MS_MAX: u64 = 400;
+
 /// What happened to a step, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fact {
@@ -149,10 +152,14 @@ impl World {
             } else if let Some(key) = answer.filter(|(at, _)| *at <= deadline) {
                 self.answer(key);
             } else {
-                self.now = self.now.max(deadline);
+                let is_late = !self.everything_hangs && self.is_hostile() && self.rng.u8(..8) == 0;
+                let late = if is_late { self.rng.u64(..LATE_MS_MAX) } else { 0 };
+                self.now = self.now.max(deadline.plus(Duration::from_millis(late)));
                 self.give(Event::Tick);
             }
-            assert!(self.now.since(Mono::default()) <= budget, "it goes on past its budget");
+            let latest = budget + Duration::from_millis(LATE_MS_MAX);
+            assert!(self.now.since(Mono::default()) <= latest, "it goes on past its budget");
+            assert!(self.finished.is_some() || self.now.since(Mono::default()) < budget);
         }
         assert!(self.run.next_deadline().is_none());
         while let Some((key, _)) = self.answers.first_key_value() {
@@ -349,6 +356,11 @@ impl World {
             }
         }
         let clean = self.run.is_clean();
+        let ran_out = self.run.plan().order().iter().any(|id| {
+            let detail = self.run.detail(*id).unwrap_or_default();
+            detail.contains("no time was left for it") || detail.contains("the grace period ran out")
+        });
+        assert!(!ran_out || matches!(self.finished, Some(Ending::OutOfTime | Ending::Forced { .. })));
         let all = self.run.plan().order().iter().all(|id| self.run.verdict(*id) == Some(Verdict::Verified));
         assert_eq!(clean, all && self.finished == Some(Ending::Completed));
     }
