@@ -64,6 +64,13 @@ impl Acks {
     }
 }
 
+impl Drop for Acks {
+    fn drop(&mut self) {
+        lock(&self.shared.0).closing = true;
+        self.shared.1.notify_all();
+    }
+}
+
 fn lock(marks: &Mutex<Marks>) -> std::sync::MutexGuard<'_, Marks> {
     marks.lock().unwrap_or_else(PoisonError::into_inner)
 }

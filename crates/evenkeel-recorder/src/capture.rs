@@ -82,7 +82,7 @@ impl Capture {
         Ok(Self { hub, epoll, sources, scratch: vec![0; PAYLOAD_BYTES_MAX], stopping: false })
     }
 
-    /// Reads until every source has ended or the recorder is told to abandon.
+    /// Reads until every source has ended or the intake is closed.
     pub(crate) fn run(mut self) {
         let mut events = Vec::with_capacity(64);
         while self.sources.iter().any(|s| s.phase != Phase::Ended) {
@@ -95,7 +95,7 @@ impl Capture {
             let ready: Vec<u64> = events.iter().map(|e| e.data.u64()).collect();
             let woken = ready.contains(&WAKE);
             if woken && !self.woken() {
-                return self.abandon();
+                return self.leave();
             }
             for at in 0..self.sources.len() {
                 let source = &self.sources[at];
@@ -111,7 +111,7 @@ impl Capture {
         }
     }
 
-    /// Takes the hub's orders; `false` to abandon.
+    /// Takes the hub's orders; `false` when nothing more is accepted.
     fn woken(&mut self) -> bool {
         let mut count = [0; 8];
         let _ = rustix::io::read(self.hub.capture_wakes(), &mut count);
@@ -123,7 +123,7 @@ impl Capture {
                 source.phase = Phase::Draining(usize::try_from(arrived).unwrap_or(usize::MAX));
             }
         }
-        order < Order::Abandon
+        order < Order::Finish
     }
 
     /// A source that drains must not wait for more to arrive.
@@ -146,11 +146,7 @@ impl Capture {
             }
             Ok(Served::Blocked) => self.wait_for(at, false),
             Ok(Served::Ended) => self.end(at, None),
-            Err(e) => {
-                // What was read before the failure is accepted, half a line too.
-                source.hand_over(&self.hub);
-                self.end(at, Some(e.to_string()));
-            }
+            Err(e) => self.end(at, Some(e.to_string())),
         }
     }
 
@@ -176,14 +172,19 @@ impl Capture {
         let source = &mut self.sources[at];
         if source.phase != Phase::Ended {
             source.phase = Phase::Ended;
+            if fault.is_some() {
+                // What was read before a failure is accepted, half a line too.
+                source.hand_over(&self.hub);
+            }
             source.framer.publish(&self.hub);
             if !source.waiting {
                 let _ = epoll::delete(&self.epoll, &source.fd);
             }
-            let natural = !self.stopping || fault.is_some();
-            if natural {
-                self.hub.source_ended(source.framer.numbering.channel, fault);
+            let channel = source.framer.numbering.channel;
+            if !self.stopping || fault.is_some() {
+                self.hub.source_ended(channel, fault);
             }
+            self.hub.read_no_more(channel);
         }
     }
 
@@ -193,8 +194,9 @@ impl Capture {
         }
     }
 
-    /// What is read is accepted all the same.
-    fn abandon(&mut self) {
+    /// Nothing more is accepted: what is read but not handed over is refused, and
+    /// counted as that.
+    fn leave(&mut self) {
         for source in &mut self.sources {
             source.hand_over(&self.hub);
         }

@@ -7,21 +7,42 @@ use evenkeel_log::{Job, verify_segment};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 /// Jobs under way at once: a sync, or the three of a rotation, and the end's two.
 const JOBS_MAX: usize = 8;
-/// Segments waiting to be read back; more are only noted as not read back.
+/// Segments waiting to be read back; more go without.
 const READBACKS_MAX: usize = 64;
 
-/// Starts `ek-disk`; it ends when the sender is dropped.
-pub(crate) fn start_disk(hub: Arc<Hub>) -> io::Result<SyncSender<Job>> {
-    let (sender, jobs): (_, Receiver<Job>) = sync_channel(JOBS_MAX);
-    std::thread::Builder::new().name("ek-disk".to_owned()).stack_size(256 << 10).spawn(move || {
-        for job in jobs {
-            hub.job_done(job.run());
-        }
-    })?;
-    Ok(sender)
+/// `ek-disk`, from the side that gives it jobs.
+pub(crate) struct Disk {
+    jobs: SyncSender<Job>,
+    thread: JoinHandle<()>,
+}
+
+impl Disk {
+    pub(crate) fn start(hub: Arc<Hub>) -> io::Result<Self> {
+        let (sender, jobs): (_, Receiver<Job>) = sync_channel(JOBS_MAX);
+        let builder = std::thread::Builder::new().name("ek-disk".to_owned()).stack_size(256 << 10);
+        let thread = builder.spawn(move || {
+            for job in jobs {
+                hub.job_done(job.run());
+            }
+        })?;
+        Ok(Self { jobs: sender, thread })
+    }
+
+    /// Gives it a job; `false` when the thread is gone.
+    pub(crate) fn run(&self, job: Job) -> bool {
+        self.jobs.send(job).is_ok()
+    }
+
+    /// Waits until the job under way is done: only then is nobody at the directory.
+    pub(crate) fn close(self) {
+        drop(self.jobs);
+        // A panic in it has been printed, and the job it had was never acknowledged.
+        let _ = self.thread.join();
+    }
 }
 
 /// Starts `ek-readback`; it ends when the sender is dropped.
@@ -29,9 +50,11 @@ pub(crate) fn start_readback(hub: Arc<Hub>, storage: Arc<dyn Storage>) -> io::Re
     let (sender, names): (_, Receiver<String>) = sync_channel(READBACKS_MAX);
     std::thread::Builder::new().name("ek-readback".to_owned()).stack_size(256 << 10).spawn(move || {
         for name in names {
-            if let Err(fault) = read_back(&*storage, &name) {
-                hub.update_log(|log| log.faults.push(fault));
-            }
+            let fault = read_back(&*storage, &name).err();
+            hub.update_log(|log| {
+                log.faults.extend(fault);
+                log.unread -= 1;
+            });
         }
     })?;
     Ok(sender)

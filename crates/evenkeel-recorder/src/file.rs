@@ -1,5 +1,9 @@
-//! `ek-file-N`: a regular file, read to its end on a thread of its own, because
-//! reading a file can block and nothing can wait for it.
+//! `ek-file-N`: a file, read to its end on a thread of its own, because reading
+//! a file can block and nothing can wait for it.
+//!
+//! A regular file blocks for as long as its disk takes. Anything else that has a
+//! name (a FIFO, a device) can block for ever: what it brought is handed over
+//! before it is read again, so that a stop has all of it but what comes later.
 
 use crate::config::Framing;
 use crate::framing::Framer;
@@ -14,22 +18,32 @@ pub(crate) struct FileReader {
     hub: Arc<Hub>,
     file: File,
     framer: Framer,
+    /// Whether a read comes back by itself.
+    regular: bool,
+    /// Whether the next run reads again what is not accepted.
+    resumable: bool,
 }
 
 /// Goes to where an earlier run left the file, when it is the same and no
-/// shorter; answers where it stands.
+/// shorter; answers where it stands, or `None` for what has no place to go to.
 ///
 /// # Errors
 /// What the system says.
-pub(crate) fn resume(file: &mut File, committed: Option<&SourcePosition>) -> io::Result<SourcePosition> {
+pub(crate) fn resume(
+    file: &mut File,
+    committed: Option<&SourcePosition>,
+) -> io::Result<Option<SourcePosition>> {
     let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Ok(None);
+    }
     let same =
         committed.filter(|p| p.device == meta.dev() && p.inode == meta.ino() && p.offset <= meta.len());
     let offset = same.map_or(0, |p| p.offset);
     if offset > 0 {
         file.seek(SeekFrom::Start(offset))?;
     }
-    Ok(SourcePosition { device: meta.dev(), inode: meta.ino(), offset })
+    Ok(Some(SourcePosition { device: meta.dev(), inode: meta.ino(), offset }))
 }
 
 impl FileReader {
@@ -40,7 +54,9 @@ impl FileReader {
         framing: Framing,
         position: Option<SourcePosition>,
     ) -> Self {
-        Self { hub, file, framer: Framer::new(numbering, framing, position) }
+        let regular = file.metadata().is_ok_and(|meta| meta.is_file());
+        let resumable = position.is_some();
+        Self { hub, file, framer: Framer::new(numbering, framing, position), regular, resumable }
     }
 
     /// Reads to the end, or to where it stands when a stop is ordered.
@@ -50,7 +66,7 @@ impl FileReader {
             Ok(true) => self.hub.source_ended(channel, None),
             Ok(false) => {}
             Err(e) => {
-                self.framer.publish(&self.hub);
+                self.hand_over();
                 self.hub.source_ended(channel, Some(e.to_string()));
             }
         }
@@ -59,17 +75,16 @@ impl FileReader {
     /// Whether the end of the file was reached.
     fn read_all(&mut self) -> io::Result<bool> {
         let mut piece = vec![0; PAYLOAD_BYTES_MAX];
+        let direct = self.regular && self.framer.is_direct();
         while self.hub.order() == Order::Run {
-            let read =
-                if self.framer.is_direct() { self.read_direct()? } else { self.read_through(&mut piece)? };
-            match read {
+            match if direct { self.read_direct()? } else { self.read_through(&mut piece)? } {
                 Some(0) => return Ok(self.hand_over_end()),
-                Some(_) => {}
+                Some(_) if self.regular => {}
+                Some(_) => self.framer.publish(&self.hub),
                 None => break,
             }
         }
-        // What is carried of a line is read again by the next run.
-        self.framer.publish(&self.hub);
+        self.hand_over();
         Ok(false)
     }
 
@@ -105,6 +120,9 @@ impl FileReader {
         while taken < n {
             taken += self.framer.take(&self.hub, &piece[taken..n], Refused::Wait);
             if taken < n && !self.may_wait() {
+                if !self.resumable {
+                    self.framer.take(&self.hub, &piece[taken..n], Refused::Never);
+                }
                 return Ok(None);
             }
         }
@@ -117,11 +135,23 @@ impl FileReader {
         self.hub.order() == Order::Run && self.hub.wait_for_budget()
     }
 
+    /// It is read no more. What is carried of a line is read again by the next
+    /// run; where it is not, it is a message too.
+    fn hand_over(&mut self) {
+        if self.resumable {
+            self.framer.publish(&self.hub);
+        } else {
+            let ended = self.framer.end(&self.hub, Refused::Never);
+            assert!(ended.is_ok(), "invariant: this budget is never refused");
+        }
+    }
+
     /// The last line may have no line break; answers whether it was accepted.
     fn hand_over_end(&mut self) -> bool {
         while self.framer.end(&self.hub, Refused::Wait).is_err() {
             if !self.may_wait() {
-                return false;
+                self.hand_over();
+                return !self.resumable;
             }
         }
         true

@@ -71,6 +71,8 @@ impl Framer {
     /// took. Fewer than all: the budget is used up, bring the rest again.
     pub(crate) fn take(&mut self, hub: &Hub, bytes: &[u8], refused: Refused) -> usize {
         match self.framing {
+            // No bytes are no message.
+            _ if bytes.is_empty() => 0,
             Framing::Chunk => {
                 let time = self.numbering.stamp();
                 if self.put(hub, bytes, bytes.len(), time, refused).is_ok() { bytes.len() } else { 0 }

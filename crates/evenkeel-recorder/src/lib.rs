@@ -13,6 +13,8 @@
 //! 3. Memory is bounded: whoever reads first takes the bytes from the budget,
 //!    and they return when the record is acknowledged.
 //! 4. A channel's reserve is never lent: a flood elsewhere cannot stop it.
+//! 5. A stop closes the intake: what was accepted before is stored or declared,
+//!    what comes after is refused, and no reader that hangs holds it up.
 
 mod acks;
 mod capture;
@@ -28,4 +30,4 @@ mod recorder;
 pub use clock::now;
 pub use config::{ChannelConfig, Config, Framing, NameError, Source, check_name};
 pub use hub::ChannelCounts;
-pub use recorder::{Ending, Recorder, StartError};
+pub use recorder::{Ending, Held, Recorder, StartError, StillHeld};

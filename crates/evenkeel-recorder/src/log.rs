@@ -5,10 +5,13 @@
 //! waits for a sync: jobs go to `ek-disk` and come back through the hub.
 
 use crate::acks::Acks;
-use crate::hub::{Hub, Order};
+use crate::disk::Disk;
+use crate::hub::{Hub, Order, Sealing};
+use evenkeel_log::storage::DirLock;
 use evenkeel_log::{ChannelId, ChannelState, Condition, GapReason, Job, LogWriter, Progress, part_name};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 /// Looks at the state of the disk and the segment's age at least this often.
 const IDLE_NS: u64 = 1_000_000_000;
@@ -16,6 +19,8 @@ const IDLE_NS: u64 = 1_000_000_000;
 const FULL_ATTEMPTS: u32 = 2;
 /// Attempts to write the end on a disk that fails.
 const BROKEN_ATTEMPTS: u32 = 3;
+/// How long a reader of the acknowledgements may take for the last ones.
+const ACKS_PATIENCE: Duration = Duration::from_millis(500);
 
 pub(crate) struct LogThread {
     pub(crate) hub: Arc<Hub>,
@@ -24,8 +29,10 @@ pub(crate) struct LogThread {
     pub(crate) ids: Vec<ChannelId>,
     pub(crate) commit_ns: u64,
     pub(crate) acks: Option<Acks>,
-    pub(crate) disk: Option<SyncSender<Job>>,
-    pub(crate) readback: Option<SyncSender<String>>,
+    pub(crate) disk: Disk,
+    pub(crate) readback: SyncSender<String>,
+    /// Nobody else may have the directory while this thread writes to it.
+    pub(crate) lock: Option<Arc<DirLock>>,
     pub(crate) under_way: usize,
     pub(crate) last_commit_ns: u64,
     pub(crate) ballast_at_ns: u64,
@@ -34,7 +41,8 @@ pub(crate) struct LogThread {
 
 impl LogThread {
     pub(crate) fn run(mut self) {
-        loop {
+        let _told = ToldWhenPanicking(self.hub.clone());
+        let order = loop {
             let may_write = self.writer.condition().0 == Condition::Writing;
             let work = self.hub.take(
                 self.due_ns(may_write && self.hub.has_queued()),
@@ -53,15 +61,15 @@ impl LogThread {
             self.note_ended();
             self.writer.retry(stamp);
             if work.order == Order::Abandon {
-                break;
+                break work.order;
             }
             self.commit_when_due();
             self.keep_house();
-            if work.order >= Order::Finish && work.drained && self.finish() {
-                break;
+            if work.drained && self.finish() {
+                break work.order;
             }
-        }
-        self.close();
+        };
+        self.close(order);
     }
 
     /// When the next thing is due, monotonic nanoseconds.
@@ -104,13 +112,10 @@ impl LogThread {
 
     fn start(&mut self, jobs: impl IntoIterator<Item = Job>) {
         for job in jobs {
-            if let Some(disk) = &self.disk {
-                self.under_way += 1;
-                if disk.send(job).is_err() {
-                    // The thread can only be gone with its process.
-                    self.under_way -= 1;
-                }
-            }
+            // A thread that is gone has panicked: its job is never done, and nothing
+            // is acknowledged any more.
+            self.under_way += 1;
+            let _ = self.disk.run(job);
         }
     }
 
@@ -123,11 +128,16 @@ impl LogThread {
             self.tell(&synced);
         }
         if let Some(sealed) = sealed {
-            if let Some(readback) = &self.readback {
+            // The run's last is for whoever stops to read back.
+            let in_background = !self.writer.is_finished();
+            self.hub.update_log(|log| {
+                log.last_sealed = log.last_sealed.max(Some(sealed.number));
+                log.unread += u64::from(in_background);
+            });
+            if in_background {
                 // When it lags so far behind, the segment goes without; `verify` reads it.
-                let _ = readback.try_send(sealed.name.clone());
+                let _ = self.readback.try_send(sealed.name);
             }
-            self.hub.update_log(|log| log.last_sealed = Some(sealed.name));
         }
         self.start(jobs);
     }
@@ -205,18 +215,37 @@ impl LogThread {
         self.hub.acknowledged(&[], given_up.released, &index);
     }
 
-    fn close(self) {
-        drop((self.disk, self.readback));
-        if let Some(acks) = &self.acks {
-            acks.close(std::time::Duration::from_millis(500));
+    fn close(self, order: Order) {
+        let Self { hub, writer, acks, disk, readback, lock, .. } = self;
+        drop(readback);
+        disk.close();
+        if let Some(acks) = &acks {
+            acks.close(if order == Order::Abandon { Duration::ZERO } else { ACKS_PATIENCE });
         }
-        let finished = self.writer.is_finished() && self.writer.is_settled();
-        let given_up = self.writer.poisoned().iter().filter_map(|n| number_of(n)).collect();
-        self.hub.update_log(|log| {
+        let finished = writer.is_finished() && writer.is_settled();
+        let numbers = writer.poisoned().iter().filter_map(|n| number_of(n));
+        let given_up = numbers.map(|number| (number, Sealing::Unsealed)).collect();
+        // The writer takes the ballast away: after this, nothing here touches the directory.
+        drop((writer, lock));
+        hub.update_log(|log| {
             log.finished = finished;
             log.given_up = given_up;
             log.gone = true;
         });
+    }
+}
+
+/// A log that is gone by a panic is gone too: nobody waits for it.
+struct ToldWhenPanicking(Arc<Hub>);
+
+impl Drop for ToldWhenPanicking {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.update_log(|log| {
+                log.faults.push("the log's thread panicked".to_owned());
+                log.gone = true;
+            });
+        }
     }
 }
 

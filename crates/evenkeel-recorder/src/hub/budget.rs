@@ -1,0 +1,63 @@
+//! The memory that waits between readers and log: a reserve for each channel,
+//! and a surplus for whoever is fast.
+
+use super::State;
+use evenkeel_log::Batch;
+
+/// Budget that only its channel can use: two messages of full length.
+pub(crate) const RESERVE_BYTES: usize = 2 * Batch::bytes_for(evenkeel_log::PAYLOAD_BYTES_MAX);
+/// A large buffer holds four messages of full length.
+pub(crate) const LARGE_BYTES: usize = 4 * Batch::bytes_for(evenkeel_log::PAYLOAD_BYTES_MAX);
+/// Budget that whoever is fast can use.
+pub(super) const SURPLUS_BYTES: usize = 14 << 20;
+
+/// Bytes that all channels together can hold.
+pub(crate) const fn budget_bytes(channels: usize) -> usize {
+    channels * RESERVE_BYTES + SURPLUS_BYTES
+}
+
+/// What happens when the budget is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The capture thread is woken when some comes back.
+    WakeCapture,
+    /// The reader waits for it.
+    Wait,
+    /// It is granted all the same: the last bytes of a source that is read no
+    /// more, at most one read for each source.
+    Never,
+}
+
+impl State {
+    pub(super) fn grant(&mut self, channel: usize, bytes: usize, always: bool) -> bool {
+        let held = self.channels[channel].counts.held_bytes;
+        let borrow = (held + bytes).saturating_sub(RESERVE_BYTES) - held.saturating_sub(RESERVE_BYTES);
+        let borrow = borrow.cast_signed();
+        let granted = always || borrow == 0 || borrow <= self.surplus_free;
+        if granted {
+            self.surplus_free -= borrow;
+            self.channels[channel].counts.held_bytes += bytes;
+        }
+        granted
+    }
+
+    /// Takes a buffer back; answers it when it is not worth keeping, to be
+    /// freed outside the lock.
+    pub(super) fn release(&mut self, channel: usize, buffer: Vec<u8>) -> Option<Vec<u8>> {
+        let held = &mut self.channels[channel].counts.held_bytes;
+        let before = *held;
+        *held = before
+            .checked_sub(buffer.len())
+            .expect("invariant: a buffer returns to the channel that holds it");
+        let repaid = before.saturating_sub(RESERVE_BYTES) - held.saturating_sub(RESERVE_BYTES);
+        self.surplus_free += repaid.cast_signed();
+        let held: usize = self.channels.iter().map(|c| c.counts.held_bytes).sum();
+        let fits = held + (self.spare.len() + 1) * LARGE_BYTES <= budget_bytes(self.channels.len());
+        if buffer.len() == LARGE_BYTES && fits && !self.released {
+            self.spare.push(buffer);
+            None
+        } else {
+            Some(buffer)
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The side of the hub that stops: orders, waits, what is still held.
+
+use super::{ChannelCounts, Hub, LogStatus, Order, State};
+use std::time::Duration;
+
+/// A look at the state for [`Hub::wait_until`].
+pub(crate) struct Look<'a>(&'a State);
+
+impl Look<'_> {
+    /// Channels whose source is still read.
+    pub(crate) fn readers(&self) -> usize {
+        self.0.readers()
+    }
+
+    pub(crate) fn counts(&self, channel: usize) -> &ChannelCounts {
+        &self.0.channels[channel].counts
+    }
+
+    pub(crate) fn log(&self) -> &LogStatus {
+        &self.0.log
+    }
+}
+
+impl Hub {
+    /// Gives an order; orders only go forward. From [`Order::Finish`] on the
+    /// intake is closed.
+    pub(crate) fn give_order(&self, order: Order) {
+        let mut state = self.lock();
+        state.order = state.order.max(order);
+        drop(state);
+        self.log_wakes.notify_one();
+        self.budget_returns.notify_all();
+        self.wake_capture();
+    }
+
+    /// Waits until `reached` has an answer; `false` when the time is over first.
+    pub(crate) fn wait_until(&self, until_ns: u64, reached: impl Fn(&Look<'_>) -> Option<bool>) -> bool {
+        let mut state = self.lock();
+        loop {
+            if let Some(answer) = reached(&Look(&state)) {
+                return answer;
+            }
+            let now = crate::now().mono_ns;
+            if now >= until_ns {
+                return false;
+            }
+            let timeout = Duration::from_nanos(until_ns - now);
+            state = match self.progress.wait_timeout(state, timeout) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+
+    /// Frees the buffers that are kept for later, and keeps none from now on.
+    /// Once the recorder is abandoned, what is queued goes too.
+    pub(crate) fn free_buffers(&self) {
+        let mut state = self.lock();
+        state.released = true;
+        let spare = std::mem::take(&mut state.spare);
+        let mut queues = Vec::new();
+        if state.order == Order::Abandon {
+            queues.extend(state.channels.iter_mut().map(|c| std::mem::take(&mut c.queue)));
+            state.queued_bytes = 0;
+        }
+        drop(state);
+        drop((spare, queues));
+    }
+
+    pub(crate) fn counts(&self) -> Vec<ChannelCounts> {
+        self.lock().channels.iter().map(|c| c.counts.clone()).collect()
+    }
+
+    pub(crate) fn log_status(&self) -> LogStatus {
+        self.lock().log.clone()
+    }
+}

@@ -1,0 +1,70 @@
+//! Sources to record from, and what came of them.
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; a test that fails may panic")]
+
+use evenkeel_log::storage::Storage;
+use evenkeel_log::{LogOptions, Selection, export};
+use evenkeel_recorder::{ChannelConfig, Config, Framing, Source};
+use rustix::fs::{FileType, Mode, mknodat};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A time so far away that only a hang reaches it.
+pub(crate) const LONG: Duration = Duration::from_secs(10);
+
+/// Monotonic nanoseconds a while from now.
+pub(crate) fn after(wait: Duration) -> u64 {
+    evenkeel_recorder::now().mono_ns + wait.as_nanos() as u64
+}
+
+/// Waits for something that has no condition to wait on.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < LONG, "never came: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// A FIFO with its writing end, which keeps readers waiting for as long as it is open.
+pub(crate) struct Fifo {
+    pub(crate) path: PathBuf,
+    pub(crate) feed: File,
+}
+
+pub(crate) fn fifo(dir: &Path, name: &str) -> Fifo {
+    let path = dir.join(name);
+    mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    // For reading too: else opening would wait for a reader.
+    let feed = File::options().read(true).write(true).open(&path).unwrap();
+    Fifo { path, feed }
+}
+
+pub(crate) fn put(dir: &Path, name: &str, content: &[u8]) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+pub(crate) fn lines(count: usize) -> Vec<u8> {
+    (0..count).flat_map(|n| format!("line {n} of {count}\n").into_bytes()).collect()
+}
+
+pub(crate) fn channel(name: &str, path: &Path, framing: Framing) -> ChannelConfig {
+    ChannelConfig { name: name.to_owned(), source: Source::File(path.to_owned()), framing }
+}
+
+/// Small segments, fast commits, no ballast.
+pub(crate) fn config(dir: &Path, channels: Vec<ChannelConfig>) -> Config {
+    let log = LogOptions { ballast_bytes: 0, ..LogOptions::default() };
+    Config { log, commit_ns: 1_000_000, ..Config::new(dir.to_owned(), channels) }
+}
+
+/// What is stored of a channel, none of it damaged.
+pub(crate) fn stored(storage: &dyn Storage, channel: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let selection = Selection { channel: channel.to_owned(), stream: None, segment: None };
+    let exported = export(storage, &selection, &mut out).unwrap();
+    assert!(!exported.damaged, "{channel}: {exported:?}");
+    out
+}

@@ -1,0 +1,234 @@
+//! The parts of a stop: one reader that hangs holds up nobody, and what is
+//! accepted is stored or declared.
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod common;
+
+use common::{Fifo, LONG, after, channel, config, eventually, fifo, lines, put, stored};
+use evenkeel_log::sim::{Faults, SimStorage};
+use evenkeel_log::storage::{DirStorage, Storage};
+use evenkeel_log::{LogOptions, Outcome, part_name, verify};
+use evenkeel_recorder::{Config, Framing, Held, Recorder};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Long enough to be sure that a reader hangs.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// A channel that hangs in a read, between two that do not.
+fn one_hangs(scratch: &Path) -> (Config, Fifo) {
+    let silent = fifo(scratch, "silent");
+    let text = put(scratch, "text", &lines(20_000));
+    let bytes = put(scratch, "bytes", &[7; 300_000]);
+    let channels = vec![
+        channel("text", &text, Framing::Lines),
+        channel("silent", &silent.path, Framing::Chunk),
+        channel("bytes", &bytes, Framing::Chunk),
+    ];
+    (config(&scratch.join("rec"), channels), silent)
+}
+
+/// Stops while one reader hangs; then it comes back.
+fn stop_while_one_hangs(recorder: &Recorder, storage: &dyn Storage, silent: &mut Fifo) {
+    silent.feed.write_all(b"before").unwrap();
+    eventually("what came before", || recorder.channels()[1].accepted_bytes == 6);
+    eventually("the others at their end", || [0, 2].iter().all(|c| recorder.channels()[*c].ended));
+    assert_eq!(recorder.channel_names(), ["text", "silent", "bytes"]);
+
+    recorder.order_stop_capture();
+    assert!(recorder.wait_captured(0, after(LONG)) && recorder.wait_captured(2, after(LONG)));
+    assert!(!recorder.wait_captured(1, after(SHORT)), "it cannot have come back");
+    recorder.order_finish();
+    for channel in 0..3 {
+        assert!(recorder.wait_flushed(channel, after(LONG)));
+    }
+    assert!(recorder.wait_finished(after(LONG)));
+    assert_eq!(recorder.seal_given_up(), [""; 0]);
+    assert_eq!(recorder.verify_last(), Ok(()));
+    assert!(recorder.wait_read_back(after(LONG)));
+    assert_eq!(recorder.faults(), [""; 0]);
+    let held = recorder.release().unwrap_err();
+    assert_eq!(held.0, [Held { channel: "silent".to_owned(), bytes: 0, reading: true }]);
+    assert_eq!(held.to_string(), "not released: silent holds 0 bytes and is still read");
+
+    assert_eq!(stored(storage, "text"), lines(20_000));
+    assert_eq!(stored(storage, "bytes"), [7; 300_000]);
+    assert_eq!(stored(storage, "silent"), b"before");
+    let verification = verify(storage, false).unwrap();
+    assert_eq!(verification.outcome, Outcome::Intact, "{verification:#?}");
+
+    // What comes now is too late: the reader ends, and nothing it brings counts as accepted.
+    silent.feed.write_all(b"after").unwrap();
+    assert!(recorder.wait_captured(1, after(LONG)));
+    let counts = recorder.channels().swap_remove(1);
+    assert_eq!((counts.accepted_bytes, counts.committed_bytes), (6, 6));
+    assert_eq!((counts.refused_records, counts.refused_bytes), (1, 5));
+    assert!(!counts.ended);
+    let faults = recorder.faults();
+    assert!(faults.len() == 1 && faults[0].starts_with("silent: 1 records (5 bytes) were read after"));
+    assert_eq!(recorder.release(), Ok(()));
+    assert_eq!(stored(storage, "silent"), b"before");
+}
+
+// REQ W4, REQ C7, REQ T8
+#[test]
+fn a_reader_that_hangs_holds_up_nobody_else() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (config, mut silent) = one_hangs(scratch.path());
+    let storage = SimStorage::new();
+    let recorder = Recorder::start_on(Arc::new(storage.clone()), None, config).unwrap();
+    stop_while_one_hangs(&recorder, &storage, &mut silent);
+}
+
+// REQ W4, REQ C7
+#[test]
+fn a_reader_that_hangs_holds_up_nobody_else_in_a_real_directory() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (config, mut silent) = one_hangs(scratch.path());
+    let recorder = Recorder::start(config).unwrap();
+    let storage = DirStorage::open(&scratch.path().join("rec")).unwrap();
+    stop_while_one_hangs(&recorder, &storage, &mut silent);
+}
+
+// REQ W4, REQ C5
+#[test]
+fn the_whole_stop_leaves_the_log_its_half_of_the_time() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (config, _silent) = one_hangs(scratch.path());
+    let storage = SimStorage::new();
+    let recorder = Recorder::start_on(Arc::new(storage.clone()), None, config).unwrap();
+    eventually("the others at their end", || [0, 2].iter().all(|c| recorder.channels()[*c].ended));
+    let until_ns = after(Duration::from_millis(600));
+    let ending = recorder.stop(until_ns);
+    assert!(evenkeel_recorder::now().mono_ns < until_ns);
+    assert_eq!(ending.faults, ["silent: could not be read to its end in time"]);
+    assert!(!ending.clean && !ending.complete);
+    assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Intact);
+    assert_eq!(stored(&storage, "text"), lines(20_000));
+}
+
+// REQ T8, REQ W1
+#[test]
+fn a_drop_with_a_reader_that_hangs_is_prompt_and_lets_go_of_the_directory() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (config, silent) = one_hangs(scratch.path());
+    let channels = config.channels.clone();
+    let recorder = Recorder::start(config).unwrap();
+    assert!(!recorder.has_ended());
+    let begin = Instant::now();
+    drop(recorder);
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    let again = Recorder::start(common::config(&scratch.path().join("rec"), channels)).unwrap();
+    drop((again, silent));
+}
+
+// REQ W2, REQ C15, REQ R9
+#[test]
+fn a_file_blocked_on_a_full_disk_does_not_hold_up_the_stop() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("large");
+    std::fs::File::create(&path).unwrap().set_len(40 << 20).unwrap();
+    let storage = SimStorage::new();
+    storage.set_faults(Faults { capacity_bytes: Some(1 << 20), ..Faults::default() });
+    let mut config = config(scratch.path(), vec![channel("large", &path, Framing::Chunk)]);
+    config.log = LogOptions { ballast_bytes: 64 << 10, chunk_bytes: 256 << 10, ..LogOptions::default() };
+    let recorder = Recorder::start_on(Arc::new(storage.clone()), None, config).unwrap();
+    // The surplus is used up: the reader waits for memory that the full disk does not give back.
+    eventually("a full disk", || recorder.trouble().is_some());
+    eventually("a reader that waits", || recorder.channels()[0].held_bytes > 14 << 20);
+    let before = recorder.channels().swap_remove(0);
+
+    let begin = Instant::now();
+    let ending = recorder.stop(after(LONG));
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    let counts = &ending.channels[0];
+    assert!(counts.is_settled() && counts.accepted_bytes >= before.accepted_bytes, "{counts:?}");
+    assert!(counts.committed_bytes > 0 && counts.dropped_bytes > 0 && !counts.ended, "{counts:?}");
+    assert!(!ending.clean && !ending.complete);
+    let told = format!("large: {} records did not fit on the full disk", counts.dropped_records);
+    assert_eq!(ending.faults, [told]);
+    assert_eq!(recorder.release(), Ok(()));
+
+    let names: Vec<String> = storage.list().unwrap().into_iter().map(|e| e.name).collect();
+    assert!(names.iter().all(|name| !name.ends_with(".part")), "{names:?}");
+    let verification = verify(&storage, false).unwrap();
+    assert_eq!(verification.outcome, Outcome::Declared, "{verification:#?}");
+    assert_eq!(
+        verification.channels.iter().find(|c| c.name == "large").unwrap().bytes,
+        counts.committed_bytes
+    );
+    assert_eq!(stored(&storage, "large").len() as u64, counts.committed_bytes);
+}
+
+// REQ W3, REQ E1
+#[test]
+fn damage_in_a_given_up_segment_is_told() {
+    for damaged in [false, true] {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut source = fifo(scratch.path(), "source");
+        let storage = SimStorage::new();
+        let config = config(scratch.path(), vec![channel("a", &source.path, Framing::Chunk)]);
+        let recorder = Recorder::start_on(Arc::new(storage.clone()), None, config).unwrap();
+        source.feed.write_all(b"acknowledged").unwrap();
+        eventually("the first acknowledgement", || recorder.channels()[0].committed_bytes == 12);
+        // A chunk, a commit, and the sync, which fails.
+        let at = Some(storage.operations() + 2);
+        storage.set_faults(Faults { at, ..Faults::default() });
+        source.feed.write_all(b" again").unwrap();
+        eventually("the second acknowledgement", || recorder.channels()[0].committed_bytes == 18);
+        drop(source);
+        assert!(recorder.wait_captured(0, after(LONG)), "its writer is gone");
+        recorder.order_finish();
+        assert!(recorder.wait_finished(after(LONG)));
+        let given_up = part_name(1);
+        let content = storage.content(&given_up).unwrap();
+        let place = content.windows(12).position(|w| w == b"acknowledged").unwrap();
+        if damaged {
+            storage.corrupt(&given_up, place as u64, 1);
+        }
+        let told = recorder.seal_given_up();
+        if damaged {
+            assert_eq!(told, ["segment 1 was given up, and 1 places of it are damaged"]);
+        } else {
+            assert_eq!(told, [""; 0]);
+            assert_eq!(stored(&storage, "a"), b"acknowledged again");
+            assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Intact);
+        }
+        assert_eq!(recorder.seal_given_up(), told, "asked again, it says the same");
+        assert_eq!(recorder.verify_last(), Ok(()));
+        assert_eq!(recorder.stop(after(LONG)).clean, !damaged);
+    }
+}
+
+// REQ C1, REQ T8
+#[test]
+fn every_part_can_be_called_again_and_from_anywhere() {
+    let scratch = tempfile::tempdir().unwrap();
+    let source = put(scratch.path(), "text", &lines(5_000));
+    let storage = SimStorage::new();
+    let channels = vec![channel("a", &source, Framing::Lines), channel("b", &source, Framing::Chunk)];
+    let config = config(scratch.path(), channels);
+    let recorder = Recorder::start_on(Arc::new(storage.clone()), None, config).unwrap();
+    eventually("both at their end", || recorder.has_ended());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..2 {
+                    recorder.order_stop_capture();
+                    assert!((0..2).all(|c| recorder.wait_captured(c, after(LONG))));
+                    recorder.order_finish();
+                    assert!((0..2).all(|c| recorder.wait_flushed(c, after(LONG))));
+                    assert!(recorder.wait_finished(after(LONG)));
+                    assert_eq!(recorder.seal_given_up(), [""; 0]);
+                    assert_eq!(recorder.verify_last(), Ok(()));
+                    assert_eq!(recorder.release(), Ok(()));
+                    assert!(recorder.stop(after(LONG)).clean);
+                }
+            });
+        }
+    });
+    assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Intact);
+    assert_eq!(stored(&storage, "a"), lines(5_000));
+}
