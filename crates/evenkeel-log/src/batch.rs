@@ -13,8 +13,10 @@ use crate::mcap::{MESSAGE_HEAD_BYTES, encode};
 use crate::writer::StreamId;
 use crc32fast::Hasher;
 
-/// Longest payload of one message, in bytes.
+/// Longest payload of one message that a source's bytes are cut into, in bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 64 << 10;
+/// Longest payload of any message, in bytes: what is more is damage to a reader.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Encoded messages of one stream.
 #[derive(Clone, Debug)]
@@ -71,7 +73,7 @@ impl Batch {
     /// # Panics
     /// When that many do not fit, or the batch is sealed.
     pub fn finish(&mut self, payload_bytes: usize, log_time_ns: u64) {
-        assert!(payload_bytes <= PAYLOAD_BYTES_MAX && self.crc.is_none());
+        assert!(payload_bytes <= MESSAGE_BYTES_MAX && self.crc.is_none());
         // MCAP's sequence has 32 bits: the low ones of ours.
         let sequence = (self.first_sequence + self.records) as u32;
         let head = encode::message_head(self.stream.mcap_id(), sequence, log_time_ns, payload_bytes);
@@ -87,21 +89,14 @@ impl Batch {
         self.times_ns = (self.times_ns.0.min(log_time_ns), self.times_ns.1.max(log_time_ns));
     }
 
-    /// Copies a message in, or answers `false` when it does not fit.
+    /// Copies a message in, up to [`MESSAGE_BYTES_MAX`], or answers `false` when it does not fit.
     pub fn push(&mut self, payload: &[u8], log_time_ns: u64) -> bool {
-        let Some(slot) = self.slot() else { return payload.is_empty() && self.push_empty(log_time_ns) };
-        if slot.len() < payload.len() {
-            return false;
-        }
-        slot[..payload.len()].copy_from_slice(payload);
-        self.finish(payload.len(), log_time_ns);
-        true
-    }
-
-    fn push_empty(&mut self, log_time_ns: u64) -> bool {
-        let fits = self.crc.is_none() && self.len + MESSAGE_HEAD_BYTES <= self.bytes.len();
+        let start = self.len + MESSAGE_HEAD_BYTES;
+        let end = start + payload.len();
+        let fits = self.crc.is_none() && payload.len() <= MESSAGE_BYTES_MAX && end <= self.bytes.len();
         if fits {
-            self.finish(0, log_time_ns);
+            self.bytes[start..end].copy_from_slice(payload);
+            self.finish(payload.len(), log_time_ns);
         }
         fits
     }

@@ -64,7 +64,7 @@ pub mod storage;
 mod verify;
 mod writer;
 
-pub use batch::{Batch, PAYLOAD_BYTES_MAX};
+pub use batch::{Batch, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 pub use commit::{ChannelState, SourcePosition};
 pub use export::{Exported, Selection, channel_names, export};
 pub use gap::{GAPS_CHANNEL, Gap, GapReason};

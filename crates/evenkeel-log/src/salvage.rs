@@ -14,7 +14,7 @@ use crate::commit::{ChannelState, RUN_END, SNAPSHOT};
 use crate::gap::{GAPS_CHANNEL, Gap};
 use crate::scan::{Damage, Durable, NoVisit, Scan, scan_whole};
 use crate::segment::{Resumed, Segment, part_name, sealed_name};
-use crate::storage::{Storage, read_full_at};
+use crate::storage::{Storage, is_full, read_full_at};
 use crate::writer::{BALLAST_NAME, Resume, Stamp};
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -98,10 +98,29 @@ pub fn recover(storage: &Arc<dyn Storage>, stamp: Stamp) -> io::Result<Recovery>
 /// Seals one unsealed segment of a run that goes on or has ended in another
 /// segment: one that the writer gave up.
 ///
+/// After a failed sync the system may show bytes that will never reach the disk,
+/// and no later sync says so: what is read is written into a new file first. A
+/// full disk has no room for that, and is what fails seals without a failed sync:
+/// there the segment is sealed as it stands.
+///
 /// # Errors
 /// What the storage says.
 pub fn seal_given_up(storage: &Arc<dyn Storage>, number: u64, stamp: Stamp) -> io::Result<Recovered> {
-    salvage(storage, number, &part_name(number), false, stamp)
+    // `recover` removes the copy where this is cut short.
+    let (part, copy) = (part_name(number), rebuild_name(number));
+    match copy_from(&**storage, &part, 0, &copy) {
+        Ok(()) => {
+            storage.rename(&copy, &part)?;
+            storage.sync_dir()?;
+        }
+        Err(e) => {
+            let _ = storage.remove(&copy);
+            if !is_full(&e) {
+                return Err(e);
+            }
+        }
+    }
+    salvage(storage, number, &part, false, stamp)
 }
 
 /// Removes what an earlier recovery or run left half done.
@@ -265,7 +284,14 @@ fn save_tail(storage: &dyn Storage, number: u64, name: &str, from: u64) -> io::R
         return Ok(());
     }
     let copy = format!("{tail}.copy");
-    let (source, target) = (storage.open(name)?, storage.create(&copy)?);
+    copy_from(storage, name, from, &copy)?;
+    storage.rename(&copy, &tail)?;
+    storage.sync_dir()
+}
+
+/// Copies what lies from a place on into a new file, durable but for its name.
+fn copy_from(storage: &dyn Storage, name: &str, from: u64, to: &str) -> io::Result<()> {
+    let (source, target) = (storage.open(name)?, storage.create(to)?);
     let (mut at, mut piece) = (from, vec![0; 256 << 10]);
     loop {
         let read = read_full_at(&*source, &mut piece, at)?;
@@ -275,9 +301,8 @@ fn save_tail(storage: &dyn Storage, number: u64, name: &str, from: u64) -> io::R
         target.append(&mut [IoSlice::new(&piece[..read])])?;
         at += read as u64;
     }
-    target.sync()?;
-    storage.rename(&copy, &tail)?;
-    storage.sync_dir()
+    target.truncate(at - from)?;
+    target.sync()
 }
 
 /// Finds where the recording ends, and whether it was ended in order.

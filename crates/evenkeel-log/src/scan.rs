@@ -9,7 +9,7 @@
 //! right; memory is bounded by [`RECORD_BYTES_MAX`] and [`INDEX_BYTES_MAX`]; the
 //! position only grows.
 
-use crate::batch::PAYLOAD_BYTES_MAX;
+use crate::batch::MESSAGE_BYTES_MAX;
 use crate::commit::{COMMIT_HEAD_BYTES, ChannelState, Commit, RUN_END, SEGMENT_END, SNAPSHOT};
 use crate::gap::{GAPS_CHANNEL, Gap};
 use crate::mcap::encode::{ChunkIndex, Summary};
@@ -417,7 +417,7 @@ impl<'a> Scanner<'a> {
             let (opcode, body, len) = decode::record(records).ok_or("a torn record in a whole chunk")?;
             let message = decode::message(body).filter(|_| opcode == op::MESSAGE);
             let message = message.ok_or("something other than messages in a chunk")?;
-            if message.payload.len() > PAYLOAD_BYTES_MAX {
+            if message.payload.len() > MESSAGE_BYTES_MAX {
                 return Err(Broken(format!("a message of {} bytes", message.payload.len())));
             }
             if !self.streams.contains_key(&message.channel) {

@@ -1,0 +1,177 @@
+//! `ek-journal`: the one owner of the journal's log.
+//!
+//! Takes all that is queued, appends it as one chunk, commits and syncs, all on
+//! this thread; what arrives meanwhile is the next group. A lone entry is durable
+//! after one sync. While the disk fails nothing is taken: the log replays what it
+//! holds when its time has come, and the queue fills up to its bound.
+
+use super::JournalError;
+use super::shared::{Order, Pending, Shared, now};
+use evenkeel_log::storage::Storage;
+use evenkeel_log::{
+    Batch, ChannelId, Condition, Job, LogWriter, Progress, StreamId, part_name, seal_given_up,
+};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Attempts to write the end on a disk that fails: a sick journal does not hold up a stop.
+const END_ATTEMPTS: u32 = 4;
+/// The ballast is taken up again at most this often.
+const BALLAST_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) struct Keeper {
+    pub(super) shared: Arc<Shared>,
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) writer: LogWriter,
+    pub(super) channel: ChannelId,
+    pub(super) stream: StreamId,
+    pub(super) next_entry: u64,
+    /// A buffer to be used again.
+    pub(super) spare: Vec<u8>,
+    pub(super) ballast_at: Instant,
+    /// Whether the segment holds an entry: one that is empty is not rotated.
+    pub(super) has_entries: bool,
+}
+
+/// Says that the thread died, unless it said before how it ended.
+struct Gone(Arc<Shared>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.close(Err(JournalError::Died));
+    }
+}
+
+impl Keeper {
+    pub(super) fn run(mut self) {
+        let gone = Gone(self.shared.clone());
+        self.shared.enter();
+        let end = loop {
+            let may_take = self.writer.condition().0 == Condition::Writing;
+            let work = self.shared.wait(may_take, self.retry_at());
+            self.writer.retry(now());
+            self.append(&work.entries);
+            self.commit();
+            self.keep_house();
+            if work.order != Order::Run && work.drained {
+                break if work.order == Order::Finish { self.finish() } else { self.leave() };
+            }
+        };
+        gone.0.close(end);
+    }
+
+    /// When a disk that fails is to be tried again.
+    fn retry_at(&self) -> Option<Instant> {
+        let left = self.writer.retry_at_ns()?.saturating_sub(now().mono_ns);
+        Instant::now().checked_add(Duration::from_nanos(left))
+    }
+
+    fn append(&mut self, entries: &[Pending]) {
+        let Some(last) = entries.last() else { return };
+        let bytes = entries.iter().map(|e| Batch::bytes_for(e.payload.len())).sum();
+        let mut buffer = std::mem::take(&mut self.spare);
+        buffer.resize(bytes, 0);
+        let mut batch = Batch::new(self.stream, self.next_entry, buffer);
+        for entry in entries {
+            let fits = batch.push(&entry.payload, entry.wall_ns);
+            assert!(fits, "invariant: the buffer was made to fit, and drafts are bounded");
+        }
+        batch.set_chain(last.hash);
+        self.next_entry += batch.records();
+        self.writer.append(batch, now());
+        self.has_entries = true;
+    }
+
+    /// Commits and syncs until there is nothing to, or the disk fails.
+    fn commit(&mut self) {
+        while self.writer.condition().0 == Condition::Writing && self.writer.wants_commit() {
+            let progress = self.writer.commit(now());
+            let mut jobs: Vec<Job> = self.took(progress);
+            jobs.extend(self.writer.sync());
+            self.work_off(jobs);
+        }
+        if self.has_entries && self.writer.wants_rotation(now()) {
+            let jobs = self.writer.rotate(now());
+            // A rotation that failed asks for no job and is tried again in a second.
+            self.has_entries = jobs.is_empty();
+            self.work_off(jobs);
+        }
+    }
+
+    fn work_off(&mut self, jobs: impl IntoIterator<Item = Job>) {
+        let mut jobs: VecDeque<Job> = jobs.into_iter().collect();
+        while let Some(job) = jobs.pop_front() {
+            let progress = self.writer.complete(job.run(), now());
+            jobs.extend(self.took(progress));
+        }
+    }
+
+    fn took(&mut self, progress: Progress) -> Vec<Job> {
+        let Progress { synced, released, jobs, .. } = progress;
+        if let Some((_, buffer)) = released.into_iter().max_by_key(|(_, buffer)| buffer.len()) {
+            self.spare = buffer;
+        }
+        if let Some((_, state)) = synced.iter().find(|(id, _)| *id == self.channel) {
+            self.shared.publish(state.last_sequence);
+        }
+        jobs
+    }
+
+    /// Tells of trouble, and takes the ballast up again once there is room.
+    fn keep_house(&mut self) {
+        let trouble = match self.writer.condition() {
+            (Condition::Writing, _) => None,
+            (Condition::Full, _) => Some("the disk is full; the journal waits for space".to_owned()),
+            (_, error) => Some(format!("the journal cannot be written: {}", error.unwrap_or("unknown"))),
+        };
+        if trouble.is_none() && Instant::now() >= self.ballast_at {
+            self.ballast_at = Instant::now() + BALLAST_EVERY;
+            self.writer.ballast().hold();
+        }
+        self.shared.set_trouble(trouble);
+    }
+
+    fn reason(&self) -> String {
+        self.writer.condition().1.unwrap_or("unknown").to_owned()
+    }
+
+    fn unwritten(&self) -> JournalError {
+        let (durable, head) = self.shared.standing();
+        JournalError::Unwritten { reason: self.reason(), durable, head }
+    }
+
+    /// No handle is left. What is there is committed; recovery ends the log.
+    fn leave(&mut self) -> Result<(), JournalError> {
+        if self.writer.is_settled() { Ok(()) } else { Err(self.unwritten()) }
+    }
+
+    /// Writes the end, durable, and seals the log.
+    fn finish(&mut self) -> Result<(), JournalError> {
+        for _ in 0..END_ATTEMPTS {
+            let jobs = self.writer.finish(now());
+            self.work_off(jobs);
+            if self.writer.is_finished() && self.writer.is_settled() {
+                return self.seal_given_up();
+            }
+        }
+        Err(self.unwritten())
+    }
+
+    /// Seals what had to be given up on the way.
+    fn seal_given_up(&self) -> Result<(), JournalError> {
+        for name in self.writer.poisoned() {
+            let number = name.split('.').next().and_then(|digits| digits.parse().ok());
+            let Some(number) = number.filter(|number| part_name(*number) == *name) else { continue };
+            let why = match seal_given_up(&self.storage, number, now()) {
+                Ok(sealed) if sealed.losses.is_empty() => continue,
+                Ok(sealed) => format!("{name}: {} places of it are damaged", sealed.losses.len()),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => format!("{name}: {e}"),
+            };
+            return Err(JournalError::Unsealed { reason: why });
+        }
+        Ok(())
+    }
+}
