@@ -141,6 +141,9 @@ fn a_file_blocked_on_a_full_disk_does_not_hold_up_the_stop() {
     let before = recorder.channels().swap_remove(0);
 
     let begin = Instant::now();
+    recorder.order_stop_capture();
+    assert!(recorder.wait_captured(0, after(LONG)));
+    assert!(!recorder.wait_flushed(0, after(SHORT)), "only the end spends the ballast");
     let ending = recorder.stop(after(LONG));
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
     let counts = &ending.channels[0];
@@ -160,6 +163,24 @@ fn a_file_blocked_on_a_full_disk_does_not_hold_up_the_stop() {
         counts.committed_bytes
     );
     assert_eq!(stored(&storage, "large").len() as u64, counts.committed_bytes);
+}
+
+// REQ W2
+#[test]
+fn half_a_line_of_what_cannot_be_read_again_is_accepted_at_a_stop() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut source = fifo(scratch.path(), "source");
+    let storage = SimStorage::new();
+    let config = config(scratch.path(), vec![channel("a", &source.path, Framing::Lines)]);
+    let recorder = Recorder::start_on(Arc::new(storage.clone()), None, config).unwrap();
+    source.feed.write_all(b"a line\nhalf").unwrap();
+    eventually("the line", || recorder.channels()[0].accepted_bytes == 7);
+    recorder.order_stop_capture();
+    assert!(!recorder.wait_captured(0, after(SHORT)), "it cannot have come back");
+    source.feed.write_all(b" another").unwrap();
+    assert!(recorder.wait_captured(0, after(LONG)));
+    assert!(recorder.stop(after(LONG)).clean);
+    assert_eq!(stored(&storage, "a"), b"a line\nhalf another");
 }
 
 // REQ W3, REQ E1

@@ -61,3 +61,37 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Hub, Order};
+
+    // REQ R7
+    #[test]
+    fn buffers_are_kept_until_they_are_freed() {
+        let hub = Hub::new(&["x".to_owned()], 1 << 20).unwrap();
+        let spare = || hub.lock().spare.len();
+        let pass = || {
+            let buffer = hub.buffer(0, LARGE_BYTES, Refused::Wait).unwrap();
+            hub.return_buffer(0, buffer);
+        };
+        pass();
+        pass();
+        assert_eq!(spare(), 1);
+        hub.free_buffers();
+        assert_eq!(spare(), 0);
+        pass();
+        assert_eq!(spare(), 0, "what comes back late is not kept");
+        assert_eq!(hub.counts()[0].held_bytes, 0);
+    }
+
+    // REQ W2
+    #[test]
+    fn orders_only_go_forward() {
+        let hub = Hub::new(&["x".to_owned()], 1 << 20).unwrap();
+        hub.give_order(Order::Finish);
+        hub.give_order(Order::StopCapture);
+        assert_eq!(hub.order(), Order::Finish);
+    }
+}

@@ -1,8 +1,8 @@
 //! Every storage operation of a small recording fails, once or for ever.
 
 use super::*;
-use evenkeel_log::recover;
 use evenkeel_log::sim::Faults;
+use evenkeel_log::{BALLAST_NAME, recover};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, PipeReader, Read};
 
@@ -20,6 +20,8 @@ struct Ran {
     /// Bytes by channel.
     acknowledged: BTreeMap<String, u64>,
     given_up: bool,
+    /// Names of the files when the stop was over.
+    files: Vec<String>,
 }
 
 /// Feeds both channels round by round, each one acknowledged before the next
@@ -41,11 +43,12 @@ fn run(storage: &SimStorage, context: &str) -> Option<Ran> {
     assert!(recorder.wait_captured(1, long_ns()), "{context}: a channel at its end is read on");
     let until_ns = long_ns();
     let ending = recorder.stop(until_ns);
+    let files = storage.list().unwrap().into_iter().map(|e| e.name).collect();
     assert!(crate::now().mono_ns < until_ns, "{context}: the stop was held up: {ending:#?}");
     assert_eq!(ending.faults, ending_faults(&recorder, &ending), "{context}: told again, it says the same");
     let given_up = !recorder.hub.log_status().given_up.is_empty();
     drop((recorder, feeds));
-    Some(Ran { ending, acknowledged: last_acks(told), given_up })
+    Some(Ran { ending, acknowledged: last_acks(told), given_up, files })
 }
 
 /// A second stop of what is stopped changes nothing; one that could not seal may try again.
@@ -113,6 +116,8 @@ fn fail_each(kind: Option<ErrorKind>, for_ever: bool) {
             check(&storage, &ran, &mut rng, &context);
             clean += u64::from(ran.ending.clean);
             given_up += u64::from(ran.given_up);
+            let ballast = ran.files.iter().any(|name| name == BALLAST_NAME);
+            assert!(reached || !ballast, "{context}: the ballast stayed");
             // What fails once is made good.
             assert!((reached && for_ever) || ran.ending.clean, "{context}: {:#?}", ran.ending);
         }
