@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Recover(Recover),
     /// Print the bytes of a channel
     Export(Export),
+    /// Print the entries of a recording's journal
+    Journal(Journal),
     #[command(external_subcommand)]
     Later(Vec<OsString>),
 }
@@ -90,14 +92,31 @@ pub(crate) struct Export {
     pub(crate) segment: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Journal {
+    /// The recording directory
+    pub(crate) dir: PathBuf,
+    /// Print each entry as it stands in the journal, one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only entries since then: RFC 3339, such as 2026-11-21T09:30:00Z, or so long ago, such as 10m
+    #[arg(long, value_name = "T", value_parser = crate::journal::since)]
+    pub(crate) since: Option<std::time::SystemTime>,
+    /// Only entries about this channel
+    #[arg(long, value_name = "NAME")]
+    pub(crate) channel: Option<String>,
+    /// Only entries of this kind, such as step-intent
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Option<String>,
+}
+
 /// What a version that is to come will have.
 pub(crate) fn refuse(what: &str) -> String {
-    const TO_COME: [&str; 8] =
-        ["plan", "status", "stop", "channel", "journal", "doctor", "completions", "man"];
+    const TO_COME: [&str; 7] = ["plan", "status", "stop", "channel", "doctor", "completions", "man"];
     if what.starts_with("--") || what.contains(':') || what.contains(' ') || TO_COME.contains(&what) {
         format!("{what}: not in this version")
     } else {
-        format!("unknown command {what:?}; record, verify, recover and export are there")
+        format!("unknown command {what:?}; record, verify, recover, export and journal are there")
     }
 }
 

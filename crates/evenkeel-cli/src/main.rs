@@ -5,6 +5,7 @@
 
 mod args;
 mod export;
+mod journal;
 mod record;
 mod recover;
 mod signals;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Journal(arguments) => journal::run(&arguments),
         Command::Later(words) => {
             let name = words.first().and_then(|w| w.to_str()).unwrap_or("this command").to_owned();
             text::complain(&args::refuse(&name));

@@ -4,6 +4,8 @@ use crate::args::Recover;
 use crate::{exit, text};
 use evenkeel_log::storage::{DirLock, DirStorage, Storage};
 use evenkeel_log::{Action, Recovered, Recovery, recover};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) fn run(arguments: &Recover) -> u8 {
@@ -14,32 +16,54 @@ pub(crate) fn run(arguments: &Recover) -> u8 {
             return exit::CANNOT;
         }
     };
-    let recovered = DirStorage::open(&arguments.dir).and_then(|storage| {
-        let storage: Arc<dyn Storage> = Arc::new(storage);
-        recover(&storage, evenkeel_recorder::now())
-    });
+    let recovered = recover_all(&arguments.dir);
     drop(lock);
-    let recovery = match recovered {
-        Ok(recovery) => recovery,
+    let (recovery, journal) = match recovered {
+        Ok(recovered) => recovered,
         Err(e) => {
             text::complain(&format!("{}: {e}", arguments.dir.display()));
             return exit::CANNOT;
         }
     };
     if arguments.json {
-        if text::print_json(&json(&recovery)).is_err() {
+        if text::print_json(&json(&recovery, journal.as_ref())).is_err() {
             return exit::CANNOT;
         }
-    } else if recovery.segments.is_empty() {
+    } else if recovery.segments.is_empty() && journal.as_ref().is_none_or(|j| j.segments.is_empty()) {
         text::say("nothing to do");
     } else {
         tell(&recovery);
+        if let Some(journal) = journal.as_ref().filter(|journal| !journal.segments.is_empty()) {
+            text::say("journal:");
+            tell(journal);
+        }
     }
-    if recovery.is_loss() { exit::NOT_CLEAN } else { exit::OK }
+    if recovery.is_loss() || journal.is_some_and(|journal| journal.is_loss()) {
+        exit::NOT_CLEAN
+    } else {
+        exit::OK
+    }
 }
 
-fn json(recovery: &Recovery) -> serde_json::Value {
-    serde_json::json!({ "version": 1, "segments": recovery.segments, "loss": recovery.is_loss() })
+/// The recording, and its journal where it has one.
+fn recover_all(dir: &Path) -> io::Result<(Recovery, Option<Recovery>)> {
+    let now = evenkeel_recorder::now();
+    let storage: Arc<dyn Storage> = Arc::new(DirStorage::open(dir)?);
+    let recording = recover(&storage, now)?;
+    let journal = match crate::journal::storage(dir)? {
+        Some(storage) => {
+            let storage: Arc<dyn Storage> = Arc::new(storage);
+            Some(recover(&storage, now)?)
+        }
+        None => None,
+    };
+    Ok((recording, journal))
+}
+
+fn json(recovery: &Recovery, journal: Option<&Recovery>) -> serde_json::Value {
+    let of = |recovery: &Recovery| serde_json::json!({ "segments": recovery.segments, "loss": recovery.is_loss() });
+    let loss = recovery.is_loss() || journal.is_some_and(Recovery::is_loss);
+    serde_json::json!({ "version": 1, "segments": recovery.segments, "loss": loss, "journal": journal.map(of) })
 }
 
 /// Tells what recovery had to do.

@@ -2,32 +2,55 @@
 
 use crate::args::Verify;
 use crate::{exit, text};
+use evenkeel::journal::{self, JournalVerification};
 use evenkeel_log::storage::{DirLock, DirStorage};
 use evenkeel_log::{Outcome, Verification, verify};
+use std::io;
+use std::path::Path;
+
+/// What is checked: the recording, and its journal where it has one.
+#[derive(serde::Serialize)]
+struct Report {
+    #[serde(flatten)]
+    recording: Verification,
+    journal: Option<JournalVerification>,
+}
 
 pub(crate) fn run(arguments: &Verify) -> u8 {
-    let checked = DirStorage::open(&arguments.dir)
-        .and_then(|storage| verify(&storage, DirLock::is_held(&arguments.dir)?));
-    let found = match checked {
+    let found = match check(&arguments.dir) {
         Ok(found) => found,
         Err(e) => {
             text::complain(&format!("{}: {e}", arguments.dir.display()));
             return exit::CANNOT;
         }
     };
+    let of_journal = found.journal.as_ref().map_or(Outcome::Intact, |journal| journal.outcome);
+    let outcome = found.recording.outcome.max(of_journal);
     if arguments.json {
         if text::print_json(&found).is_err() {
             return exit::CANNOT;
         }
     } else {
-        tell(&found);
+        tell(&found.recording);
+        if let Some(journal) = &found.journal {
+            tell_journal(journal);
+        }
+        text::say(verdict(outcome));
     }
-    match found.outcome {
+    match outcome {
         Outcome::Intact => exit::OK,
         Outcome::Declared => exit::DECLARED,
         Outcome::Loss => exit::NOT_CLEAN,
         Outcome::Unreadable => exit::CANNOT,
     }
+}
+
+fn check(dir: &Path) -> io::Result<Report> {
+    let storage = DirStorage::open(dir)?;
+    let live = DirLock::is_held(dir)?;
+    let recording = verify(&storage, live)?;
+    let journal = crate::journal::storage(dir)?.map(|storage| journal::verify(&storage, live)).transpose()?;
+    Ok(Report { recording, journal })
 }
 
 fn tell(found: &Verification) {
@@ -71,10 +94,22 @@ fn tell(found: &Verification) {
     for finding in &found.findings {
         text::say(finding);
     }
-    text::say(match found.outcome {
+}
+
+fn tell_journal(found: &JournalVerification) {
+    for finding in &found.findings {
+        text::say(&format!("journal: {finding}"));
+    }
+    let chain = if found.findings.is_empty() { "chain whole" } else { "NOT WHOLE" };
+    let entries = text::count(found.entries);
+    text::say(&format!("journal: {entries} entries, {chain}, head {}", found.head));
+}
+
+fn verdict(outcome: Outcome) -> &'static str {
+    match outcome {
         Outcome::Intact => "intact",
         Outcome::Declared => "intact, with declared gaps or an unsealed end",
         Outcome::Loss => "NOT INTACT: acknowledged data are missing or altered",
         Outcome::Unreadable => "not readable",
-    });
+    }
 }
