@@ -33,6 +33,8 @@
 //! ```
 
 pub mod cleanup;
+mod ids;
 mod mono;
 
+pub use ids::{NameError, check_name};
 pub use mono::Mono;

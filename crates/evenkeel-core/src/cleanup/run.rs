@@ -289,6 +289,12 @@ impl Run {
         self.ending.as_ref()
     }
 
+    /// How it ended, or would end if nothing more went wrong.
+    pub fn ending_so_far(&self) -> Ending {
+        let so_far = if self.ran_out { Ending::OutOfTime } else { Ending::Completed };
+        self.ending.clone().unwrap_or(so_far)
+    }
+
     /// The phase it is in.
     pub fn phase(&self) -> Option<Phase> {
         self.phase.filter(|_| self.ending.is_none())
@@ -307,6 +313,11 @@ impl Run {
     /// Attempts at a step so far.
     pub fn attempts(&self, step: StepId) -> u32 {
         self.steps[step.index()].attempt
+    }
+
+    /// When a step that has begun is told to stop.
+    pub fn time_limit(&self, step: StepId) -> Mono {
+        self.steps[step.index()].until
     }
 
     /// When to call with [`Event::Tick`] at the latest; `None` before the beginning and after the end.
@@ -430,8 +441,7 @@ impl Run {
                     out.push(Action::PhaseEnded(phase));
                     let next = Phase::ALL.get(phase.index() + 1).copied();
                     if next.is_none() {
-                        let ending = if self.ran_out { Ending::OutOfTime } else { Ending::Completed };
-                        return self.finish(ending, out);
+                        return self.finish(self.ending_so_far(), out);
                     }
                     next
                 }

@@ -1,0 +1,25 @@
+//! Cleanup steps: what they are, who keeps them, who runs them.
+//!
+//! ```text
+//! StepBuilder -> CleanupCoordinator (registry) -> Plan -> Run <-> Executor -> threads, runtime
+//! ```
+
+mod coordinator;
+pub(crate) mod executor;
+mod future;
+mod step;
+mod work;
+mod workers;
+
+pub use coordinator::{CleanupCoordinator, CleanupHandle, RegisterError};
+pub use future::{Abort, BoxFuture, Spawn};
+pub use step::{Step, StepBuilder, StepOutput};
+pub(crate) use coordinator::Registered;
+pub use evenkeel_core::cleanup::{
+    Backoff, ChannelReport, Dependency, Forecast, Limits, Outcome, Phase, PhaseReport, Plan, PlanError,
+    PlanOptions, Report, Scope, Span, StepId, StepReport, StepSpec, Verdict, forecast, worst_case,
+};
+#[cfg(not(feature = "tokio"))]
+pub(crate) use future::drive;
+pub(crate) use work::{Work, Works, contained_call};
+pub(crate) use workers::Workers;

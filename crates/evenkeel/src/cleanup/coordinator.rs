@@ -1,0 +1,159 @@
+//! The registry of cleanup steps.
+//!
+//! Invariant: what is registered is a sound plan at every moment. A step's
+//! dependencies are there when it is registered, in the same or an earlier phase,
+//! so that there can be no cycle; a stop never finds that it cannot be planned.
+
+use super::work::Works;
+use evenkeel_core::cleanup::{Phase, Plan, PlanError, PlanOptions, StepSpec};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Steps that may be registered at once.
+const STEPS_MAX: usize = 1 << 20;
+
+/// Why a step is not registered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// It does not fit the steps that are there.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// It was given nothing to do.
+    #[error("step {step:?} has nothing to run; give it a run or a run_blocking")]
+    NothingToRun {
+        /// The step.
+        step: String,
+    },
+    /// The stop is under way or over.
+    #[error("step {step:?} comes too late: the stop has begun")]
+    Stopping {
+        /// The step.
+        step: String,
+    },
+}
+
+/// A step with its closures.
+#[derive(Clone)]
+pub(crate) struct Registered {
+    pub(crate) spec: StepSpec,
+    pub(crate) works: Works,
+}
+
+#[derive(Default)]
+struct Registry {
+    steps: Vec<Registered>,
+    places: std::collections::HashMap<String, Phase>,
+    is_closed: bool,
+}
+
+/// Keeps the steps of a stop. Cheap to clone; all clones are one.
+#[derive(Clone, Default)]
+pub struct CleanupCoordinator(Arc<Mutex<Registry>>);
+
+impl fmt::Debug for CleanupCoordinator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CleanupCoordinator").field("steps", &self.lock().steps.len()).finish()
+    }
+}
+
+impl CleanupCoordinator {
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        // Nothing under this lock can panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a step in.
+    pub(crate) fn register(&self, spec: StepSpec, works: Works) -> Result<CleanupHandle, RegisterError> {
+        // Checked alone first, for its name and limits; its dependencies below.
+        let alone = StepSpec { dependencies: Vec::new(), ..spec.clone() };
+        Plan::new(vec![alone], PlanOptions::default())?;
+        let mut registry = self.lock();
+        if registry.is_closed {
+            return Err(RegisterError::Stopping { step: spec.name });
+        }
+        if registry.steps.len() >= STEPS_MAX {
+            return Err(PlanError::TooMany { count: STEPS_MAX + 1 }.into());
+        }
+        if let Some(first) = registry.places.get(&spec.name) {
+            let (first, second) = (*first, spec.phase);
+            return Err(PlanError::Duplicate { name: spec.name, first, second }.into());
+        }
+        for dependency in &spec.dependencies {
+            let dependency = dependency.name.clone();
+            let Some(phase) = registry.places.get(&dependency).copied() else {
+                return Err(PlanError::Unknown { step: spec.name, dependency, nearest: None }.into());
+            };
+            if phase > spec.phase {
+                let (phase, dependency_phase) = (spec.phase, phase);
+                return Err(PlanError::Later { step: spec.name, phase, dependency, dependency_phase }.into());
+            }
+        }
+        let name = spec.name.clone();
+        registry.places.insert(name.clone(), spec.phase);
+        registry.steps.push(Registered { spec, works });
+        Ok(CleanupHandle { name, coordinator: self.clone() })
+    }
+
+    /// The steps there are, in the order of registration.
+    pub fn steps(&self) -> Vec<StepSpec> {
+        self.lock().steps.iter().map(|step| step.spec.clone()).collect()
+    }
+
+    /// The plan of a stop that would begin now.
+    ///
+    /// # Errors
+    /// None with what can be registered; the type says what a plan can refuse.
+    pub fn plan(&self, options: PlanOptions) -> Result<Plan, PlanError> {
+        Plan::new(self.steps(), options)
+    }
+
+    /// Takes no more steps from now on, and hands over what there is.
+    pub(crate) fn close(&self) -> Vec<Registered> {
+        let mut registry = self.lock();
+        registry.is_closed = true;
+        registry.steps.clone()
+    }
+
+    fn unregister(&self, name: &str) -> bool {
+        let mut registry = self.lock();
+        if registry.is_closed || registry.places.remove(name).is_none() {
+            return false;
+        }
+        let at = registry.steps.iter().position(|step| step.spec.name == name);
+        let gone = at.map(|at| registry.steps.remove(at));
+        for step in &mut registry.steps {
+            step.spec.dependencies.retain(|dependency| dependency.name != name);
+        }
+        drop(registry);
+        // The closures are a user's, and so are their drops.
+        drop(gone);
+        true
+    }
+}
+
+/// A registered step. Dropping it changes nothing.
+#[derive(Clone, Debug)]
+pub struct CleanupHandle {
+    name: String,
+    coordinator: CleanupCoordinator,
+}
+
+impl CleanupHandle {
+    /// The step's name, as others wait for it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes the step out of the plan; what waits for it waits no more. `false` when
+    /// it is gone already, or the stop has begun.
+    pub fn unregister(&self) -> bool {
+        self.coordinator.unregister(&self.name)
+    }
+}
+
+impl AsRef<str> for CleanupHandle {
+    fn as_ref(&self) -> &str {
+        &self.name
+    }
+}

@@ -1,0 +1,239 @@
+//! The front door: wires everything, hands out channels, and stops.
+//!
+//! The wiring has one order, and each constructor needs what the one before it
+//! made: the monitoring creates the resource pool; the components and the buffers
+//! are given it; whoever wants resources asks the monitoring.
+
+mod build;
+mod entry;
+
+use crate::buffers::BufferManager;
+use crate::cleanup::{CleanupCoordinator, StepBuilder};
+use crate::components::{Component, ComponentCoordinator, ComponentError};
+use crate::journal::Journal;
+use crate::monitoring::MonitoringCoordinator;
+use crate::stop::{Request, Shared, Stopped, close_journal};
+pub use build::{BuildError, Builder};
+pub use entry::main;
+use evenkeel_core::cleanup::{Forecast, Plan, PlanOptions, Report, forecast, worst_case};
+use evenkeel_core::{NameError, check_name};
+use std::fmt;
+use std::future::Future;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// How long the drop of the last handle waits for the stop that it asks for.
+const DROP_GRACE: Duration = Duration::from_secs(1);
+
+struct Inner {
+    name: String,
+    shared: Arc<Shared>,
+    cleanup: CleanupCoordinator,
+    monitoring: MonitoringCoordinator,
+    components: ComponentCoordinator,
+    buffers: BufferManager,
+    journal: Option<Journal>,
+    grace: Duration,
+    concurrency_max: usize,
+}
+
+/// A service on an even keel. Cheap to clone; all clones are one.
+///
+/// Dropping the last one without a stop asks for one and waits a second for it.
+#[derive(Clone)]
+pub struct Keel(Arc<Inner>);
+
+impl fmt::Debug for Keel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keel").field("name", &self.0.name).field("cleanup", &self.0.cleanup).finish()
+    }
+}
+
+impl Keel {
+    /// Begins to describe a service.
+    pub fn builder(name: impl Into<String>) -> Builder {
+        Builder::new(name.into())
+    }
+
+    /// The service's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// A handle to a channel, which can only touch that channel.
+    ///
+    /// # Errors
+    /// [`NameError`]: `[a-z0-9][a-z0-9_-]{0,62}` is allowed.
+    pub fn channel(&self, name: &str) -> Result<Channel, NameError> {
+        check_name(name)?;
+        Ok(Channel { keel: self.clone(), name: name.to_owned() })
+    }
+
+    /// Describes a step of the stop that belongs to no channel.
+    pub fn cleanup(&self, name: impl Into<String>) -> StepBuilder {
+        StepBuilder::new(self.0.cleanup.clone(), name.into(), None)
+    }
+
+    /// Takes in a component that all channels share.
+    ///
+    /// # Errors
+    /// [`ComponentError`], naming it.
+    pub fn component(&self, name: &str) -> Result<Component, ComponentError> {
+        self.0.components.register(None, name)
+    }
+
+    /// The monitoring, which owns the resources.
+    pub fn monitoring(&self) -> &MonitoringCoordinator {
+        &self.0.monitoring
+    }
+
+    /// All components.
+    pub fn components(&self) -> &ComponentCoordinator {
+        &self.0.components
+    }
+
+    /// Buffer space by channel.
+    pub fn buffers(&self) -> &BufferManager {
+        &self.0.buffers
+    }
+
+    /// The journal, if one is kept.
+    pub fn journal(&self) -> Option<&Journal> {
+        self.0.journal.as_ref()
+    }
+
+    /// The steps of a stop that would begin now, in a plan.
+    ///
+    /// # Panics
+    /// Never: what is registered is a sound plan.
+    pub fn plan(&self) -> Plan {
+        let mut steps = self.0.cleanup.steps();
+        if self.0.journal.is_some() {
+            let last = close_journal(&steps);
+            steps.push(last);
+        }
+        let options = PlanOptions {
+            budget: self.0.grace,
+            concurrency_max: self.0.concurrency_max,
+            ..PlanOptions::default()
+        };
+        Plan::new(steps, options).expect("invariant: what is registered is a sound plan")
+    }
+
+    /// What a stop that begins now is expected to take.
+    pub fn forecast(&self) -> Forecast {
+        forecast(&self.plan())
+    }
+
+    /// What a stop that begins now takes if every step needs all of its time.
+    pub fn worst_case(&self) -> Forecast {
+        worst_case(&self.plan())
+    }
+
+    /// Asks for a stop, and returns at once. The first to ask gives the reason.
+    pub fn request_stop(&self, reason: impl Into<String>, by: impl Into<String>) {
+        self.0.shared.request(Request { reason: reason.into(), by: by.into(), is_signal: false });
+    }
+
+    /// Ends everything at once, naming what was abandoned.
+    pub fn force(&self, by: impl Into<String>) {
+        self.0.shared.force(by.into());
+    }
+
+    /// Whether the stop has begun.
+    pub fn is_stopping(&self) -> bool {
+        self.0.shared.has_begun()
+    }
+
+    /// Stops in order, and waits for the end. The stop lasts its grace period at most.
+    pub fn stop(&self, reason: impl Into<String>, by: impl Into<String>) -> Report {
+        self.request_stop(reason, by);
+        self.wait().report.clone()
+    }
+
+    /// Waits until a signal or somebody has stopped the service.
+    ///
+    /// # Panics
+    /// Never: a wait without a limit ends only with an answer.
+    pub fn wait(&self) -> Arc<Stopped> {
+        self.0.shared.wait(None).expect("invariant: a wait without a limit ends with an answer")
+    }
+
+    /// The same, for a while.
+    pub fn wait_timeout(&self, timeout: Duration) -> Option<Arc<Stopped>> {
+        self.0.shared.wait(Some(timeout))
+    }
+
+    /// Runs until a signal or somebody has stopped the service. Dropping the future
+    /// changes nothing: the stop is not the caller's to cancel.
+    pub fn run_until_signal(&self) -> RunUntilSignal {
+        RunUntilSignal(self.0.shared.clone())
+    }
+
+    /// A descriptor that becomes readable when the stop is over.
+    pub fn over(&self) -> BorrowedFd<'_> {
+        self.0.shared.over().as_fd()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.shared.stopped().is_none() {
+            self.shared.forsake();
+            let reason = "its last handle was dropped".to_owned();
+            self.shared.request(Request { reason, by: self.name.clone(), is_signal: false });
+            self.shared.wait(Some(DROP_GRACE));
+        }
+    }
+}
+
+/// The future of [`Keel::run_until_signal`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct RunUntilSignal(Arc<Shared>);
+
+impl fmt::Debug for RunUntilSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RunUntilSignal")
+    }
+}
+
+impl Future for RunUntilSignal {
+    type Output = Arc<Stopped>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.0.stopped_or_wake(context.waker()) {
+            Some(stopped) => Poll::Ready(stopped),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// A channel: everything that is made through it belongs to it.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    keel: Keel,
+    name: String,
+}
+
+impl Channel {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Describes a step of the stop that belongs to this channel.
+    pub fn cleanup(&self, name: impl Into<String>) -> StepBuilder {
+        StepBuilder::new(self.keel.0.cleanup.clone(), name.into(), Some(self.name.clone()))
+    }
+
+    /// Takes in a component of this channel.
+    ///
+    /// # Errors
+    /// [`ComponentError`], naming it.
+    pub fn component(&self, name: &str) -> Result<Component, ComponentError> {
+        self.keel.0.components.register(Some(&self.name), name)
+    }
+}

@@ -1,0 +1,236 @@
+//! Describing a service, and putting it together in the one right order.
+
+use super::{Inner, Keel};
+use crate::buffers::BufferManager;
+use crate::cleanup::{CleanupCoordinator, Spawn};
+use crate::components::ComponentCoordinator;
+use crate::journal::{Journal, JournalOptions};
+use crate::monitoring::MonitoringCoordinator;
+use crate::resources::PoolLimits;
+use crate::signals::Signals;
+use crate::stop::{AskChannels, Progress, Setup, Shared, Tell};
+use evenkeel_core::cleanup::ChannelReport;
+use evenkeel_log::storage::{DirStorage, Storage};
+use serde_json::json;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a service could not be put together. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The journal cannot be used.
+    #[error("the journal in {place}: {source}")]
+    Journal {
+        /// Its directory.
+        place: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Signals, descriptors or threads are not to be had.
+    #[error("the stop cannot be prepared: {0}")]
+    Stop(io::Error),
+    /// A grace period of nothing.
+    #[error("a grace period of zero lets nothing stop; more is needed")]
+    NoGrace,
+}
+
+type Listener = Box<dyn Fn(&Progress) + Send>;
+
+/// Where the journal is.
+enum Place {
+    Directory(PathBuf),
+    Storage(Arc<dyn Storage>),
+}
+
+/// Describes a service; see [`Keel::builder`].
+#[must_use = "a service that is not built does nothing"]
+pub struct Builder {
+    name: String,
+    journal: Option<Place>,
+    journal_options: JournalOptions,
+    grace: Duration,
+    concurrency_max: usize,
+    pool: PoolLimits,
+    report: Option<PathBuf>,
+    channels: Option<AskChannels>,
+    listener: Option<Listener>,
+    runtime: Option<Arc<dyn Spawn>>,
+    hears_signals: bool,
+    may_exit: bool,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("name", &self.name).field("grace", &self.grace).finish()
+    }
+}
+
+impl Builder {
+    pub(super) fn new(name: String) -> Self {
+        Self {
+            name,
+            journal: None,
+            journal_options: JournalOptions::default(),
+            grace: Duration::from_secs(20),
+            concurrency_max: 16,
+            pool: PoolLimits::default(),
+            report: None,
+            channels: None,
+            listener: None,
+            runtime: None,
+            hears_signals: true,
+            may_exit: true,
+        }
+    }
+
+    /// Keeps a journal in this directory, which is created where it is missing. None is
+    /// kept if nothing is said.
+    pub fn journal(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.journal = Some(Place::Directory(directory.into()));
+        self
+    }
+
+    /// Keeps a journal on a storage of the caller's.
+    pub fn journal_on(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.journal = Some(Place::Storage(storage));
+        self
+    }
+
+    /// Limits of the journal.
+    pub fn journal_options(mut self, options: JournalOptions) -> Self {
+        self.journal_options = options;
+        self
+    }
+
+    /// What a stop may take in all; 20 s if nothing is said.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Steps of a stop that run at once; 16 if nothing is said.
+    pub fn concurrency(mut self, steps_max: usize) -> Self {
+        self.concurrency_max = steps_max.max(1);
+        self
+    }
+
+    /// Limits of the resource pool.
+    pub fn pool(mut self, limits: PoolLimits) -> Self {
+        self.pool = limits;
+        self
+    }
+
+    /// Where the report of the stop goes, by rename, when everything is closed.
+    pub fn report(mut self, file: impl Into<PathBuf>) -> Self {
+        self.report = Some(file.into());
+        self
+    }
+
+    /// Says what became of each channel, and whether nothing had to be dropped; asked
+    /// at the end of a stop, on a thread of its own, for a quarter of a second at most.
+    pub fn channel_reports(
+        mut self,
+        ask: impl Fn() -> (Vec<ChannelReport>, bool) + Send + Sync + 'static,
+    ) -> Self {
+        self.channels = Some(Arc::new(ask));
+        self
+    }
+
+    /// Is told how a stop goes, on a thread of its own. What it cannot keep up with is left out.
+    pub fn on_progress(mut self, listener: impl Fn(&Progress) + Send + 'static) -> Self {
+        self.listener = Some(Box::new(listener));
+        self
+    }
+
+    /// Where async steps run. Without one, each is driven on a thread of its own.
+    pub fn runtime(mut self, runtime: impl Spawn + 'static) -> Self {
+        self.runtime = Some(Arc::new(runtime));
+        self
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(super) fn has_runtime(&self) -> bool {
+        self.runtime.is_some()
+    }
+
+    /// Does not listen to SIGTERM, SIGINT and SIGHUP.
+    pub fn without_signals(mut self) -> Self {
+        self.hears_signals = false;
+        self
+    }
+
+    /// Never ends the process. Otherwise a stop that a signal asked for does so at the end of its
+    /// grace period at the latest, and a forced one, one out of time, and one that left
+    /// something running a quarter of a second after its report.
+    pub fn keep_process(mut self) -> Self {
+        self.may_exit = false;
+        self
+    }
+
+    /// Puts everything together. From here on signals stop the service.
+    ///
+    /// # Errors
+    /// [`BuildError`]; nothing is left running.
+    pub fn build(self) -> Result<Keel, BuildError> {
+        if self.grace.is_zero() {
+            return Err(BuildError::NoGrace);
+        }
+        let journal = self.journal.map(|place| open_journal(place, self.journal_options)).transpose()?;
+        let monitoring = MonitoringCoordinator::new(self.pool);
+        let components = ComponentCoordinator::new(monitoring.pool().clone());
+        let buffers = BufferManager::new(monitoring.pool().clone());
+        let cleanup = CleanupCoordinator::default();
+        let shared = Shared::new().map_err(BuildError::Stop)?;
+        if let Some(journal) = &journal {
+            let nudged = shared.clone();
+            journal.on_durable(move |_| nudged.nudge());
+            let body = json!({
+                "name": self.name, "pid": std::process::id(), "grace_ms": self.grace.as_millis() as u64,
+            });
+            let _ = journal.append("start", None, body);
+        }
+        let signals = self.hears_signals.then(Signals::register).transpose().map_err(BuildError::Stop)?;
+        let setup = Setup {
+            shared: shared.clone(),
+            coordinator: cleanup.clone(),
+            signals,
+            journal: journal.clone(),
+            runtime: self.runtime,
+            grace: self.grace,
+            concurrency_max: self.concurrency_max,
+            report_path: self.report,
+            channels: self.channels,
+            tell: self.listener.map(Tell::start).transpose().map_err(BuildError::Stop)?,
+            may_exit: self.may_exit,
+        };
+        setup.start().map_err(BuildError::Stop)?;
+        Ok(Keel(Arc::new(Inner {
+            name: self.name,
+            shared,
+            cleanup,
+            monitoring,
+            components,
+            buffers,
+            journal,
+            grace: self.grace,
+            concurrency_max: self.concurrency_max,
+        })))
+    }
+}
+
+fn open_journal(place: Place, options: JournalOptions) -> Result<Journal, BuildError> {
+    let (place, storage) = match place {
+        Place::Directory(path) => {
+            let place = path.display().to_string();
+            let opened = DirStorage::create(&path).map(|storage| Arc::new(storage) as Arc<dyn Storage>);
+            (place, opened)
+        }
+        Place::Storage(storage) => ("its storage".to_owned(), Ok(storage)),
+    };
+    let opened = storage.and_then(|storage| Journal::open(storage, options));
+    opened.map(|(journal, _)| journal).map_err(|source| BuildError::Journal { place, source })
+}
