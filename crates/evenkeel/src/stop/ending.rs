@@ -51,7 +51,12 @@ impl Closing {
     pub(super) fn works(&self, journal: &Journal) -> Works {
         let (finish, verify) = (journal.clone(), journal.clone());
         let run = ours(move |step| finish.finish(step.remaining()).map_err(|e| e.to_string()));
-        let verify = ours(move |_| verify.verify_last());
+        // Whole to its end counts only if this is its end.
+        let ended = move |_| {
+            verify.finish(Duration::ZERO).map_err(|e| e.to_string())?;
+            verify.verify_last()
+        };
+        let verify = ours(ended);
         Works { run, verify: Some(verify), compensate: None }
     }
 

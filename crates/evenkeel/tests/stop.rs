@@ -1,0 +1,329 @@
+//! Stops in this process: every way a step can end, and what the report says.
+#![allow(clippy::unwrap_used, reason = "a failure is the test's")]
+
+use evenkeel::Keel;
+use evenkeel::cleanup::{Backoff, Report, StepReport, Verdict};
+use evenkeel::prelude::*;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+fn keel(grace: Duration) -> Keel {
+    Keel::builder("test").without_signals().keep_process().grace(grace).build().unwrap()
+}
+
+fn step<'a>(report: &'a Report, name: &str) -> &'a StepReport {
+    let mut steps = report.phases.iter().flat_map(|phase| &phase.steps);
+    steps.find(|step| step.name == name).unwrap()
+}
+
+fn verdict(report: &Report, name: &str) -> Verdict {
+    step(report, name).verdict.unwrap()
+}
+
+fn panic_now(message: &str) {
+    panic!("{message}");
+}
+
+fn hang(_: Step) {
+    loop {
+        std::thread::park();
+    }
+}
+
+// REQ C2, REQ C4, REQ C6
+#[test]
+fn steps_run_in_order_and_a_verified_stop_is_clean() {
+    let keel = keel(20.seconds());
+    let (left, log) = (keel.channel("left").unwrap(), Arc::new(Mutex::new(Vec::new())));
+    let note = |what: &'static str| {
+        let log = log.clone();
+        move |_: Step| log.lock().unwrap().push(what)
+    };
+    let close = keel.cleanup("close").phase(Phase::ClosingLogs);
+    close.run_blocking(note("close")).verify_blocking(|_| true).register().unwrap();
+    let stop = left.cleanup("stop/left").phase(Phase::StoppingCapture);
+    let stop = stop.run_blocking(note("stop")).verify_blocking(note("stopped")).register().unwrap();
+    let flush = left.cleanup("flush/left").phase(Phase::FlushingStorage).after(&stop);
+    let flushing = note("flush");
+    let flush = flush.run(move |step| {
+        flushing(step);
+        async { Ok::<(), std::io::Error>(()) }
+    });
+    flush.verify(|_| async { Ok::<bool, std::io::Error>(true) }).register().unwrap();
+    let report = keel.stop("enough", "the test");
+    assert_eq!(*log.lock().unwrap(), ["stop", "stopped", "flush", "close"]);
+    assert!(report.clean && report.complete, "{report:#?}");
+    assert_eq!((report.exit_code, report.reason.as_str()), (0, "enough"));
+    assert_eq!(report.initiated_by, "the test");
+    assert_eq!(step(&report, "flush/left").waited_for, ["stop/left"]);
+    assert_eq!(step(&report, "flush/left").channel.as_deref(), Some("left"));
+    let refused = keel.cleanup("late").run_blocking(|_| ()).register().unwrap_err();
+    assert!(refused.to_string().contains("too late"), "{refused}");
+}
+
+// REQ C5, REQ C7, REQ E5
+#[test]
+fn every_bad_step_has_its_verdict_and_the_rest_is_done() {
+    let keel = keel(20.seconds());
+    let short = |name: &str| keel.cleanup(name).phase(Phase::StoppingCapture).timeout(200.milliseconds());
+    short("hangs").run_blocking(hang).register().unwrap();
+    short("hangs-async").run(|_| std::future::pending::<()>()).register().unwrap();
+    short("blocks-async").run(|step| async move { hang(step) }).register().unwrap();
+    short("panics").run_blocking(|_| -> () { panic!("the {} broke", "spring") }).register().unwrap();
+    short("panics-async").run(|_| async { panic_now("so did the clock") }).register().unwrap();
+    let broken = || std::io::Error::other("no such device");
+    short("fails").run_blocking(move |_| Err::<(), _>(broken())).register().unwrap();
+    short("listens").run_blocking(|step: Step| _ = step.wait_cancelled(60.seconds())).register().unwrap();
+    short("needs").after("panics").run_blocking(|_| ()).register().unwrap();
+    short("lies").run_blocking(|_| ()).verify_blocking(|_| false).register().unwrap();
+    let close = keel.cleanup("close").phase(Phase::ClosingLogs);
+    close.run_blocking(|_| ()).verify_blocking(|_| true).register().unwrap();
+
+    let report = keel.stop("enough", "the test");
+    let told = |name: &str| (verdict(&report, name), step(&report, name).detail.clone().unwrap_or_default());
+    assert_eq!(told("hangs").0, Verdict::TimedOutStillRunning);
+    assert_eq!(told("hangs-async").0, Verdict::Failed);
+    assert!(told("hangs-async").1.contains("was cancelled"));
+    assert_eq!(told("blocks-async").0, Verdict::TimedOutStillRunning);
+    assert_eq!(told("panics"), (Verdict::Panicked, "the spring broke".to_owned()));
+    assert_eq!(told("panics-async"), (Verdict::Panicked, "so did the clock".to_owned()));
+    assert_eq!(told("fails"), (Verdict::Failed, "no such device".to_owned()));
+    assert_eq!(told("listens").0, Verdict::DoneUnverified, "it stopped when it was told to");
+    let chain = "it needs panics, which is Panicked: the spring broke".to_owned();
+    assert_eq!(told("needs"), (Verdict::SkippedBecause, chain));
+    assert_eq!(told("lies"), (Verdict::Failed, "not verified: it said no".to_owned()));
+    assert_eq!(told("close").0, Verdict::Verified);
+    assert_eq!((report.exit_code, report.clean), (1, false));
+    let mut abandoned = report.abandoned.clone();
+    abandoned.sort();
+    assert_eq!(abandoned, ["blocks-async", "hangs"]);
+}
+
+// REQ C5
+#[test]
+fn a_step_is_tried_again_and_may_ask_for_more_time() {
+    let keel = keel(20.seconds());
+    let tries = Arc::new(AtomicU32::new(0));
+    let counted = tries.clone();
+    let backoff = Backoff { first: 1.milliseconds(), max: 1.milliseconds() };
+    let third = move |step: Step| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        if step.attempt() < 3 { Err("not yet") } else { Ok(()) }
+    };
+    let flaky = keel.cleanup("flaky").retries(3, backoff).run_blocking(third);
+    flaky.verify_blocking(|step: Step| step.attempt() == 3).register().unwrap();
+    let renew = |step: Step| {
+        // Six leases of 100 ms: longer than its timeout in all.
+        for _ in 0..6 {
+            step.extend(200.milliseconds());
+            if step.wait_cancelled(50.milliseconds()) {
+                return Err("cancelled in the midst of progress");
+            }
+        }
+        Ok(())
+    };
+    let slow = keel.cleanup("slow").timeout(150.milliseconds()).run_blocking(renew);
+    slow.verify_blocking(|_| true).register().unwrap();
+    let report = keel.stop("enough", "the test");
+    assert_eq!(verdict(&report, "flaky"), Verdict::Verified);
+    assert_eq!((step(&report, "flaky").attempts, tries.load(Ordering::Relaxed)), (3, 3));
+    assert_eq!(verdict(&report, "slow"), Verdict::Verified, "{:?}", step(&report, "slow"));
+    assert!(report.clean);
+}
+
+// REQ C8
+#[test]
+fn a_failed_step_is_compensated() {
+    let keel = keel(20.seconds());
+    let undone = Arc::new(AtomicU32::new(0));
+    let undo = undone.clone();
+    let step = keel.cleanup("moves").run_blocking(|_| Err::<(), _>("half-way"));
+    let undo = move |_: Step| _ = undo.fetch_add(1, Ordering::Relaxed);
+    step.compensate_blocking(undo).register().unwrap();
+    let report = keel.stop("enough", "the test");
+    assert_eq!(verdict(&report, "moves"), Verdict::Compensated);
+    assert_eq!(undone.load(Ordering::Relaxed), 1);
+    assert_eq!(report.exit_code, 1);
+}
+
+// REQ C16
+#[test]
+fn a_force_names_what_was_abandoned() {
+    let keel = keel(20.seconds());
+    let (begun, seen) = std::sync::mpsc::sync_channel(1);
+    let hangs = move |step: Step| {
+        begun.send(()).unwrap();
+        hang(step);
+    };
+    keel.cleanup("hangs").run_blocking(hangs).register().unwrap();
+    keel.cleanup("close").phase(Phase::ClosingLogs).run_blocking(|_| ()).register().unwrap();
+    keel.request_stop("enough", "the test");
+    seen.recv().unwrap();
+    keel.force("an impatient test");
+    let stopped = keel.wait();
+    assert_eq!(stopped.report.exit_code, 4);
+    assert_eq!(stopped.report.abandoned, ["hangs"]);
+    assert_eq!(verdict(&stopped.report, "close"), Verdict::SkippedBecause);
+    assert_eq!(step(&stopped.report, "hangs").detail.as_deref(), Some("the stop was forced: an impatient test"));
+}
+
+// REQ C5
+#[test]
+fn a_grace_period_too_short_is_told_apart() {
+    let keel = keel(100.milliseconds());
+    keel.cleanup("hangs").phase(Phase::StoppingCapture).run_blocking(hang).register().unwrap();
+    let flush = keel.cleanup("flush").phase(Phase::FlushingStorage).run_blocking(|_| ());
+    flush.verify_blocking(|_| true).register().unwrap();
+    let report = keel.stop("enough", "the test");
+    assert_eq!(verdict(&report, "hangs"), Verdict::TimedOutStillRunning);
+    assert_eq!(verdict(&report, "flush"), Verdict::Verified);
+    assert_eq!(report.exit_code, 5);
+}
+
+// REQ C4
+#[test]
+fn concurrency_is_limited_and_priority_decides() {
+    let builder = Keel::builder("test").without_signals().keep_process().concurrency(1);
+    let keel = builder.build().unwrap();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    for (name, priority) in [("low", -1), ("plain", 0), ("high", 9), ("plain-too", 0)] {
+        let order = order.clone();
+        let step = keel.cleanup(name).priority(priority);
+        step.run_blocking(move |_| order.lock().unwrap().push(name)).register().unwrap();
+    }
+    keel.stop("enough", "the test");
+    assert_eq!(*order.lock().unwrap(), ["high", "plain", "plain-too", "low"]);
+}
+
+// REQ C3
+#[test]
+fn a_registration_that_does_not_fit_is_refused() {
+    let keel = keel(20.seconds());
+    keel.cleanup("a").phase(Phase::FlushingStorage).run_blocking(|_| ()).register().unwrap();
+    let refused = |step: evenkeel::cleanup::StepBuilder| step.register().unwrap_err().to_string();
+    assert!(refused(keel.cleanup("a").run_blocking(|_| ())).contains("two steps \"a\""));
+    assert!(refused(keel.cleanup("b").after("c").run_blocking(|_| ())).contains("no such step"));
+    let early = keel.cleanup("b").phase(Phase::StoppingCapture).after("a").run_blocking(|_| ());
+    assert!(refused(early).contains("comes later"));
+    assert!(refused(keel.cleanup("b")).contains("nothing to run"));
+    assert!(keel.channel("Left").is_err());
+    let handle = keel.cleanup("b").follows("a").run_blocking(|_| ()).register().unwrap();
+    assert!(handle.unregister() && !handle.unregister());
+    assert_eq!(keel.plan().steps().len(), 1);
+}
+
+// REQ C9, REQ C11
+#[test]
+fn the_journal_has_every_intent_and_outcome_and_the_report_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Keel::builder("test").without_signals().keep_process().journal(dir.path().join("journal"));
+    let report_path = dir.path().join("report.json");
+    let keel = builder.report(&report_path).build().unwrap();
+    let journal_at_run = Arc::new(Mutex::new(0));
+    let (seen, journal) = (journal_at_run.clone(), keel.journal().unwrap().clone());
+    let once = move |_: Step| *seen.lock().unwrap() = journal.durable_through();
+    keel.cleanup("once").run_blocking(once).verify_blocking(|_| true).register().unwrap();
+    let report = keel.stop("enough", "the test");
+    assert!(report.clean, "{report:#?}");
+    assert!(step(&report, "once").journalled && step(&report, "close-journal").journalled);
+    assert_eq!(verdict(&report, "close-journal"), Verdict::Verified);
+
+    let storage = evenkeel_log::storage::DirStorage::open(&dir.path().join("journal")).unwrap();
+    let found = evenkeel::journal::verify(&storage, false).unwrap();
+    assert_eq!(found.outcome, evenkeel_log::Outcome::Intact, "{found:?}");
+    let mut entries = Vec::new();
+    evenkeel::journal::entries(&storage, false, &mut |entry| {
+        entries.push((entry.kind.clone(), entry.body.clone(), entry.prev.clone(), entry.entry));
+        Ok(())
+    })
+    .unwrap();
+    let kinds: Vec<&str> = entries.iter().map(|(kind, ..)| kind.as_str()).collect();
+    assert_eq!(kinds.first(), Some(&"start"));
+    assert_eq!(kinds.last(), Some(&"report"));
+    let intent = entries.iter().find(|(kind, body, ..)| kind == "step-intent" && body["step"] == "once").unwrap();
+    assert!(*journal_at_run.lock().unwrap() >= intent.3, "it ran before its intent was durable");
+    assert!(entries.iter().any(|(kind, body, ..)| kind == "step-outcome" && body["verdict"] == "Verified"));
+    let (_, body, prev, _) = entries.last().unwrap();
+    assert_eq!(body["journal_head"], prev.as_str());
+    let of_file: serde_json::Value = serde_json::from_slice(&std::fs::read(report_path).unwrap()).unwrap();
+    assert_eq!(of_file["journal_head"], prev.as_str());
+    let closing = |report: &serde_json::Value| report["phases"][4]["steps"][0]["verdict"].clone();
+    assert_eq!((closing(body), closing(&of_file)), (serde_json::Value::Null, "Verified".into()));
+    assert_eq!((&body["clean"], &of_file["clean"]), (&true.into(), &true.into()));
+}
+
+// REQ C5
+#[test]
+fn a_sick_journal_never_stops_a_stop() {
+    use evenkeel_log::sim::{Faults, SimStorage};
+    let storage = SimStorage::new();
+    let builder = Keel::builder("test").without_signals().keep_process();
+    let keel = builder.journal_on(Arc::new(storage.clone())).build().unwrap();
+    let ran = Arc::new(AtomicU32::new(0));
+    let counted = ran.clone();
+    let count = move |_: Step| _ = counted.fetch_add(1, Ordering::Relaxed);
+    keel.cleanup("once").run_blocking(count.clone()).verify_blocking(|_| true).register().unwrap();
+    let again = keel.cleanup("again").idempotent().run_blocking(count).verify_blocking(|_| true);
+    again.register().unwrap();
+    assert!(keel.journal().unwrap().wait_durable(1, 10.seconds()));
+    storage.set_faults(Faults { at: Some(0), for_ever: true, ..Faults::default() });
+    let report = keel.stop("enough", "the test");
+    assert_eq!(verdict(&report, "once"), Verdict::SkippedBecause);
+    assert!(step(&report, "once").detail.as_deref().unwrap().starts_with("journal"));
+    assert_eq!(verdict(&report, "again"), Verdict::Verified);
+    assert!(!step(&report, "again").journalled && !report.clean);
+    assert_eq!(ran.load(Ordering::Relaxed), 1);
+    assert_ne!(verdict(&report, "close-journal"), Verdict::Verified);
+    assert_eq!(report.exit_code, 1);
+}
+
+// REQ C16
+#[test]
+fn the_last_handle_dropped_asks_for_a_stop_and_waits_for_it() {
+    let stopped = Arc::new(AtomicU32::new(0));
+    let counted = stopped.clone();
+    let keel = keel(20.seconds());
+    keel.cleanup("a").run_blocking(move |_| _ = counted.fetch_add(1, Ordering::Relaxed)).register().unwrap();
+    let other = keel.clone();
+    drop(keel);
+    assert_eq!(stopped.load(Ordering::Relaxed), 0);
+    drop(other);
+    assert_eq!(stopped.load(Ordering::Relaxed), 1);
+}
+
+// REQ C13
+#[test]
+fn progress_is_told_and_a_listener_that_panics_harms_nobody() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = told.clone();
+    let (over, is_over) = std::sync::mpsc::sync_channel(1);
+    let builder = Keel::builder("test").without_signals().keep_process().on_progress(move |progress| {
+        heard.lock().unwrap().push(format!("{progress:?}"));
+        if matches!(progress, evenkeel::Progress::Stopped(_)) {
+            over.send(()).unwrap();
+        }
+        panic!("a listener's own trouble");
+    });
+    let keel = builder.build().unwrap();
+    keel.cleanup("a").run_blocking(|_| ()).register().unwrap();
+    assert_eq!(verdict(&keel.stop("enough", "the test"), "a"), Verdict::DoneUnverified);
+    is_over.recv_timeout(10.seconds()).unwrap();
+    let told = told.lock().unwrap();
+    assert!(told[0].contains("enough") && told.iter().any(|line| line.contains("DoneUnverified")));
+}
+
+// REQ R1
+#[test]
+fn resources_are_asked_of_the_monitoring_and_seen_by_all() {
+    let keel = keel(20.seconds());
+    let held = keel.monitoring().request("left", 1000).unwrap();
+    assert_eq!(keel.components().in_use(), 1000);
+    assert_eq!(keel.buffers().verify_empty().unwrap_err(), "still held: left 1000 bytes");
+    drop(held);
+    let space = keel.buffers().open("left", 5).unwrap();
+    assert_eq!(keel.monitoring().pool().in_use(), 5);
+    drop(space);
+    keel.buffers().verify_empty().unwrap();
+    keel.stop("enough", "the test");
+}
