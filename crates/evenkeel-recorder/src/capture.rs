@@ -300,26 +300,64 @@ enum Read {
 mod tests {
     use super::*;
     use evenkeel_log::{LogOptions, LogWriter, Resume, sim::SimStorage};
+    use std::io::Write;
+
+    /// A hub, and one stream in each of its channels.
+    fn hub(names: &[String]) -> (Arc<Hub>, Vec<Numbering>) {
+        let hub = Arc::new(Hub::new(names, 1 << 20).unwrap());
+        let storage = Arc::new(SimStorage::new());
+        let mut log =
+            LogWriter::create(storage, LogOptions::default(), Resume::default(), crate::now()).unwrap();
+        let mut numbering = |(channel, name): (usize, &String)| {
+            let id = log.channel(name, evenkeel_log::OCTETS);
+            Numbering { channel, stream: log.stream(id, &[]), next_sequence: 1, last_time_ns: 0 }
+        };
+        let numberings = names.iter().enumerate().map(&mut numbering).collect();
+        (hub, numberings)
+    }
+
+    // REQ W2, REQ W4
+    #[test]
+    fn a_source_without_memory_ends_when_the_intake_is_closed() {
+        let (hub, mut numberings) = hub(&["flood".to_owned()]);
+        let (flood, mut feed) = io::pipe().unwrap();
+        let source = Pollable::new(flood.into(), numberings.remove(0), Framing::Chunk);
+        let capture = Capture::new(hub.clone(), vec![source]).unwrap();
+        let readers = crate::hub::Reading::begin(hub.clone(), vec![0]);
+        let reading = std::thread::spawn(move || {
+            let _readers = readers;
+            capture.run();
+        });
+        // Nobody takes anything out: the memory is used up, and the pipe is not read to its end.
+        let feeding = std::thread::spawn(move || while feed.write_all(&[1; 60_000]).is_ok() {});
+        let counts = || hub.counts().remove(0);
+        while counts().held_bytes < 14 << 20 {
+            std::thread::yield_now();
+        }
+        hub.give_order(Order::StopCapture);
+        let soon = || crate::now().mono_ns + 50_000_000;
+        assert!(!hub.wait_until(soon(), |state| (state.readers() == 0).then_some(true)));
+        let before = counts();
+        hub.give_order(Order::Finish);
+        reading.join().unwrap();
+        feeding.join().unwrap();
+        let after = counts();
+        assert!(!after.reading && !after.ended);
+        assert_eq!(after.accepted_bytes, before.accepted_bytes);
+        assert!(after.refused_records < 8, "one read, and one batch: {after:?}");
+    }
 
     // REQ E1, REQ W4
     #[test]
     fn the_fault_of_a_source_outlives_the_others_going_on() {
-        let names = ["broken", "good"].map(str::to_owned);
-        let hub = Arc::new(Hub::new(&names, 1 << 20).unwrap());
-        let storage = Arc::new(SimStorage::new());
-        let mut log =
-            LogWriter::create(storage, LogOptions::default(), Resume::default(), crate::now()).unwrap();
-        let mut pollable = |channel: usize, fd: OwnedFd| {
-            let id = log.channel(&names[channel], evenkeel_log::OCTETS);
-            let stream = log.stream(id, &[]);
-            let numbering = Numbering { channel, stream, next_sequence: 1, last_time_ns: 0 };
-            Pollable::new(fd, numbering, Framing::Chunk)
-        };
+        let (hub, numberings) = hub(&["broken", "good"].map(str::to_owned));
+        let mut numberings = numberings.into_iter();
+        let mut pollable = |fd: OwnedFd| Pollable::new(fd, numberings.next().unwrap(), Framing::Chunk);
         // The writing end of a pipe that nobody reads: it is ready, and reading it fails.
         let (unread, broken) = rustix::pipe::pipe().unwrap();
         drop(unread);
         let (good, feed) = rustix::pipe::pipe().unwrap();
-        let sources = vec![pollable(0, broken), pollable(1, good)];
+        let sources = vec![pollable(broken), pollable(good)];
         let capture = Capture::new(hub.clone(), sources).unwrap();
         let reading = std::thread::spawn(move || capture.run());
         let faulted = |hub: &Hub| hub.counts()[0].fault.is_some();

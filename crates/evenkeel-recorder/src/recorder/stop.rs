@@ -168,7 +168,7 @@ impl Recorder {
         read_back(&*self.storage, &sealed_name(number)).is_ok() && self.storage.sync_dir().is_ok()
     }
 
-    /// Reads the last segment back, once it is sealed.
+    /// Reads the last segment back, once the log is ended and it is sealed.
     ///
     /// # Errors
     /// What is wrong with it, and where.
@@ -176,6 +176,7 @@ impl Recorder {
         let status = self.hub.log_status();
         let unsealed = status.given_up.iter().rev().find(|(_, sealing)| !matches!(sealing, Sealing::Done(_)));
         match (status.last_sealed, unsealed) {
+            _ if !status.finished => Err("the log is not ended".to_owned()),
             (last, Some((number, _))) if Some(*number) > last => {
                 Err(format!("the last segment, {}, is not sealed", part_name(*number)))
             }

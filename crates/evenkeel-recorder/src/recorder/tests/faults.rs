@@ -43,7 +43,10 @@ fn run(storage: &SimStorage, context: &str) -> Option<Ran> {
     assert!(recorder.wait_captured(1, long_ns()), "{context}: a channel at its end is read on");
     let until_ns = long_ns();
     let ending = recorder.stop(until_ns);
-    let files = storage.list().unwrap().into_iter().map(|e| e.name).collect();
+    let files: Vec<String> = storage.list().unwrap().into_iter().map(|e| e.name).collect();
+    let last = files.iter().filter(|name| name.contains(".mcap")).max();
+    let sealed = last.is_some_and(|name| name.ends_with(".mcap"));
+    assert!(sealed || recorder.verify_last().is_err(), "{context}: {last:?} is not sealed");
     assert!(crate::now().mono_ns < until_ns, "{context}: the stop was held up: {ending:#?}");
     assert_eq!(ending.faults, ending_faults(&recorder, &ending), "{context}: told again, it says the same");
     let given_up = !recorder.hub.log_status().given_up.is_empty();
