@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Recover(Recover),
     /// Print the bytes of a channel
     Export(Export),
+    /// Show how a recording would be stopped: order, times, critical path
+    Plan(Plan),
     /// Print the entries of a recording's journal
     Journal(Journal),
     #[command(external_subcommand)]
@@ -36,6 +38,19 @@ pub(crate) struct Record {
     /// The recording directory; created where it is missing
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) what: What,
+    /// Where the report of the stop goes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// A descriptor that gets a line `NAME SEQUENCE BYTES` at every commit
+    #[arg(long, value_name = "FD")]
+    pub(crate) acks: Option<i32>,
+}
+
+/// What is recorded, and how it is stopped: the part of the words that `plan` looks at.
+#[derive(Debug, Args)]
+pub(crate) struct What {
     /// A channel and its source: stdin, file:PATH
     #[arg(long = "channel", value_name = "NAME=SOURCE")]
     pub(crate) channels: Vec<String>,
@@ -48,15 +63,25 @@ pub(crate) struct Record {
     /// How long a stop may take, such as 20s, 500ms, 2m
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
     pub(crate) grace: Duration,
-    /// A descriptor that gets a line `NAME SEQUENCE BYTES` at every commit
-    #[arg(long, value_name = "FD")]
-    pub(crate) acks: Option<i32>,
     #[arg(long, hide = true)]
     pub(crate) config: Option<PathBuf>,
     #[arg(long, hide = true)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) what: What,
+    /// How to print it
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json", "mermaid"])]
+    pub(crate) format: String,
+    #[arg(long, hide = true)]
+    pub(crate) out: Option<PathBuf>,
+    #[arg(long, hide = true)]
     pub(crate) report: Option<PathBuf>,
     #[arg(long, hide = true)]
-    pub(crate) strict: bool,
+    pub(crate) acks: Option<i32>,
 }
 
 #[derive(Debug, Args)]
@@ -112,15 +137,15 @@ pub(crate) struct Journal {
 
 /// What a version that is to come will have.
 pub(crate) fn refuse(what: &str) -> String {
-    const TO_COME: [&str; 7] = ["plan", "status", "stop", "channel", "doctor", "completions", "man"];
+    const TO_COME: [&str; 6] = ["status", "stop", "channel", "doctor", "completions", "man"];
     if what.starts_with("--") || what.contains(':') || what.contains(' ') || TO_COME.contains(&what) {
         format!("{what}: not in this version")
     } else {
-        format!("unknown command {what:?}; record, verify, recover, export and journal are there")
+        format!("unknown command {what:?}; record, plan, verify, recover, export and journal are there")
     }
 }
 
-impl Record {
+impl What {
     /// The channels, or what is wrong with the words.
     pub(crate) fn channels(&self) -> Result<Vec<ChannelConfig>, String> {
         self.refuse_what_is_to_come()?;
@@ -146,11 +171,7 @@ impl Record {
     }
 
     fn refuse_what_is_to_come(&self) -> Result<(), String> {
-        let given = [
-            (self.config.is_some(), "--config"),
-            (self.report.is_some(), "--report"),
-            (self.strict, "--strict"),
-        ];
+        let given = [(self.config.is_some(), "--config"), (self.strict, "--strict")];
         if let Some((_, flag)) = given.iter().find(|(given, _)| *given) {
             return Err(refuse(flag));
         }

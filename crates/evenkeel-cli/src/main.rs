@@ -6,9 +6,9 @@
 mod args;
 mod export;
 mod journal;
+mod plan;
 mod record;
 mod recover;
-mod signals;
 mod sys;
 mod text;
 mod verify;
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
         Command::Journal(arguments) => journal::run(&arguments),
         Command::Later(words) => {
             let name = words.first().and_then(|w| w.to_str()).unwrap_or("this command").to_owned();

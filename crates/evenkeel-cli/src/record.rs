@@ -1,43 +1,86 @@
 //! `evenkeel record`.
 
 use crate::args::Record;
-use crate::signals::Signals;
+use crate::plan::CONCURRENCY_MAX;
 use crate::{exit, sys, text};
-use evenkeel_recorder::{Config, Ending, Recorder, StartError};
+use evenkeel::cleanup::{Report, Verdict};
+use evenkeel::journal::{DIR_NAME, JournalOptions};
+use evenkeel::{BuildError, Builder, Keel, PoolLimits, Progress, Stopped};
+use evenkeel_recorder::{ChannelConfig, Config, Prepared, Recorder, StartError, budget_bytes};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::json;
 use std::io;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+/// Name under which the stop's requests of this program appear.
+const SELF: &str = "evenkeel record";
+/// How long the last words about the steps may take to reach the terminal.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(arguments: &Record) -> u8 {
-    let channels = match arguments.channels() {
-        Ok(channels) => channels,
-        Err(wrong) => {
-            text::complain(&wrong);
-            return exit::USAGE;
+    let (config, run_id) = match configure(arguments) {
+        Ok(configured) => configured,
+        Err((code, why)) => {
+            text::complain(&why);
+            return code;
         }
     };
+    let channels = config.channels.clone();
+    let prepared = match Recorder::prepare(config) {
+        Ok(prepared) => prepared,
+        Err(e @ StartError::Lock(_)) => return cannot_start(&format!("cannot record: {e}")),
+        Err(e) => return cannot_start(&format!("cannot start: {e}")),
+    };
+    let (said, last_word) = sync_channel(1);
+    let running: Arc<OnceLock<Weak<Recorder>>> = Arc::default();
+    let keel = match build(arguments, channels.len(), run_id, &running, &said) {
+        Ok(keel) => keel,
+        Err(e) => return cannot_start(&e.to_string()),
+    };
+    match start(prepared, &keel, &channels) {
+        Ok(recorder) => {
+            let _ = running.set(Arc::downgrade(&recorder));
+            record(&recorder, &keel, arguments, &channels, &last_word)
+        }
+        Err(why) => {
+            keel.arm();
+            keel.stop(format!("cannot start: {why}"), SELF);
+            cannot_start(&format!("cannot start: {why}"))
+        }
+    }
+}
+
+/// What is to be recorded, and the random number of this run; or the exit code and why not.
+fn configure(arguments: &Record) -> Result<(Config, [u8; 16]), (u8, String)> {
+    let channels = arguments.what.channels().map_err(|wrong| (exit::USAGE, wrong))?;
+    if let Some(report) = &arguments.report {
+        check_report(report).map_err(|wrong| (exit::USAGE, wrong))?;
+    }
     let mut config = Config::new(arguments.out.clone(), channels);
     if let Some(number) = arguments.acks {
-        match sys::adopt(number) {
-            Ok(file) => config.acks = Some(file),
-            Err(e) => {
-                text::complain(&format!("--acks {number}: no open descriptor: {e}"));
-                return exit::USAGE;
-            }
-        }
+        let adopted = sys::adopt(number);
+        let told = |e| (exit::USAGE, format!("--acks {number}: no open descriptor: {e}"));
+        config.acks = Some(adopted.map_err(told)?);
     }
-    match random_id() {
-        Ok(id) => config.log.run_id = id,
-        Err(e) => return cannot_start(&format!("no random numbers: {e}")),
+    let run_id = random_id().map_err(|e| (exit::CANNOT, format!("no random numbers: {e}")))?;
+    config.log.run_id = run_id;
+    Ok((config, run_id))
+}
+
+/// A report that could not be written would be found out too late.
+fn check_report(path: &Path) -> Result<(), String> {
+    let told = |why: &str| Err(format!("--report {}: {why}", path.display()));
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.file_name().is_none() || path.is_dir() {
+        return told("a file is needed");
     }
-    let signals = match Signals::register() {
-        Ok(signals) => signals,
-        Err(e) => return cannot_start(&format!("signals: {e}")),
-    };
-    let count = config.channels.len();
-    match Recorder::start(config) {
-        Ok(recorder) => record(&recorder, signals, arguments, count),
-        Err(e @ StartError::Lock(_)) => cannot_start(&format!("cannot record: {e}")),
-        Err(e) => cannot_start(&format!("cannot start: {e}")),
+    match std::fs::metadata(dir) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => told(&format!("{} is not a directory", dir.display())),
+        Err(e) => told(&format!("{}: {e}", dir.display())),
     }
 }
 
@@ -53,38 +96,92 @@ fn random_id() -> io::Result<[u8; 16]> {
     Ok(id)
 }
 
-fn record(recorder: &Recorder, mut signals: Signals, arguments: &Record, count: usize) -> u8 {
-    crate::recover::tell(recorder.recovery());
-    let s = if count == 1 { "" } else { "s" };
-    text::say(&format!("recording {count} channel{s} into {}", arguments.out.display()));
-    let reason = match wait(recorder, &mut signals) {
-        Ok(reason) => reason,
-        Err(e) => format!("the wait for signals failed: {e}"),
+/// The service, which stops the recorder. A journal that cannot be kept is told,
+/// and does not keep anybody from recording.
+fn build(
+    arguments: &Record,
+    channels: usize,
+    run_id: [u8; 16],
+    running: &Arc<OnceLock<Weak<Recorder>>>,
+    said: &SyncSender<()>,
+) -> Result<Keel, BuildError> {
+    let builder = || {
+        let (running, said) = (running.clone(), said.clone());
+        let bytes_max = budget_bytes(channels);
+        let builder = Keel::builder(SELF)
+            .deferred()
+            .grace(arguments.what.grace)
+            .concurrency(CONCURRENCY_MAX)
+            .pool(PoolLimits { bytes_max, channel_bytes_max: bytes_max })
+            .on_progress(move |progress| tell_progress(progress, &said))
+            .channel_reports(move || {
+                let recorder = running.get().and_then(Weak::upgrade);
+                recorder.map_or_else(Default::default, |recorder| recorder.reports())
+            });
+        match &arguments.report {
+            Some(path) => builder.report(path),
+            None => builder,
+        }
     };
-    text::say(&format!("stopping: {reason}"));
-    let started = Instant::now();
-    watch(signals, arguments.grace);
-    let until_ns = evenkeel_recorder::now().mono_ns.saturating_add(arguments.grace.as_nanos() as u64);
-    let ending = recorder.stop(until_ns);
-    tell(&ending, started.elapsed());
-    if ending.clean {
-        exit::OK
-    } else if evenkeel_recorder::now().mono_ns >= until_ns {
-        exit::OUT_OF_TIME
-    } else {
-        exit::NOT_CLEAN
+    let with_journal = |builder: Builder| {
+        let options = JournalOptions { run_id, ..JournalOptions::default() };
+        builder.journal(arguments.out.join(DIR_NAME)).journal_options(options)
+    };
+    match with_journal(builder()).build() {
+        Err(e @ BuildError::Journal { .. }) => {
+            text::complain(&format!("recording without a journal: {e}"));
+            builder().build()
+        }
+        built => built,
     }
 }
 
-/// Waits for the end of the sources or a signal, telling of trouble on the way.
-fn wait(recorder: &Recorder, signals: &mut Signals) -> io::Result<String> {
+fn start(prepared: Prepared, keel: &Keel, channels: &[ChannelConfig]) -> Result<Arc<Recorder>, String> {
+    let recorder = Arc::new(prepared.start().map_err(|e| e.to_string())?);
+    recorder.wire(keel, channels).map_err(|e| e.to_string())?;
+    Ok(recorder)
+}
+
+fn record(
+    recorder: &Recorder,
+    keel: &Keel,
+    arguments: &Record,
+    channels: &[ChannelConfig],
+    last_word: &Receiver<()>,
+) -> u8 {
+    crate::recover::tell(recorder.recovery());
+    let (count, s) = (channels.len(), if channels.len() == 1 { "" } else { "s" });
+    text::say(&format!("recording {count} channel{s} into {}", arguments.out.display()));
+    note_channels(keel, channels);
+    keel.arm();
+    wait(recorder, keel);
+    let stopped = keel.wait();
+    // What the other thread has to say about the steps comes first.
+    let _ = last_word.recv_timeout(LAST_WORDS);
+    tell(&stopped);
+    stopped.exit_code()
+}
+
+fn note_channels(keel: &Keel, channels: &[ChannelConfig]) {
+    let Some(journal) = keel.journal() else { return };
+    let channel = |c: &ChannelConfig| json!({ "name": c.name, "source": c.source.describe() });
+    let channels: Vec<_> = channels.iter().map(channel).collect();
+    let _ = journal.append("recording", None, json!({ "channels": channels }));
+}
+
+/// Waits until the stop has begun, or the sources have ended and it is asked for;
+/// tells of trouble on the way.
+fn wait(recorder: &Recorder, keel: &Keel) {
     let mut told: Option<String> = None;
-    loop {
-        if let Some(signal) = signals.wait(Some(recorder.ended()), Some(Duration::from_secs(1)))? {
-            return Ok(format!("signal {signal}"));
-        }
+    let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+    while !keel.is_stopping() {
+        let mut fds = [
+            PollFd::from_borrowed_fd(recorder.ended(), PollFlags::IN),
+            PollFd::from_borrowed_fd(keel.over(), PollFlags::IN),
+        ];
+        let _ = poll(&mut fds, Some(&second));
         if recorder.has_ended() {
-            return Ok("every source has ended".to_owned());
+            return keel.request_stop("every source has ended", SELF);
         }
         let trouble = recorder.trouble();
         if trouble != told {
@@ -92,39 +189,32 @@ fn wait(recorder: &Recorder, signals: &mut Signals) -> io::Result<String> {
                 (Some(trouble), _) => text::complain(trouble),
                 (None, _) => text::say("recording goes on"),
             }
+            if let Some(journal) = keel.journal() {
+                let _ = journal.append("trouble", None, json!({ "now": trouble, "before": told }));
+            }
             told = trouble;
         }
     }
 }
 
-/// From the first signal on: a second one forces, and the end of the grace period ends all.
-fn watch(mut signals: Signals, grace: Duration) {
-    let watcher = move || {
-        let forced = signals.wait(None, Some(grace));
-        let code = match forced {
-            Ok(Some(signal)) => {
-                text::say(&format!(
-                    "forced by a second signal ({signal}): the end of the recording was abandoned"
-                ));
-                exit::FORCED
-            }
-            _ => {
-                // The stop has the same limit, and may be about to tell more.
-                std::thread::sleep(Duration::from_millis(200));
-                text::say("the grace period ran out: the end of the recording was abandoned");
-                exit::OUT_OF_TIME
-            }
-        };
-        std::process::exit(i32::from(code));
-    };
-    if let Err(e) = std::thread::Builder::new().name("ek-watch".to_owned()).spawn(watcher) {
-        text::complain(&format!("a second signal will not force: {e}"));
+/// Tells of the stop as it happens.
+fn tell_progress(progress: &Progress, said: &SyncSender<()>) {
+    match progress {
+        Progress::Stopping { reason, by } if by == SELF => text::say(&format!("stopping: {reason}")),
+        Progress::Stopping { reason, by } => text::say(&format!("stopping: {reason}, from {by}")),
+        Progress::StepEnded { name, verdict, detail, .. } if *verdict != Verdict::Verified => {
+            let detail = detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+            text::say(&format!("  {name}: {}{detail}", verdict.name()));
+        }
+        Progress::Stopped(_) => _ = said.try_send(()),
+        _ => {}
     }
 }
 
-fn tell(ending: &Ending, took: Duration) {
+fn tell(stopped: &Stopped) {
+    let report = &stopped.report;
     let head = ["channel", "records", "bytes", "stored", "dropped", "gaps"].map(str::to_owned).to_vec();
-    let row = |c: &evenkeel_recorder::ChannelCounts| {
+    let row = |c: &evenkeel::cleanup::ChannelReport| {
         vec![
             c.name.clone(),
             text::count(c.accepted_records),
@@ -134,11 +224,24 @@ fn tell(ending: &Ending, took: Duration) {
             text::count(c.gaps),
         ]
     };
-    let rows: Vec<Vec<String>> = std::iter::once(head).chain(ending.channels.iter().map(row)).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(report.channels.iter().map(row)).collect();
     text::say(text::table(&rows).trim_end());
-    for fault in &ending.faults {
+    if let Some(fault) = &stopped.report_fault {
         text::complain(fault);
     }
-    let verdict = if ending.clean { "stopped clean: all sealed and read back" } else { "stopped, not clean" };
-    text::say(&format!("{verdict}, in {:.1} ms", took.as_secs_f64() * 1e3));
+    text::say(&format!("{}, in {:.1} ms", verdict(report), report.duration_ms));
+}
+
+fn verdict(report: &Report) -> String {
+    let steps = report.phases.iter().map(|phase| phase.steps.len()).sum::<usize>();
+    match report.exit_code {
+        exit::OK => format!("stopped clean: all {steps} steps verified"),
+        exit::FORCED => format!("FORCED: abandoned {}", list(&report.abandoned)),
+        exit::OUT_OF_TIME => format!("OUT OF TIME: abandoned {}", list(&report.abandoned)),
+        _ => "stopped, NOT clean".to_owned(),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "nothing that ran".to_owned() } else { names.join(", ") }
 }

@@ -37,7 +37,7 @@ impl Source {
 /// One channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelConfig {
-    /// Its name; see [`check_name`].
+    /// Its name; see [`check_name`](crate::check_name).
     pub name: String,
     /// Its source.
     pub source: Source,
@@ -65,27 +65,4 @@ impl Config {
     pub fn new(dir: PathBuf, channels: Vec<ChannelConfig>) -> Self {
         Self { dir, channels, log: LogOptions::default(), commit_ns: 10_000_000, acks: None }
     }
-}
-
-/// Why a channel name is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{name:?} is no channel name: 1 to 63 of the characters a-z, 0-9, '_' and '-' are allowed, the first of them a letter or a digit"
-)]
-pub struct NameError {
-    /// What was given.
-    pub name: String,
-}
-
-/// Checks a channel name: `[a-z0-9][a-z0-9_-]{0,62}`.
-///
-/// # Errors
-/// [`NameError`], naming what is allowed.
-pub fn check_name(name: &str) -> Result<(), NameError> {
-    let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let bytes = name.as_bytes();
-    let fits = (1..=63).contains(&bytes.len())
-        && plain(bytes[0])
-        && bytes.iter().all(|c| plain(*c) || matches!(c, b'_' | b'-'));
-    if fits { Ok(()) } else { Err(NameError { name: name.to_owned() }) }
 }

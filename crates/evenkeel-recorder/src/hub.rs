@@ -17,7 +17,8 @@ mod intake;
 mod outlet;
 mod owner;
 
-pub(crate) use budget::{LARGE_BYTES, Refused, budget_bytes};
+pub use budget::budget_bytes;
+pub(crate) use budget::{LARGE_BYTES, RESERVE_BYTES, Refused, SURPLUS_BYTES};
 pub use counts::ChannelCounts;
 pub(crate) use intake::{Numbering, Reading};
 

@@ -26,8 +26,11 @@ mod framing;
 mod hub;
 mod log;
 mod recorder;
+mod steps;
 
 pub use clock::now;
-pub use config::{ChannelConfig, Config, Framing, NameError, Source, check_name};
-pub use hub::ChannelCounts;
-pub use recorder::{Ending, Held, Recorder, StartError, StillHeld};
+pub use config::{ChannelConfig, Config, Framing, Source};
+pub use evenkeel_core::{NameError, check_name};
+pub use hub::{ChannelCounts, budget_bytes};
+pub use recorder::{Ending, Held, Prepared, Recorder, StartError, StillHeld};
+pub use steps::{WireError, specs};

@@ -64,11 +64,20 @@ impl Recorder {
     /// # Errors
     /// [`StartError`]; sources are opened before anything is created but the directory.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::prepare(config)?.start()
+    }
+
+    /// The first half of [`Recorder::start`]: opens every source, then creates and
+    /// locks the directory. Nothing is read yet.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn prepare(config: Config) -> Result<Prepared, StartError> {
         let opened = open_all(&config)?;
         let dir_error = |source| StartError::Directory { path: config.dir.clone(), source };
         let storage = DirStorage::create(&config.dir).map_err(dir_error)?;
         let lock = DirLock::acquire(&config.dir)?;
-        Self::start_opened(Arc::new(storage), Some(lock), config, opened)
+        Ok(Prepared { storage: Arc::new(storage), lock, config, opened })
     }
 
     /// Like [`Recorder::start`], over any storage. `lock` is held until nothing of
@@ -158,6 +167,24 @@ impl Recorder {
     /// Why the log cannot be written now, if it cannot.
     pub fn trouble(&self) -> Option<String> {
         self.hub.log_status().trouble
+    }
+}
+
+/// A recorder that has its sources and its directory, and has not begun.
+pub struct Prepared {
+    storage: Arc<dyn Storage>,
+    lock: DirLock,
+    config: Config,
+    opened: Vec<Opened>,
+}
+
+impl Prepared {
+    /// Recovers the directory where that is needed, and starts to record.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(self) -> Result<Recorder, StartError> {
+        Recorder::start_opened(self.storage, Some(self.lock), self.config, self.opened)
     }
 }
 

@@ -15,7 +15,9 @@ use crate::monitoring::MonitoringCoordinator;
 use crate::stop::{Request, Shared, Stopped, close_journal};
 pub use build::{BuildError, Builder};
 pub use entry::main;
-use evenkeel_core::cleanup::{Forecast, Plan, PlanOptions, Report, forecast, worst_case};
+use evenkeel_core::cleanup::{
+    Forecast, Plan, PlanError, PlanOptions, Report, StepSpec, forecast, worst_case,
+};
 use evenkeel_core::{NameError, check_name};
 use std::fmt;
 use std::future::Future;
@@ -77,6 +79,12 @@ impl Keel {
         StepBuilder::new(self.0.cleanup.clone(), name.into(), None)
     }
 
+    /// The same for a step that is described already. Whether it is verified or
+    /// compensated follows from what it is given.
+    pub fn cleanup_as(&self, spec: StepSpec) -> StepBuilder {
+        StepBuilder::of(self.0.cleanup.clone(), spec)
+    }
+
     /// Takes in a component that all channels share.
     ///
     /// # Errors
@@ -110,17 +118,9 @@ impl Keel {
     /// # Panics
     /// Never: what is registered is a sound plan.
     pub fn plan(&self) -> Plan {
-        let mut steps = self.0.cleanup.steps();
-        if self.0.journal.is_some() {
-            let last = close_journal(&steps);
-            steps.push(last);
-        }
-        let options = PlanOptions {
-            budget: self.0.grace,
-            concurrency_max: self.0.concurrency_max,
-            ..PlanOptions::default()
-        };
-        Plan::new(steps, options).expect("invariant: what is registered is a sound plan")
+        let plan =
+            plan_of(self.0.cleanup.steps(), self.0.journal.is_some(), self.0.grace, self.0.concurrency_max);
+        plan.expect("invariant: what is registered is a sound plan")
     }
 
     /// What a stop that begins now is expected to take.
@@ -131,6 +131,12 @@ impl Keel {
     /// What a stop that begins now takes if every step needs all of its time.
     pub fn worst_case(&self) -> Forecast {
         worst_case(&self.plan())
+    }
+
+    /// From now on a stop may begin; for a service that was built
+    /// [deferred](Builder::deferred).
+    pub fn arm(&self) {
+        self.0.shared.arm();
     }
 
     /// Asks for a stop, and returns at once. The first to ask gives the reason.
@@ -183,11 +189,31 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if self.shared.stopped().is_none() {
             self.shared.forsake();
+            self.shared.arm();
             let reason = "its last handle was dropped".to_owned();
             self.shared.request(Request { reason, by: self.name.clone(), is_signal: false });
             self.shared.wait(Some(DROP_GRACE));
         }
     }
+}
+
+/// The plan of a stop with these steps, as a service with or without a journal,
+/// and with this grace period, would make it.
+///
+/// # Errors
+/// [`PlanError`], naming the steps.
+pub fn plan_of(
+    mut steps: Vec<StepSpec>,
+    has_journal: bool,
+    grace: Duration,
+    concurrency_max: usize,
+) -> Result<Plan, PlanError> {
+    if has_journal {
+        let last = close_journal(&steps);
+        steps.push(last);
+    }
+    let budget = crate::stop::budget(grace);
+    Plan::new(steps, PlanOptions { budget, concurrency_max, ..PlanOptions::default() })
 }
 
 /// The future of [`Keel::run_until_signal`].

@@ -40,7 +40,7 @@ mod wake;
 
 pub use buffers::BufferManager;
 pub use components::{Component, ComponentCoordinator, ComponentError, ComponentState};
-pub use keel::{BuildError, Builder, Channel, Keel, RunUntilSignal, main};
+pub use keel::{BuildError, Builder, Channel, Keel, RunUntilSignal, main, plan_of};
 pub use monitoring::MonitoringCoordinator;
 pub use resources::{Exhausted, PoolLimits, Reservation, ResourcePool};
 pub use stop::{Progress, Stopped};

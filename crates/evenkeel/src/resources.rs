@@ -28,7 +28,9 @@ impl Default for PoolLimits {
 
 /// A limit would be exceeded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{holder} asked for {bytes} bytes and holds {held}; {whose} limit is {limit}, of which {in_use} are in use")]
+#[error(
+    "{holder} asked for {bytes} bytes and holds {held}; {whose} limit is {limit}, of which {in_use} are in use"
+)]
 pub struct Exhausted {
     /// Who asked.
     pub holder: String,

@@ -31,7 +31,10 @@ impl Signals {
 
     /// What has arrived since the last call.
     pub(crate) fn pending(&mut self) -> Vec<Arrived> {
-        self.0.pending().map(|origin| Arrived { name: name(origin.signal), sender: sender(&origin) }).collect()
+        self.0
+            .pending()
+            .map(|origin| Arrived { name: name(origin.signal), sender: sender(&origin) })
+            .collect()
     }
 }
 

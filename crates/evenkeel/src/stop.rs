@@ -82,6 +82,8 @@ impl Stopped {
 struct State {
     request: Option<Request>,
     force: Option<String>,
+    /// Whether a stop may begin; until then requests are kept.
+    is_armed: bool,
     has_begun: bool,
     stopped: Option<Arc<Stopped>>,
     wakers: Vec<Waker>,
@@ -122,6 +124,12 @@ impl Shared {
         state.request.get_or_insert(Request { reason, by: by.clone(), is_signal: false });
         state.force.get_or_insert(by);
         drop(state);
+        self.inbox.wake.signal();
+    }
+
+    /// From now on a stop may begin.
+    pub(crate) fn arm(&self) {
+        self.lock().is_armed = true;
         self.inbox.wake.signal();
     }
 
@@ -222,11 +230,17 @@ impl Setup {
     /// Waits until somebody asks for a stop.
     fn wait_for_request(&mut self) -> Request {
         loop {
-            if let Some(signal) = self.poll(None).first() {
-                self.shared.lock().request.get_or_insert(Request::from(signal));
+            let signals = self.poll(None);
+            let mut state = self.shared.lock();
+            for signal in &signals {
+                if state.request.is_none() {
+                    state.request = Some(Request::from(signal));
+                } else {
+                    state.force.get_or_insert_with(|| second(signal));
+                }
             }
-            let request = self.shared.lock().request.clone();
-            if let Some(request) = request {
+            let may_begin = state.is_armed || state.force.is_some();
+            if let Some(request) = state.request.clone().filter(|_| may_begin) {
                 return request;
             }
         }
@@ -253,8 +267,7 @@ impl Setup {
         let started_ns = clock::wall_ns();
         self.tell(Progress::Stopping { reason: request.reason.clone(), by: request.by.clone() });
         let steps = self.coordinator.close();
-        let tail = (self.grace / 10).min(TAIL_MAX);
-        let budget = self.grace.saturating_sub(tail);
+        let budget = budget(self.grace);
         if let Some(journal) = &self.journal {
             let body = json!({
                 "reason": request.reason, "initiated_by": request.by,
@@ -281,8 +294,7 @@ impl Setup {
 
     /// Who wants an end at once, if anybody does.
     fn forced(&self, signals: &[Arrived]) -> Option<String> {
-        let by_signal = signals.first().map(|s| format!("a second signal, {} from {}", s.name, s.sender));
-        by_signal.or_else(|| self.shared.lock().force.clone())
+        signals.first().map(second).or_else(|| self.shared.lock().force.clone())
     }
 
     fn executor(&self, steps: Vec<Registered>, budget: Duration, closing: &Closing) -> Executor {
@@ -334,6 +346,11 @@ impl Setup {
 
 /// How long the program has to leave by itself when the stop was forced or out of time.
 const EXIT_PATIENCE: Duration = Duration::from_millis(250);
+
+/// What the steps of a stop have of its grace period: the rest is for the report.
+pub(crate) fn budget(grace: Duration) -> Duration {
+    grace.saturating_sub((grace / 10).min(TAIL_MAX))
+}
 
 /// The step that ends the journal: after everything else, with the report as its last entry.
 pub(crate) fn close_journal(others: &[StepSpec]) -> StepSpec {
@@ -389,6 +406,10 @@ impl Watch for Told {
             _ => {}
         }
     }
+}
+
+fn second(signal: &Arrived) -> String {
+    format!("a second signal, {} from {}", signal.name, signal.sender)
 }
 
 /// A closure of ours as a step's.

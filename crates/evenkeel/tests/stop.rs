@@ -165,7 +165,10 @@ fn a_force_names_what_was_abandoned() {
     assert_eq!(stopped.report.exit_code, 4);
     assert_eq!(stopped.report.abandoned, ["hangs"]);
     assert_eq!(verdict(&stopped.report, "close"), Verdict::SkippedBecause);
-    assert_eq!(step(&stopped.report, "hangs").detail.as_deref(), Some("the stop was forced: an impatient test"));
+    assert_eq!(
+        step(&stopped.report, "hangs").detail.as_deref(),
+        Some("the stop was forced: an impatient test")
+    );
 }
 
 // REQ C5
@@ -241,7 +244,8 @@ fn the_journal_has_every_intent_and_outcome_and_the_report_last() {
     let kinds: Vec<&str> = entries.iter().map(|(kind, ..)| kind.as_str()).collect();
     assert_eq!(kinds.first(), Some(&"start"));
     assert_eq!(kinds.last(), Some(&"report"));
-    let intent = entries.iter().find(|(kind, body, ..)| kind == "step-intent" && body["step"] == "once").unwrap();
+    let intent =
+        entries.iter().find(|(kind, body, ..)| kind == "step-intent" && body["step"] == "once").unwrap();
     assert!(*journal_at_run.lock().unwrap() >= intent.3, "it ran before its intent was durable");
     assert!(entries.iter().any(|(kind, body, ..)| kind == "step-outcome" && body["verdict"] == "Verified"));
     let (_, body, prev, _) = entries.last().unwrap();
@@ -326,4 +330,16 @@ fn resources_are_asked_of_the_monitoring_and_seen_by_all() {
     drop(space);
     keel.buffers().verify_empty().unwrap();
     keel.stop("enough", "the test");
+}
+
+// REQ C16
+#[test]
+fn a_deferred_stop_waits_until_its_service_is_whole() {
+    let builder = Keel::builder("test").without_signals().keep_process().deferred();
+    let keel = builder.build().unwrap();
+    keel.request_stop("early", "the test");
+    assert!(keel.wait_timeout(50.milliseconds()).is_none() && !keel.is_stopping());
+    keel.cleanup("a").run_blocking(|_| ()).verify_blocking(|_| true).register().unwrap();
+    keel.arm();
+    assert_eq!(verdict(&keel.wait().report, "a"), Verdict::Verified);
 }

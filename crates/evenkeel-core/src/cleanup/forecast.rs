@@ -54,7 +54,8 @@ fn drive(plan: &Plan, takes: impl Fn(Mono, Duration, Mono) -> Duration) -> Forec
                 Action::Run { step, deadline, .. } => {
                     let took = takes(now, plan.step(step).limits.expected, deadline);
                     answers.push(Reverse((now.plus(took), answers.len() as u64, step)));
-                    spans[step.index()] = Some(Span { step, begins: since_start(now), ends: since_start(now) });
+                    spans[step.index()] =
+                        Some(Span { step, begins: since_start(now), ends: since_start(now) });
                     began.push(step);
                     running += 1;
                     concurrency = concurrency.max(running);

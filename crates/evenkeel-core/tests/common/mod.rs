@@ -88,6 +88,9 @@ enum Part {
     Compensate,
 }
 
+/// When an answer comes, and its serial number.
+type Key = (Mono, u64);
+
 pub struct World {
     pub run: Run,
     pub diary: Vec<Vec<Fact>>,
@@ -95,10 +98,10 @@ pub struct World {
     hostility: u32,
     everything_hangs: bool,
     now: Mono,
-    answers: BTreeMap<(Mono, u64), (StepId, Part, End)>,
+    answers: BTreeMap<Key, (StepId, Part, End)>,
     serial: u64,
-    /// What is under way of each step, and the serial of its answer, if there will be one.
-    under_way: Vec<Option<(Part, Option<(Mono, u64)>)>>,
+    /// What is under way of each step, and the key of its answer, if there will be one.
+    under_way: Vec<Option<(Part, Option<Key>)>>,
     ended: Vec<bool>,
     phase: Option<Phase>,
     force_at: Option<Mono>,
@@ -109,8 +112,7 @@ impl World {
     pub fn new(plan: Plan, mut rng: Rng, hostility: u32) -> Self {
         let steps = plan.steps().len();
         let forced = rng.u32(..100) < hostility / 4;
-        let force_at =
-            forced.then(|| Mono::default().plus(plan.options().budget.mul_f64(rng.f64() * 1.1)));
+        let force_at = forced.then(|| Mono::default().plus(plan.options().budget.mul_f64(rng.f64() * 1.1)));
         Self {
             run: Run::new(plan),
             diary: vec![Vec::new(); steps],
@@ -167,7 +169,7 @@ impl World {
         }
     }
 
-    fn answer(&mut self, key: (Mono, u64)) {
+    fn answer(&mut self, key: Key) {
         let (step, part, end) = self.answers.remove(&key).unwrap();
         self.now = self.now.max(key.0);
         let diary = &mut self.diary[step.index()];
@@ -297,7 +299,7 @@ impl World {
         }
     }
 
-    fn later(&mut self, step: StepId, part: Part, took: Duration, end: End) -> (Mono, u64) {
+    fn later(&mut self, step: StepId, part: Part, took: Duration, end: End) -> Key {
         self.serial += 1;
         let key = (self.now.plus(took), self.serial);
         self.answers.insert(key, (step, part, end));

@@ -9,10 +9,10 @@ pub(crate) const RESERVE_BYTES: usize = 2 * Batch::bytes_for(evenkeel_log::PAYLO
 /// A large buffer holds four messages of full length.
 pub(crate) const LARGE_BYTES: usize = 4 * Batch::bytes_for(evenkeel_log::PAYLOAD_BYTES_MAX);
 /// Budget that whoever is fast can use.
-pub(super) const SURPLUS_BYTES: usize = 14 << 20;
+pub(crate) const SURPLUS_BYTES: usize = 14 << 20;
 
-/// Bytes that all channels together can hold.
-pub(crate) const fn budget_bytes(channels: usize) -> usize {
+/// Bytes of memory that the records of so many channels can take between reader and disk.
+pub const fn budget_bytes(channels: usize) -> usize {
     channels * RESERVE_BYTES + SURPLUS_BYTES
 }
 

@@ -197,10 +197,15 @@ impl Recorder {
         if held.is_empty() { Ok(()) } else { Err(StillHeld(held)) }
     }
 
+    /// What went wrong with the log.
+    pub(crate) fn log_faults(&self) -> Vec<String> {
+        self.hub.log_status().faults
+    }
+
     /// What went wrong with the log and the sources, and what does not add up.
     /// While records are on their way to the disk, they do not add up yet.
     pub fn faults(&self) -> Vec<String> {
-        let mut faults = self.hub.log_status().faults;
+        let mut faults = self.log_faults();
         faults.extend(self.channels().iter().flat_map(ChannelCounts::faults));
         faults
     }

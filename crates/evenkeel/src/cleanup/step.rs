@@ -182,7 +182,10 @@ impl fmt::Debug for StepBuilder {
 
 impl StepBuilder {
     pub(crate) fn new(coordinator: CleanupCoordinator, name: String, channel: Option<String>) -> Self {
-        let spec = StepSpec { channel, ..StepSpec::new(name, Phase::ReleasingResources) };
+        Self::of(coordinator, StepSpec { channel, ..StepSpec::new(name, Phase::ReleasingResources) })
+    }
+
+    pub(crate) fn of(coordinator: CleanupCoordinator, spec: StepSpec) -> Self {
         Self { coordinator, spec, run: None, verify: None, compensate: None }
     }
 

@@ -105,7 +105,7 @@ mod tests {
     fn threads_are_used_again_and_a_hung_one_holds_nobody_up() {
         let workers = Workers::default();
         let (stuck, release) = sync_channel::<()>(0);
-        let hang = move || drop(stuck.send(()));
+        let hang = move || _ = stuck.send(());
         assert!(workers.run(Box::new(hang)).is_ok());
         let ids: std::collections::HashSet<_> = (0..50)
             .filter_map(|_| {

@@ -61,6 +61,7 @@ pub struct Builder {
     runtime: Option<Arc<dyn Spawn>>,
     hears_signals: bool,
     may_exit: bool,
+    is_deferred: bool,
 }
 
 impl fmt::Debug for Builder {
@@ -84,6 +85,7 @@ impl Builder {
             runtime: None,
             hears_signals: true,
             may_exit: true,
+            is_deferred: false,
         }
     }
 
@@ -157,6 +159,13 @@ impl Builder {
         self.runtime.is_some()
     }
 
+    /// No stop begins before [`Keel::arm`]: a first signal is kept until then, a second
+    /// one forces. For a setup that must not be cut in half.
+    pub fn deferred(mut self) -> Self {
+        self.is_deferred = true;
+        self
+    }
+
     /// Does not listen to SIGTERM, SIGINT and SIGHUP.
     pub fn without_signals(mut self) -> Self {
         self.hears_signals = false;
@@ -207,6 +216,9 @@ impl Builder {
             tell: self.listener.map(Tell::start).transpose().map_err(BuildError::Stop)?,
             may_exit: self.may_exit,
         };
+        if !self.is_deferred {
+            shared.arm();
+        }
         setup.start().map_err(BuildError::Stop)?;
         Ok(Keel(Arc::new(Inner {
             name: self.name,

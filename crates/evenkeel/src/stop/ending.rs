@@ -5,7 +5,9 @@ use crate::cleanup::executor::Executor;
 use crate::cleanup::{Workers, Works};
 use crate::clock;
 use crate::journal::Journal;
-use evenkeel_core::cleanup::{ChannelReport, Ending, REPORT_VERSION, Report, Run, StepId, Verdict, exit_code};
+use evenkeel_core::cleanup::{
+    ChannelReport, Ending, REPORT_VERSION, Report, Run, StepId, Verdict, exit_code,
+};
 use serde_json::Value;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -20,8 +20,7 @@ fn what_is_wrong_is_refused_by_name() {
         refused(two),
         "there are two steps \"a\", in StoppingCapture and in FlushingStorage; a name is given once"
     );
-    let unknown =
-        vec![step("flush/left", FlushingStorage), step("close", ClosingLogs).needs("flush/lefr")];
+    let unknown = vec![step("flush/left", FlushingStorage), step("close", ClosingLogs).needs("flush/lefr")];
     assert_eq!(
         refused(unknown),
         "step \"close\" waits for \"flush/lefr\", and there is no such step; did you mean \"flush/left\"?"
@@ -70,7 +69,11 @@ fn a_scope_keeps_its_steps_and_the_dependencies_among_them() {
         channel: Some(channel.to_owned()),
         ..step(name, Phase::FlushingStorage)
     };
-    let steps = vec![of("left/a", "left"), of("left/b", "left").needs("left/a").needs("right/a"), of("right/a", "right")];
+    let steps = vec![
+        of("left/a", "left"),
+        of("left/b", "left").needs("left/a").needs("right/a"),
+        of("right/a", "right"),
+    ];
     let scope = Scope::Channel("left".to_owned());
     let plan = Plan::new(steps, PlanOptions { scope, ..PlanOptions::default() }).unwrap();
     assert_eq!(plan.steps().len(), 2);

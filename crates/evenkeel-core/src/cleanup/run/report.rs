@@ -14,7 +14,11 @@ impl Run {
             .map(|phase| {
                 let (began, ended) = self.phases[phase.index()];
                 let ended = if self.phase() == Some(*phase) { self.now } else { ended };
-                PhaseReport { phase: *phase, duration_ms: milliseconds(ended.since(began)), steps: Vec::new() }
+                PhaseReport {
+                    phase: *phase,
+                    duration_ms: milliseconds(ended.since(began)),
+                    steps: Vec::new(),
+                }
             })
             .collect();
         for id in self.plan.order() {

@@ -39,7 +39,8 @@ fn failed(why: &str) -> Outcome {
 // REQ C7
 #[test]
 fn a_failure_skips_what_needs_it_and_names_the_chain() {
-    let mut run = run_of(vec![flush("a"), flush("b").needs("a"), flush("c").needs("b"), flush("d").follows("b")]);
+    let mut run =
+        run_of(vec![flush("a"), flush("b").needs("a"), flush("c").needs("b"), flush("d").follows("b")]);
     let (a, b, c, d) = (id(&run, "a"), id(&run, "b"), id(&run, "c"), id(&run, "d"));
     tell(&mut run, 0, Event::Begin);
     let actions = tell(&mut run, 1, ran(a, failed("the disk is gone")));

@@ -1,0 +1,38 @@
+//! `evenkeel plan`: the stop before it happens.
+
+use crate::args::Plan;
+use crate::{exit, text};
+use evenkeel::cleanup::PlanPicture;
+use std::io::Write;
+
+/// Steps of a stop that run at once.
+pub(crate) const CONCURRENCY_MAX: usize = 16;
+
+pub(crate) fn run(arguments: &Plan) -> u8 {
+    let channels = match arguments.what.channels() {
+        Ok(channels) => channels,
+        Err(wrong) => {
+            text::complain(&wrong);
+            return exit::USAGE;
+        }
+    };
+    let steps = evenkeel_recorder::specs(&channels);
+    let plan = match evenkeel::plan_of(steps, true, arguments.what.grace, CONCURRENCY_MAX) {
+        Ok(plan) => plan,
+        Err(wrong) => {
+            text::complain(&wrong.to_string());
+            return exit::USAGE;
+        }
+    };
+    let picture = PlanPicture::of(&plan);
+    let printed = match arguments.format.as_str() {
+        "json" => text::print_json(&picture),
+        "mermaid" => std::io::stdout().write_all(picture.mermaid().as_bytes()),
+        _ => std::io::stdout().write_all(picture.to_string().as_bytes()),
+    };
+    match printed {
+        // Whoever reads has seen enough.
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => exit::CANNOT,
+        _ => exit::OK,
+    }
+}
