@@ -34,6 +34,8 @@ fn wrong_words_are_named_and_nothing_is_created() {
         (&[a[0], a[1], "--acks", "77"], "no open descriptor"),
         (&[a[0], a[1], "--acks", "x"], "--acks"),
         (&[a[0], a[1], "--colour"], "--colour"),
+        (&[a[0], a[1], "--report", "/no/such/directory/report.json"], "/no/such/directory"),
+        (&[a[0], a[1], "--report", "/"], "a file is needed"),
         (&[a[0], a[1], "--config", "x.toml"], "not in this version"),
     ];
     for (words, named) in cases {
