@@ -77,7 +77,8 @@ fn line(entry: &Entry) -> String {
         format!("{}Z {:>6} {:<18} {:<10}", word(time), entry.entry, word(&entry.kind), word(channel));
     match &entry.body {
         Value::Object(fields) => {
-            for (key, value) in fields {
+            // What is null says nothing; --json has it.
+            for (key, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
                 let _ = write!(line, " {}={}", word(key), plain(value));
             }
         }
@@ -88,9 +89,15 @@ fn line(entry: &Entry) -> String {
     line
 }
 
+/// Longer lists are only counted: `--json` has them.
+const NESTED_CHARS_MAX: usize = 160;
+
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => word(text),
+        Value::Array(items) if value.to_string().len() > NESTED_CHARS_MAX => {
+            format!("[{} items]", items.len())
+        }
         other => word_or(other.to_string(), |json| json.bytes().all(|b| b.is_ascii_graphic() || b == b' ')),
     }
 }

@@ -6,6 +6,8 @@ use signal_hook::iterator::exfiltrator::origin::{Origin, WithOrigin};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// A signal that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +26,20 @@ impl Signals {
         let ignored = ignored_signals();
         let wanted = [SIGTERM, SIGINT, SIGHUP];
         let heard = wanted.into_iter().filter(|n| *n == SIGTERM || ignored >> (n - 1) & 1 == 0);
+        let heard: Vec<i32> = heard.collect();
         let (ours, theirs) = UnixStream::pair()?;
-        let signals: Vec<i32> = heard.collect();
-        Ok(Self(SignalDelivery::with_pipe(ours, theirs, WithOrigin::default(), signals)?))
+        let delivery = SignalDelivery::with_pipe(ours, theirs, WithOrigin::default(), &heard)?;
+        let mut hearers = hearers();
+        hearers.count += 1;
+        hearers.nobody.store(false, Ordering::SeqCst);
+        for signal in heard {
+            if !hearers.known.contains(&signal) {
+                signal_hook::flag::register_conditional_default(signal, hearers.nobody.clone())?;
+                hearers.known.push(signal);
+            }
+        }
+        drop(hearers);
+        Ok(Self(delivery))
     }
 
     /// What has arrived since the last call.
@@ -36,6 +49,30 @@ impl Signals {
             .map(|origin| Arrived { name: name(origin.signal), sender: sender(&origin) })
             .collect()
     }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        let mut hearers = hearers();
+        hearers.count -= 1;
+        hearers.nobody.store(hearers.count == 0, Ordering::SeqCst);
+    }
+}
+
+/// Who hears signals in this process.
+struct Hearers {
+    count: usize,
+    /// True when nobody does: then signals do what they do by default. A process
+    /// that lives on after its stop must not be deaf to them.
+    nobody: Arc<AtomicBool>,
+    /// Signals whose default is registered.
+    known: Vec<i32>,
+}
+
+fn hearers() -> MutexGuard<'static, Hearers> {
+    static HEARERS: LazyLock<Mutex<Hearers>> =
+        LazyLock::new(|| Mutex::new(Hearers { count: 0, nobody: Arc::default(), known: Vec::new() }));
+    HEARERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl AsFd for Signals {

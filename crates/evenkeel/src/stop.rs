@@ -215,7 +215,15 @@ pub(crate) struct Setup {
 impl Setup {
     /// Starts `ek-stop`.
     pub(crate) fn start(self) -> io::Result<()> {
-        std::thread::Builder::new().name("ek-stop".to_owned()).spawn(move || self.live()).map(drop)
+        let may_exit = self.may_exit;
+        let live = move || {
+            let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.live()));
+            if lived.is_err() && may_exit {
+                // A bug of ours. Nobody hears signals any more: better gone than deaf.
+                ending::exit(1);
+            }
+        };
+        std::thread::Builder::new().name("ek-stop".to_owned()).spawn(live).map(drop)
     }
 
     fn live(mut self) {

@@ -29,6 +29,14 @@ fn main_of(scene: &str, dir: &Path) -> ExitCode {
             ready();
             Ok(())
         }),
+        "lives-on" => {
+            let keel = builder.build().unwrap();
+            keel.stop("enough", "the scene");
+            drop(keel);
+            ready();
+            std::thread::sleep(60.seconds()); // sleep: until the parent's signal ends the process
+            ExitCode::SUCCESS
+        }
         "cannot" => evenkeel::main(builder, async |_| Err("no such device".into())),
         _ => panic!("no scene {scene}"),
     }
@@ -239,4 +247,20 @@ fn a_setup_that_fails_stops_what_there_is_and_says_so() {
     std::io::Read::read_to_string(&mut scene.child.stderr.take().unwrap(), &mut told).unwrap();
     assert_eq!(status.code(), Some(3));
     assert!(told.contains("could not start: no such device"), "{told}");
+}
+
+// REQ C16
+#[test]
+fn who_lives_on_after_a_stop_is_not_deaf_to_signals() {
+    use std::os::unix::process::ExitStatusExt;
+    let mut scene = Scene::start("lives-on");
+    // It may take a moment until the signals are given back.
+    let status = loop {
+        scene.signal("-TERM");
+        if let Some(status) = scene.child.try_wait().unwrap() {
+            break status;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(status.signal(), Some(15));
 }
