@@ -338,8 +338,11 @@ impl Setup {
         if !self.may_exit || !(request.is_signal || gone_wrong || leftovers) {
             return;
         }
-        let patience = clock::mono().plus(EXIT_PATIENCE);
-        let until = if gone_wrong { patience } else { over_at.max(patience) };
+        let now = clock::mono();
+        let until = match stopped.report.exit_code {
+            FORCED => now.plus(FORCED_PATIENCE),
+            _ => over_at.max(now.plus(EXIT_PATIENCE)),
+        };
         while clock::mono() < until {
             self.shared.inbox.wake.clear();
             if !self.poll(Some(until)).is_empty() {
@@ -352,8 +355,12 @@ impl Setup {
     }
 }
 
-/// How long the program has to leave by itself when the stop was forced or out of time.
+/// How long the program has to leave by itself, if its grace period leaves it less.
 const EXIT_PATIENCE: Duration = Duration::from_millis(250);
+/// How long it has when the stop was forced; a third signal makes it shorter.
+const FORCED_PATIENCE: Duration = Duration::from_secs(1);
+/// Exit code of a stop that was forced.
+const FORCED: u8 = 4;
 
 /// What the steps of a stop have of its grace period: the rest is for the report.
 pub(crate) fn budget(grace: Duration) -> Duration {

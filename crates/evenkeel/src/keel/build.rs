@@ -172,9 +172,9 @@ impl Builder {
         self
     }
 
-    /// Never ends the process. Otherwise a stop that a signal asked for does so at the end of its
-    /// grace period at the latest, and a forced one, one out of time, and one that left
-    /// something running a quarter of a second after its report.
+    /// Never ends the process. Otherwise a stop that a signal asked for, that ran out of time, or
+    /// that left something running does so at the end of its grace period at the
+    /// latest, and a forced one a second after its report.
     pub fn keep_process(mut self) -> Self {
         self.may_exit = false;
         self
