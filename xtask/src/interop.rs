@@ -63,9 +63,10 @@ struct Case {
     run: fn(&Context<'_>) -> CaseResult,
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     Case { name: "mcap-python/file-chunk", run: |context| mcap_python::agrees(context, "a") },
     Case { name: "mcap-python/stdin-lines", run: |context| mcap_python::agrees(context, "b") },
+    Case { name: "mcap-python/journal", run: mcap_python::follows_the_journal },
     Case { name: "mcap-python/damage-is-seen", run: mcap_python::sees_damage },
     Case { name: "full-disk/waits-and-goes-on", run: full_disk::waits_and_goes_on },
     Case { name: "full-disk/stops-sealed", run: full_disk::stops_sealed },

@@ -59,11 +59,20 @@ impl Python {
         self.script(|script| script.arg("--sha256").arg(path))
     }
 
+    /// What the script finds when it follows a journal's chain.
+    fn follow_journal(&self, directory: &Path) -> Result<Value, String> {
+        self.run("read_journal.py", |script| script.arg(directory))
+    }
+
     fn script(&self, arguments: impl FnOnce(&mut Command) -> &mut Command) -> Result<Value, String> {
+        self.run("read_mcap.py", arguments)
+    }
+
+    fn run(&self, name: &str, arguments: impl FnOnce(&mut Command) -> &mut Command) -> Result<Value, String> {
         let mut script = Command::new(&self.interpreter);
-        script.arg(process::root().join("xtask/interop/read_mcap.py"));
+        script.arg(process::root().join("xtask/interop").join(name));
         let printed = process::output(arguments(&mut script))?;
-        serde_json::from_slice(&printed).map_err(|error| format!("read_mcap.py printed no JSON: {error}"))
+        serde_json::from_slice(&printed).map_err(|error| format!("{name} printed no JSON: {error}"))
     }
 }
 
@@ -90,6 +99,33 @@ fn same(who: &str, found: &Value, source: &Value) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The journal opens like any other log; its chain, followed by another program, is whole, and
+/// ends in the report that the stop wrote.
+pub(super) fn follows_the_journal(context: &Context<'_>) -> CaseResult {
+    let python = context.python()?;
+    let recording = context.recording()?;
+    let journal = recording.directory().join("journal");
+    let read = python.read(&journal, "journal")?;
+    let followed = python.follow_journal(&journal)?;
+    let report = recording.report()?;
+    let expected = [
+        ("entries", &followed["entries"], &read["messages"]),
+        ("head before the report", &followed["last_prev"], &report["journal_head"]),
+        ("kind of the last entry", &followed["last_kind"], &Value::from("report")),
+    ];
+    for (what, found, expected) in expected {
+        if found != expected {
+            return Err(Unmet::Failed(format!("{what}: found {found}, expected {expected}")));
+        }
+    }
+    let verified = recording.verify()?;
+    if verified["journal"]["head"] == followed["head"] {
+        Ok(())
+    } else {
+        Err(Unmet::Failed(format!("`evenkeel verify` says {verified}, Python {followed}")))
+    }
 }
 
 /// A recording that reads as good is refused once one bit of it is flipped, so

@@ -7,6 +7,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
 use crate::process;
 
 const RANDOM_BYTES: usize = 20_000_000;
@@ -63,6 +65,26 @@ impl Recording {
         Ok(path)
     }
 
+    /// The report of the recording's stop.
+    ///
+    /// # Errors
+    /// When there is none, or it is no JSON.
+    pub(super) fn report(&self) -> Result<Value, String> {
+        let path = self.beside("report.json");
+        let text = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// What `evenkeel verify` says.
+    ///
+    /// # Errors
+    /// When it does not exit with 0.
+    pub(super) fn verify(&self) -> Result<Value, String> {
+        let printed =
+            process::output(Command::new(&self.program).arg("verify").arg(self.directory()).arg("--json"))?;
+        serde_json::from_slice(&printed).map_err(|error| format!("evenkeel verify: {error}"))
+    }
+
     fn write_sources(&self) -> io::Result<()> {
         if self.root.exists() {
             fs::remove_dir_all(&self.root)?;
@@ -78,6 +100,7 @@ impl Recording {
         let mut record = Command::new(&self.program);
         record.arg("record").arg("--out").arg(self.directory()).arg("--channel");
         record.arg(format!("a=file:{}", self.source_of("a").display()));
+        record.arg("--report").arg(self.beside("report.json"));
         record.args(["--channel", "b=stdin", "--frame", "b=lines"]).stdin(Stdio::piped());
         let mut child = record.spawn().map_err(|error| format!("cannot start evenkeel: {error}"))?;
 
