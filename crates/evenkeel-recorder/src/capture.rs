@@ -299,7 +299,8 @@ enum Read {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use evenkeel_log::{LogOptions, LogWriter, Resume, sim::SimStorage};
+    use crate::hub::budget_bytes;
+    use evenkeel_log::{Batch, LogOptions, LogWriter, Resume, sim::SimStorage};
     use std::io::Write;
 
     /// A hub, and one stream in each of its channels.
@@ -328,22 +329,30 @@ mod tests {
             let _readers = readers;
             capture.run();
         });
-        // Nobody takes anything out: the memory is used up, and the pipe is not read to its end.
+        // Nobody takes anything out: the memory is used up, and more waits than still fits.
+        let waiting = feed.try_clone().unwrap();
         let feeding = std::thread::spawn(move || while feed.write_all(&[1; 60_000]).is_ok() {});
         let counts = || hub.counts().remove(0);
-        while counts().held_bytes < 14 << 20 {
+        let least = Batch::bytes_for(PAYLOAD_BYTES_MAX);
+        while counts().held_bytes + least <= budget_bytes(1)
+            || rustix::io::ioctl_fionread(&waiting).unwrap() < 500_000
+        {
             std::thread::yield_now();
         }
         hub.give_order(Order::StopCapture);
-        let soon = || crate::now().mono_ns + 50_000_000;
-        assert!(!hub.wait_until(soon(), |state| (state.readers() == 0).then_some(true)));
-        let before = counts();
+        let ended_after = |wait_ns: u64| {
+            let until_ns = crate::now().mono_ns + wait_ns;
+            hub.wait_until(until_ns, |state| (state.readers() == 0).then_some(true))
+        };
+        assert!(!ended_after(50_000_000), "it cannot have read all");
         hub.give_order(Order::Finish);
+        let closed = counts();
+        assert!(ended_after(10_000_000_000), "it waits for memory for ever");
         reading.join().unwrap();
         feeding.join().unwrap();
         let after = counts();
-        assert!(!after.reading && !after.ended);
-        assert_eq!(after.accepted_bytes, before.accepted_bytes);
+        assert!(!after.ended);
+        assert_eq!(after.accepted_bytes, closed.accepted_bytes);
         assert!(after.refused_records < 8, "one read, and one batch: {after:?}");
     }
 

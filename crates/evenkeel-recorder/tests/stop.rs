@@ -7,8 +7,8 @@ mod common;
 use common::{Fifo, LONG, after, channel, config, eventually, fifo, lines, put, stored};
 use evenkeel_log::sim::{Faults, SimStorage};
 use evenkeel_log::storage::{DirStorage, Storage};
-use evenkeel_log::{LogOptions, Outcome, part_name, verify};
-use evenkeel_recorder::{Config, Framing, Held, Recorder};
+use evenkeel_log::{Batch, LogOptions, Outcome, PAYLOAD_BYTES_MAX, part_name, verify};
+use evenkeel_recorder::{Config, Framing, Held, Recorder, budget_bytes};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -154,7 +154,10 @@ fn a_file_blocked_on_a_full_disk_does_not_hold_up_the_stop() {
     let recorder = Recorder::start_on(Arc::new(storage.clone()), None, config).unwrap();
     // The surplus is used up: the reader waits for memory that the full disk does not give back.
     eventually("a full disk", || recorder.trouble().is_some());
-    eventually("a reader that waits", || recorder.channels()[0].held_bytes > 14 << 20);
+    let least = Batch::bytes_for(PAYLOAD_BYTES_MAX);
+    let used_up = || recorder.channels()[0].held_bytes + least > budget_bytes(1);
+    // What was on its way to the disk when it became full comes back, and is taken.
+    eventually("a reader that waits", || used_up() && !recorder.wait_captured(0, after(SHORT)) && used_up());
     let before = recorder.channels().swap_remove(0);
 
     let begin = Instant::now();

@@ -43,6 +43,8 @@ fn run(storage: &SimStorage, context: &str) -> Option<Ran> {
     assert!(recorder.wait_captured(1, long_ns()), "{context}: a channel at its end is read on");
     let until_ns = long_ns();
     let ending = recorder.stop(until_ns);
+    let settled = recorder.channels().iter().all(ChannelCounts::is_settled);
+    assert!(settled || !recorder.wait_finished(0), "{context}: that is no end: {ending:#?}");
     let files: Vec<String> = storage.list().unwrap().into_iter().map(|e| e.name).collect();
     let last = files.iter().filter(|name| name.contains(".mcap")).max();
     let sealed = last.is_some_and(|name| name.ends_with(".mcap"));
