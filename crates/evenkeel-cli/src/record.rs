@@ -9,7 +9,7 @@ use evenkeel::{BuildError, Builder, Keel, PoolLimits, Progress, Stopped};
 use evenkeel_recorder::{ChannelConfig, Config, Prepared, Recorder, StartError, budget_bytes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
@@ -197,12 +197,15 @@ fn wait(recorder: &Recorder, keel: &Keel) {
     }
 }
 
-/// Tells of the stop as it happens.
+/// Tells of the stop as it happens: on a terminal every phase and step, elsewhere
+/// what did not go well.
 fn tell_progress(progress: &Progress, said: &SyncSender<()>) {
+    let all = io::stderr().is_terminal();
     match progress {
         Progress::Stopping { reason, by } if by == SELF => text::say(&format!("stopping: {reason}")),
         Progress::Stopping { reason, by } => text::say(&format!("stopping: {reason}, from {by}")),
-        Progress::StepEnded { name, verdict, detail, .. } if *verdict != Verdict::Verified => {
+        Progress::PhaseBegan(phase) if all => text::say(phase.name()),
+        Progress::StepEnded { name, verdict, detail, .. } if all || *verdict != Verdict::Verified => {
             let detail = detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
             text::say(&format!("  {name}: {}{detail}", verdict.name()));
         }
