@@ -64,7 +64,9 @@ struct Live {
     cancelled: bool,
     /// The budget gave it less than its own timeout.
     is_short: bool,
+    /// When it is to be looked at, and which of the timers does that: a lease moves only the first.
     timer: Mono,
+    rings: Mono,
     /// Beginning of what it does now.
     mark: Mono,
     run: Duration,
@@ -115,6 +117,7 @@ impl Run {
             cancelled: false,
             is_short: false,
             timer: Mono::default(),
+            rings: Mono::default(),
             mark: Mono::default(),
             run: Duration::ZERO,
             verify: Duration::ZERO,
@@ -210,7 +213,7 @@ impl Run {
     pub fn handle(&mut self, now: Mono, event: Event, out: &mut Vec<Action>) {
         self.now = self.now.max(now);
         match event {
-            Event::Begin if self.begun.is_none() => self.begin(),
+            Event::Begin if self.begun.is_none() && self.ending.is_none() => self.begin(),
             Event::Begin | Event::Tick => {}
             Event::Journalled { step } => self.journalled(step, out),
             Event::Ran { step, outcome } => self.answered(step, State::Running, outcome, out),
@@ -239,8 +242,15 @@ impl Run {
                 break;
             }
             self.timers.pop();
-            let step = &self.steps[id.index()];
-            if step.timer == at && step.state != State::Ended {
+            let step = &mut self.steps[id.index()];
+            if step.state == State::Ended || step.rings != at {
+                continue;
+            }
+            if step.timer > at {
+                // It was given more time since.
+                let timer = step.timer;
+                self.set_timer(id, timer);
+            } else {
                 self.time_is_up(id, out);
             }
         }
@@ -292,7 +302,8 @@ impl Run {
     }
 
     fn set_timer(&mut self, id: StepId, at: Mono) {
-        self.steps[id.index()].timer = at;
+        let step = &mut self.steps[id.index()];
+        (step.timer, step.rings) = (at, at);
         self.timers.push(Reverse((at, id)));
     }
 
@@ -422,11 +433,15 @@ impl Run {
             return;
         }
         let latest = self.plan.budget().latest(self.plan.step(id), self.end);
-        let deadline = self.now.plus(by.saturating_add(CANCEL_PATIENCE)).min(latest);
+        let wanted = self.now.plus(by.saturating_add(CANCEL_PATIENCE));
+        let deadline = wanted.min(latest);
         if deadline > step.deadline {
             self.give_time(id, deadline);
-            let until = self.steps[id.index()].until;
-            self.set_timer(id, until);
+            let step = &mut self.steps[id.index()];
+            // A lease that ends is the step's own doing, unless the budget made it shorter.
+            step.is_short = wanted > latest;
+            // Whatever rings before sees that it is too early: one timer serves all leases.
+            step.timer = step.timer.max(step.until);
         }
     }
 

@@ -206,3 +206,41 @@ fn a_run_without_steps_goes_through_every_phase() {
     assert_eq!(actions[10], Action::Finished(Ending::Completed));
     assert!(run.is_clean());
 }
+
+// REQ C5
+#[test]
+fn a_lease_that_ends_is_not_the_budgets_end() {
+    let mut run = run_of(vec![flush("a")]);
+    let a = id(&run, "a");
+    tell(&mut run, 0, Event::Begin);
+    for now in [4000, 4100, 4200] {
+        tell(&mut run, now, Event::Extend { step: a, by: 1000 * MS });
+        assert_eq!(run.timers.len(), 1, "one timer serves all leases");
+    }
+    let mut now = 4200;
+    while run.ending().is_none() {
+        now += 50;
+        tell(&mut run, now, Event::Tick);
+    }
+    assert!(now > 5200);
+    assert_eq!(run.verdict(a), Some(Verdict::TimedOutStillRunning));
+    assert_eq!(run.ending(), Some(&Ending::Completed), "there was time, and it did not ask for it");
+
+    let mut run = run_of(vec![flush("a")]);
+    tell(&mut run, 0, Event::Begin);
+    tell(&mut run, 4000, Event::Extend { step: a, by: 60_000 * MS });
+    while let Some(next) = run.next_deadline() {
+        tell(&mut run, next.as_nanos() / 1_000_000 + 1, Event::Tick);
+    }
+    assert_eq!(run.ending(), Some(&Ending::OutOfTime), "it asked for more than there was");
+}
+
+// REQ C16
+#[test]
+fn a_force_before_the_beginning_begins_nothing() {
+    let mut run = run_of(vec![flush("a")]);
+    let actions = tell(&mut run, 0, Event::Force { by: "x".to_owned() });
+    assert!(!actions.iter().any(|action| matches!(action, Action::Run { .. } | Action::PhaseBegan(_))));
+    assert!(tell(&mut run, 1, Event::Begin).is_empty() && run.next_deadline().is_none());
+    assert_eq!(run.verdict(id(&run, "a")), Some(Verdict::SkippedBecause));
+}
