@@ -12,7 +12,7 @@ mod step;
 mod work;
 mod workers;
 
-pub(crate) use coordinator::Registered;
+pub(crate) use coordinator::CLOSE_JOURNAL;
 pub use coordinator::{CleanupCoordinator, CleanupHandle, RegisterError};
 pub use evenkeel_core::cleanup::{
     Backoff, ChannelReport, Dependency, Forecast, Limits, Outcome, Phase, PhaseReport, Plan, PlanError,
@@ -23,5 +23,5 @@ pub(crate) use future::drive;
 pub use future::{Abort, BoxFuture, Spawn};
 pub use picture::{PhasePicture, PlanPicture, StepPicture, WaitPicture};
 pub use step::{Step, StepBuilder, StepOutput};
-pub(crate) use work::{Work, Works, contained_call};
+pub(crate) use work::{Work, Works, contained_call, message};
 pub(crate) use workers::Workers;

@@ -141,7 +141,7 @@ impl Keel {
 
     /// Asks for a stop, and returns at once. The first to ask gives the reason.
     pub fn request_stop(&self, reason: impl Into<String>, by: impl Into<String>) {
-        self.0.shared.request(Request { reason: reason.into(), by: by.into(), is_signal: false });
+        self.0.shared.request(Request::of_program(reason.into(), by.into()));
     }
 
     /// Ends everything at once, naming what was abandoned.
@@ -160,7 +160,16 @@ impl Keel {
         self.wait().report.clone()
     }
 
-    /// Waits until a signal or somebody has stopped the service.
+    /// Stops what there is of a service that could not start: its exit code is 3.
+    pub fn stop_unstarted(&self, why: impl Into<String>, by: impl Into<String>) -> Report {
+        self.0.shared.not_started();
+        self.request_stop(why, by);
+        self.arm();
+        self.wait().report.clone()
+    }
+
+    /// Waits until a signal or somebody has stopped the service. From inside a step
+    /// that would be its own end, and lasts until the step is given up.
     ///
     /// # Panics
     /// Never: a wait without a limit ends only with an answer.
@@ -176,7 +185,7 @@ impl Keel {
     /// Runs until a signal or somebody has stopped the service. Dropping the future
     /// changes nothing: the stop is not the caller's to cancel.
     pub fn run_until_signal(&self) -> RunUntilSignal {
-        RunUntilSignal(self.0.shared.clone())
+        RunUntilSignal { ticket: self.0.shared.ticket(), shared: self.0.shared.clone() }
     }
 
     /// A descriptor that becomes readable when the stop is over.
@@ -191,7 +200,7 @@ impl Drop for Inner {
             self.shared.forsake();
             self.shared.arm();
             let reason = "its last handle was dropped".to_owned();
-            self.shared.request(Request { reason, by: self.name.clone(), is_signal: false });
+            self.shared.request(Request::of_program(reason, self.name.clone()));
             self.shared.wait(Some(DROP_GRACE));
         }
     }
@@ -218,7 +227,16 @@ pub fn plan_of(
 
 /// The future of [`Keel::run_until_signal`].
 #[must_use = "futures do nothing unless they are awaited"]
-pub struct RunUntilSignal(Arc<Shared>);
+pub struct RunUntilSignal {
+    shared: Arc<Shared>,
+    ticket: u64,
+}
+
+impl Drop for RunUntilSignal {
+    fn drop(&mut self) {
+        self.shared.wait_no_more(self.ticket);
+    }
+}
 
 impl fmt::Debug for RunUntilSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -230,7 +248,7 @@ impl Future for RunUntilSignal {
     type Output = Arc<Stopped>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.0.stopped_or_wake(context.waker()) {
+        match self.shared.stopped_or_wake(self.ticket, context.waker()) {
             Some(stopped) => Poll::Ready(stopped),
             None => Poll::Pending,
         }

@@ -55,7 +55,15 @@ impl Drop for Signals {
     fn drop(&mut self) {
         let mut hearers = hearers();
         hearers.count -= 1;
-        hearers.nobody.store(hearers.count == 0, Ordering::SeqCst);
+        let is_last = hearers.count == 0;
+        hearers.nobody.store(is_last, Ordering::SeqCst);
+        drop(hearers);
+        if is_last {
+            // What came before that has nobody to hear it either.
+            for origin in self.0.pending() {
+                let _ = signal_hook::low_level::emulate_default_handler(origin.signal);
+            }
+        }
     }
 }
 

@@ -13,32 +13,31 @@
 //! ```
 
 mod ending;
+mod others;
+mod shared;
 mod tell;
 
-use crate::cleanup::executor::{Executor, Inbox, Means, Watch};
-use crate::cleanup::{CleanupCoordinator, Registered, Spawn, Work, Works};
+use crate::cleanup::executor::{Executor, Means, Watch};
+use crate::cleanup::{CLOSE_JOURNAL, CleanupCoordinator, Spawn, Workers, Works, contained_call};
 use crate::clock;
 use crate::journal::Journal;
 use crate::signals::{Arrived, Signals};
-use crate::wake::Wake;
 use ending::Closing;
 use evenkeel_core::Mono;
-use evenkeel_core::cleanup::{
-    Action, ChannelReport, Event, Outcome, Phase, Plan, PlanOptions, Report, Run, StepSpec,
-};
+use evenkeel_core::cleanup::{Action, ChannelReport, Event, Phase, Plan, PlanOptions, Report, Run, StepSpec};
+use others::Others;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
+pub(crate) use shared::Shared;
 use std::io;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::sync::Arc;
 use std::time::Duration;
 pub use tell::Progress;
 pub(crate) use tell::Tell;
 
-/// Name of the step that ends the journal.
-pub(crate) const CLOSE_JOURNAL: &str = "close-journal";
 /// What that step may take.
 const CLOSE_JOURNAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Kept of the grace period for writing the report: a tenth, at most this.
@@ -49,12 +48,17 @@ const TAIL_MAX: Duration = Duration::from_millis(500);
 pub(crate) struct Request {
     pub(crate) reason: String,
     pub(crate) by: String,
-    pub(crate) is_signal: bool,
+}
+
+impl Request {
+    pub(crate) fn of_program(reason: String, by: String) -> Self {
+        Self { reason, by }
+    }
 }
 
 impl From<&Arrived> for Request {
     fn from(signal: &Arrived) -> Self {
-        Self { reason: format!("signal {}", signal.name), by: signal.sender.clone(), is_signal: true }
+        Self::of_program(format!("signal {}", signal.name), signal.sender.clone())
     }
 }
 
@@ -76,121 +80,25 @@ impl Stopped {
             (code, _) => code,
         }
     }
-}
 
-#[derive(Default)]
-struct State {
-    request: Option<Request>,
-    force: Option<String>,
-    /// Whether a stop may begin; until then requests are kept.
-    is_armed: bool,
-    has_begun: bool,
-    stopped: Option<Arc<Stopped>>,
-    wakers: Vec<Waker>,
-    /// Nobody is left who could want the process to go.
-    is_forsaken: bool,
-}
-
-/// What `ek-stop` and everybody else share.
-pub(crate) struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-    inbox: Arc<Inbox>,
-    /// Readable once the stop is over.
-    over: Wake,
-}
-
-impl Shared {
-    pub(crate) fn new() -> io::Result<Arc<Self>> {
-        let inbox = Arc::new(Inbox::new()?);
-        Ok(Arc::new(Self { state: Mutex::default(), changed: Condvar::new(), inbox, over: Wake::new()? }))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock can panic half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks for a stop; the first to ask gives the reason.
-    pub(crate) fn request(&self, request: Request) {
-        self.lock().request.get_or_insert(request);
-        self.inbox.wake.signal();
-    }
-
-    /// Asks for an end at once.
-    pub(crate) fn force(&self, by: String) {
-        let mut state = self.lock();
-        let reason = "forced".to_owned();
-        state.request.get_or_insert(Request { reason, by: by.clone(), is_signal: false });
-        state.force.get_or_insert(by);
-        drop(state);
-        self.inbox.wake.signal();
-    }
-
-    /// From now on a stop may begin.
-    pub(crate) fn arm(&self) {
-        self.lock().is_armed = true;
-        self.inbox.wake.signal();
-    }
-
-    /// The journal has made something durable, or the like: look again.
-    pub(crate) fn nudge(&self) {
-        self.inbox.wake.signal();
-    }
-
-    pub(crate) fn forsake(&self) {
-        self.lock().is_forsaken = true;
-    }
-
-    pub(crate) fn has_begun(&self) -> bool {
-        self.lock().has_begun
-    }
-
-    pub(crate) fn stopped(&self) -> Option<Arc<Stopped>> {
-        self.lock().stopped.clone()
-    }
-
-    pub(crate) fn over(&self) -> &Wake {
-        &self.over
-    }
-
-    /// The answer, or a promise to wake `waker` when there is one.
-    pub(crate) fn stopped_or_wake(&self, waker: &Waker) -> Option<Arc<Stopped>> {
-        let mut state = self.lock();
-        if state.stopped.is_none() && !state.wakers.iter().any(|known| known.will_wake(waker)) {
-            state.wakers.push(waker.clone());
-        }
-        state.stopped.clone()
-    }
-
-    /// Waits for the end of the stop, for ever without a timeout.
-    pub(crate) fn wait(&self, timeout: Option<Duration>) -> Option<Arc<Stopped>> {
-        let until = timeout.map(|timeout| std::time::Instant::now() + timeout);
-        let mut state = self.lock();
-        loop {
-            if let Some(stopped) = &state.stopped {
-                return Some(stopped.clone());
-            }
-            let left = until.map(|until| until.saturating_duration_since(std::time::Instant::now()));
-            state = match left {
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(Duration::ZERO) => return None,
-                Some(left) => match self.changed.wait_timeout(state, left) {
-                    Ok((state, _)) => state,
-                    Err(poisoned) => poisoned.into_inner().0,
-                },
-            };
-        }
-    }
-
-    fn publish(&self, stopped: Stopped) {
-        let mut state = self.lock();
-        state.stopped = Some(Arc::new(stopped));
-        let wakers = std::mem::take(&mut state.wakers);
-        drop(state);
-        self.changed.notify_all();
-        self.over.signal();
-        wakers.into_iter().for_each(Waker::wake);
+    /// What there is to say when the stop itself has died.
+    fn died(panic: &str) -> Self {
+        let report = Report {
+            version: evenkeel_core::cleanup::REPORT_VERSION,
+            clean: false,
+            complete: false,
+            exit_code: 1,
+            reason: format!("the stop itself panicked: {panic}"),
+            initiated_by: "evenkeel".to_owned(),
+            started: clock::rfc3339(clock::wall_ns()),
+            duration_ms: 0.0,
+            grace_ms: 0,
+            phases: Vec::new(),
+            channels: Vec::new(),
+            abandoned: Vec::new(),
+            journal_head: None,
+        };
+        Self { report, report_fault: Some("the stop died before it was written".to_owned()) }
     }
 }
 
@@ -215,11 +123,16 @@ pub(crate) struct Setup {
 impl Setup {
     /// Starts `ek-stop`.
     pub(crate) fn start(self) -> io::Result<()> {
-        let may_exit = self.may_exit;
+        let (shared, may_exit) = (self.shared.clone(), self.may_exit);
         let live = move || {
-            let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.live()));
-            if lived.is_err() && may_exit {
-                // A bug of ours. Nobody hears signals any more: better gone than deaf.
+            let lived = catch_unwind(AssertUnwindSafe(|| self.live()));
+            let Err(panic) = lived else { return };
+            // A bug of ours. Nobody may wait for an answer for ever, and nobody hears
+            // signals any more: better gone than deaf.
+            let was_over = shared.stopped().is_some();
+            let wakers = shared.publish(Stopped::died(&crate::cleanup::message(panic)));
+            wakers.into_iter().for_each(|waker| contained_call(|| waker.wake()));
+            if may_exit && !was_over {
                 ending::exit(1);
             }
         };
@@ -228,34 +141,30 @@ impl Setup {
 
     fn live(mut self) {
         let request = self.wait_for_request();
-        self.shared.lock().has_begun = true;
         let began = clock::mono();
-        let stopped = self.stop(&request);
         let over_at = began.plus(self.grace);
-        self.leave(&request, &stopped, over_at);
+        let others = Others::enter(over_at);
+        let (stopped, executor) = self.stop(&request, began);
+        self.leave(&stopped, over_at, &others);
+        // From here on it is a user's code that may hang here: nobody is deaf by it.
+        drop((self.signals.take(), others));
+        contained_call(|| drop(executor));
+        contained_call(|| drop(self));
     }
 
     /// Waits until somebody asks for a stop.
     fn wait_for_request(&mut self) -> Request {
         loop {
-            let signals = self.poll(None);
-            let mut state = self.shared.lock();
-            for signal in &signals {
-                if state.request.is_none() {
-                    state.request = Some(Request::from(signal));
-                } else {
-                    state.force.get_or_insert_with(|| second(signal));
-                }
-            }
-            let may_begin = state.is_armed || state.force.is_some();
-            if let Some(request) = state.request.clone().filter(|_| may_begin) {
+            self.poll(None);
+            self.shared.inbox.wake.clear();
+            if let Some(request) = self.shared.begin() {
                 return request;
             }
         }
     }
 
-    /// Waits for signals or the wake, until a time at most.
-    fn poll(&mut self, until: Option<Mono>) -> Vec<Arrived> {
+    /// Waits for signals or the wake, until a time at most. Answers whether there was a signal.
+    fn poll(&mut self, until: Option<Mono>) -> bool {
         let timeout = until.map(|until| until.since(clock::mono()));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut fds = vec![PollFd::new(&self.shared.inbox.wake, PollFlags::IN)];
@@ -264,50 +173,60 @@ impl Setup {
         }
         // An interruption is looked at like a wake: everything is looked at anyway.
         let _ = poll(&mut fds, timeout.as_ref());
-        if !self.shared.has_begun() {
-            self.shared.inbox.wake.clear();
+        let signals = self.signals.as_mut().map(Signals::pending).unwrap_or_default();
+        let has_begun = self.shared.has_begun();
+        let is_first = self.shared.hear(&signals);
+        if let (true, true, Some(journal), Some(signal)) =
+            (has_begun, is_first, &self.journal, signals.first())
+        {
+            // It asks for what is under way already.
+            let body = json!({ "signal": signal.name, "from": signal.sender });
+            let _ = journal.append("signal", None, body);
         }
-        self.signals.as_mut().map(Signals::pending).unwrap_or_default()
+        !signals.is_empty()
     }
 
     /// The whole stop, up to its publication.
-    fn stop(&mut self, request: &Request) -> Stopped {
+    fn stop(&mut self, request: &Request, began: Mono) -> (Stopped, Executor) {
         let started_ns = clock::wall_ns();
         self.tell(Progress::Stopping { reason: request.reason.clone(), by: request.by.clone() });
-        let steps = self.coordinator.close();
-        let budget = budget(self.grace);
+        let (specs, works) = self.coordinator.close();
         if let Some(journal) = &self.journal {
             let body = json!({
                 "reason": request.reason, "initiated_by": request.by,
-                "grace_ms": self.grace.as_millis() as u64, "steps": steps.len(),
+                "grace_ms": self.grace.as_millis() as u64, "steps": specs.len(),
             });
             let _ = journal.append("stop", None, body);
         }
-        let closing = Closing::new(self, request, started_ns);
-        let mut executor = self.executor(steps, budget, &closing);
+        let closing = Closing::new(self, request, started_ns, began);
+        // What it took to get here is gone.
+        let budget = budget(self.grace).saturating_sub(clock::mono().since(began)).max(LEAST_BUDGET);
+        let mut executor = self.executor(specs, works, budget, &closing);
         let mut watch = Told { tell: self.tell.clone(), journal: self.journal.clone(), closing };
-        executor.turn(Event::Begin, &mut watch);
+        // Who forces before anything has begun wants nothing to begin.
+        let first = self.shared.forced().map_or(Event::Begin, |by| Event::Force { by });
+        executor.turn(first, &mut watch);
         while let Some(deadline) = executor.next_deadline() {
-            let signals = self.poll(Some(deadline));
+            self.poll(Some(deadline));
             executor.turn(Event::Tick, &mut watch);
-            if let Some(by) = self.forced(&signals) {
+            if let Some(by) = self.shared.forced() {
                 executor.turn(Event::Force { by }, &mut watch);
             }
         }
-        let stopped = watch.closing.end(&executor);
+        let workers = watch.closing.workers.clone();
+        let stopped = watch.closing.end(&executor, self);
         self.tell(Progress::Stopped(Box::new(stopped.clone())));
-        self.shared.publish(stopped.clone());
-        stopped
+        wake_all(self.shared.publish(stopped.clone()), &workers);
+        (stopped, executor)
     }
 
-    /// Who wants an end at once, if anybody does.
-    fn forced(&self, signals: &[Arrived]) -> Option<String> {
-        signals.first().map(second).or_else(|| self.shared.lock().force.clone())
-    }
-
-    fn executor(&self, steps: Vec<Registered>, budget: Duration, closing: &Closing) -> Executor {
-        let (mut specs, mut works): (Vec<StepSpec>, Vec<Works>) =
-            steps.into_iter().map(|step| (step.spec, step.works)).unzip();
+    fn executor(
+        &self,
+        mut specs: Vec<StepSpec>,
+        mut works: Vec<Works>,
+        budget: Duration,
+        closing: &Closing,
+    ) -> Executor {
         if let Some(journal) = &self.journal {
             let last = close_journal(&specs);
             specs.push(last);
@@ -331,11 +250,13 @@ impl Setup {
 
     /// Sees to it that the process goes: at once when the stop was forced or out of
     /// time, at the end of the grace period when a signal asked for the stop. A stop
-    /// that the program asked for and that left nothing behind leaves it alone.
-    fn leave(mut self, request: &Request, stopped: &Stopped, over_at: Mono) {
+    /// that the program asked for and that left nothing behind leaves it alone. Other
+    /// services of this process that are stopping have until the end of theirs.
+    fn leave(&mut self, stopped: &Stopped, over_at: Mono, others: &Others) {
+        others.over(stopped.exit_code());
         let gone_wrong = stopped.report.exit_code > 1;
         let leftovers = !stopped.report.abandoned.is_empty();
-        if !self.may_exit || !(request.is_signal || gone_wrong || leftovers) {
+        if !self.may_exit || !(self.shared.has_heard_signal() || gone_wrong || leftovers) {
             return;
         }
         let now = clock::mono();
@@ -343,18 +264,39 @@ impl Setup {
             FORCED => now.plus(FORCED_PATIENCE),
             _ => over_at.max(now.plus(EXIT_PATIENCE)),
         };
-        while clock::mono() < until {
-            self.shared.inbox.wake.clear();
-            if !self.poll(Some(until)).is_empty() {
+        let mut has_signal = false;
+        loop {
+            let (now, others_until) = (clock::mono(), others.until());
+            // Another signal asks for more haste, and no other service has to pay for it.
+            let mine = if has_signal { now } else { until };
+            if now >= mine.max(others_until.unwrap_or(mine)) {
                 break;
             }
+            let look_again = others_until.map_or(mine, |_| now.plus(LOOK_AGAIN));
+            has_signal |= self.poll(Some(look_again));
+            self.shared.inbox.wake.clear();
         }
-        if !self.shared.lock().is_forsaken || request.is_signal {
-            ending::exit(stopped.exit_code());
+        if !self.shared.is_forsaken() || self.shared.has_heard_signal() {
+            ending::exit(others.exit_code(stopped.exit_code()));
         }
     }
 }
 
+/// Wakes whoever waits, on a thread that what they wrote may block.
+fn wake_all(wakers: Vec<std::task::Waker>, workers: &Workers) {
+    if wakers.is_empty() {
+        return;
+    }
+    let wake = move || wakers.into_iter().for_each(|waker| contained_call(|| waker.wake()));
+    if let Err(refused) = workers.run(Box::new(wake)) {
+        (refused.task)();
+    }
+}
+
+/// While other services of this process are stopping: how often it is looked whether they are done.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// What a plan has at least.
+const LEAST_BUDGET: Duration = Duration::from_nanos(1);
 /// How long the program has to leave by itself, if its grace period leaves it less.
 const EXIT_PATIENCE: Duration = Duration::from_millis(250);
 /// How long it has when the stop was forced; a third signal makes it shorter.
@@ -405,7 +347,7 @@ impl Watch for Told {
             }
             Action::PhaseEnded(phase) => self.phase(phase, "ended"),
             Action::Run { step, .. } if run.plan().step(step).name == CLOSE_JOURNAL => {
-                self.closing.write_pending(run, step);
+                self.closing.prepare(run, step);
             }
             Action::Ended { step } => {
                 if let Some((tell, verdict)) = self.tell.as_ref().zip(run.verdict(step)) {
@@ -421,16 +363,4 @@ impl Watch for Told {
             _ => {}
         }
     }
-}
-
-fn second(signal: &Arrived) -> String {
-    format!("a second signal, {} from {}", signal.name, signal.sender)
-}
-
-/// A closure of ours as a step's.
-fn ours(work: impl Fn(crate::cleanup::Step) -> Result<(), String> + Send + Sync + 'static) -> Work {
-    Work::Blocking(Arc::new(move |step| match work(step) {
-        Ok(()) => Outcome::Done,
-        Err(why) => Outcome::Failed(why),
-    }))
 }

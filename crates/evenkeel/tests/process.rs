@@ -23,12 +23,18 @@ fn main_of(scene: &str, dir: &Path) -> ExitCode {
             ready();
             Ok(())
         }),
-        "slow" => evenkeel::main(builder.grace(60.seconds()), async |keel| {
-            let wait = |step: Step| _ = step.wait_cancelled(60.seconds());
-            keel.cleanup("slow").timeout(60.seconds()).run_blocking(wait).register()?;
-            ready();
-            Ok(())
-        }),
+        "slow" => {
+            let begun = dir.join("begun");
+            evenkeel::main(builder.grace(60.seconds()), async |keel| {
+                let wait = move |step: Step| {
+                    std::fs::write(&begun, "").unwrap();
+                    step.wait_cancelled(60.seconds());
+                };
+                keel.cleanup("slow").timeout(60.seconds()).run_blocking(wait).register()?;
+                ready();
+                Ok(())
+            })
+        }
         "lives-on" => {
             let keel = builder.build().unwrap();
             keel.stop("enough", "the scene");
@@ -38,6 +44,9 @@ fn main_of(scene: &str, dir: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         "cannot" => evenkeel::main(builder, async |_| Err("no such device".into())),
+        "setup-panics" => evenkeel::main(builder, async |_| panic!("the {} broke", "spring")),
+        "own-stop" => own_stop(builder.grace(4.seconds()), dir),
+        "two" => two(builder, dir),
         _ => panic!("no scene {scene}"),
     }
 }
@@ -84,6 +93,42 @@ fn wedged_and_idle(builder: evenkeel::Builder) -> ExitCode {
     ready();
     keel.wait();
     drop(runtime);
+    ExitCode::SUCCESS
+}
+
+/// A service that stops by itself, whose first signal comes in the midst of it.
+fn own_stop(builder: evenkeel::Builder, dir: &Path) -> ExitCode {
+    let keel = builder.build().unwrap();
+    let (begun, sent) = (dir.join("begun"), dir.join("sent"));
+    let slow = move |step: Step| {
+        std::fs::write(&begun, "").unwrap();
+        while !sent.exists() && !step.wait_cancelled(1.milliseconds()) {}
+        // Time for the signal to be heard.
+        !step.wait_cancelled(300.milliseconds())
+    };
+    let step = keel.cleanup("slow").timeout(3.seconds()).run_blocking(slow);
+    step.verify_blocking(|_| true).register().unwrap();
+    ready();
+    keel.stop("enough", "the scene");
+    block();
+    ExitCode::SUCCESS
+}
+
+/// Two services in one process: the stop of one fails early, that of the other takes its time.
+fn two(builder: evenkeel::Builder, dir: &Path) -> ExitCode {
+    let quick = Keel::builder("quick").grace(300.milliseconds()).build().unwrap();
+    quick.cleanup("hangs").run_blocking(|_| block()).register().unwrap();
+    let slow = builder.grace(4.seconds()).build().unwrap();
+    let sent = dir.join("sent");
+    let run = move |step: Step| {
+        while !sent.exists() && !step.wait_cancelled(1.milliseconds()) {}
+        // Longer than the other has in all.
+        !step.wait_cancelled(1000.milliseconds())
+    };
+    let step = slow.cleanup("slow").timeout(3.seconds()).run_blocking(run);
+    step.verify_blocking(|_| true).register().unwrap();
+    ready();
+    block();
     ExitCode::SUCCESS
 }
 
@@ -138,6 +183,13 @@ impl Scene {
             .spawn()
             .unwrap();
         Self { child, dir }
+    }
+
+    /// Waits until a step of the stop says that it runs.
+    fn wait_begun(&self) {
+        while !self.dir.path().join("begun").exists() {
+            std::thread::yield_now();
+        }
     }
 
     fn signal(&self, signal: &str) {
@@ -223,11 +275,7 @@ fn a_wedged_runtime_holds_up_neither_the_stop_nor_the_exit() {
 fn a_second_signal_forces_at_once() {
     let scene = Scene::start("slow");
     scene.signal("-TERM");
-    // The journal tells that the first has been heard.
-    let journal = scene.dir.path().join("journal/000001.mcap.part");
-    while !std::fs::read(&journal).is_ok_and(|text| text.windows(11).any(|w| w == b"step-intent")) {
-        std::thread::yield_now();
-    }
+    scene.wait_begun();
     scene.signal("-TERM");
     let (code, report, took) = scene.end();
     assert_eq!(code, 4, "{report:#}");
@@ -263,4 +311,38 @@ fn who_lives_on_after_a_stop_is_not_deaf_to_signals() {
         std::thread::yield_now();
     };
     assert_eq!(status.signal(), Some(15));
+}
+
+// REQ C16
+#[test]
+fn a_first_signal_in_the_midst_of_a_services_own_stop_forces_nothing() {
+    let scene = Scene::start("own-stop");
+    scene.wait_begun();
+    scene.signal("-TERM");
+    std::fs::write(scene.dir.path().join("sent"), "").unwrap();
+    let (code, report, took) = scene.end();
+    assert_eq!((code, &report["reason"]), (0, &"enough".into()), "{report:#}");
+    assert_eq!(verdict(&report, "slow").0, "Verified");
+    assert!(took < AT_MOST, "{took:?}");
+}
+
+// REQ C16
+#[test]
+fn one_service_of_a_process_does_not_end_it_under_another() {
+    let scene = Scene::start("two");
+    scene.signal("-TERM");
+    std::fs::write(scene.dir.path().join("sent"), "").unwrap();
+    let (code, report, took) = scene.end();
+    assert_eq!(verdict(&report, "slow").0, "Verified");
+    assert_eq!((code, &report["exit_code"]), (5, &0.into()), "the gravest of both counts");
+    assert!(took < AT_MOST, "{took:?}");
+}
+
+// REQ E5
+#[test]
+fn a_setup_that_panics_could_not_start() {
+    let (code, report, took) = Scene::launch("setup-panics").end();
+    assert_eq!((code, &report["exit_code"]), (3, &3.into()), "{report:#}");
+    assert_eq!(report["reason"], "could not start: its setup panicked: the spring broke");
+    assert!(took < AT_MOST, "{took:?}");
 }

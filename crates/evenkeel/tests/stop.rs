@@ -343,3 +343,191 @@ fn a_deferred_stop_waits_until_its_service_is_whole() {
     keel.arm();
     assert_eq!(verdict(&keel.wait().report, "a"), Verdict::Verified);
 }
+
+// REQ C16
+#[test]
+fn a_force_before_the_stop_began_begins_nothing() {
+    let keel = keel(20.seconds());
+    let ran = Arc::new(AtomicU32::new(0));
+    let counted = ran.clone();
+    let step = keel.cleanup("waits").phase(Phase::Initiating).timeout(20.seconds());
+    let run = move |step: Step| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        step.wait_cancelled(60.seconds());
+    };
+    step.run_blocking(run).register().unwrap();
+    keel.force("an impatient test");
+    let report = keel.wait().report.clone();
+    assert_eq!((report.exit_code, verdict(&report, "waits")), (4, Verdict::SkippedBecause));
+    assert_eq!(ran.load(Ordering::Relaxed), 0);
+}
+
+// REQ C3
+#[test]
+fn the_name_of_the_step_that_ends_the_journal_is_taken() {
+    let storage = evenkeel_log::sim::SimStorage::new();
+    let builder = Keel::builder("test").without_signals().keep_process();
+    let keel = builder.journal_on(Arc::new(storage)).build().unwrap();
+    let refused = keel.cleanup("close-journal").run_blocking(|_| ()).register().unwrap_err();
+    assert!(refused.to_string().contains("close-journal"), "{refused}");
+    assert!(keel.stop("enough", "the test").clean);
+}
+
+struct BadRuntime;
+
+impl evenkeel::cleanup::Spawn for BadRuntime {
+    fn spawn(&self, _: evenkeel::cleanup::BoxFuture<()>) -> Box<dyn evenkeel::cleanup::Abort> {
+        panic!("no reactor");
+    }
+}
+
+// REQ C7, REQ E5
+#[test]
+fn a_runtime_that_panics_fails_its_steps_and_no_others() {
+    let builder = Keel::builder("test").without_signals().keep_process().runtime(BadRuntime);
+    let keel = builder.build().unwrap();
+    keel.cleanup("async").run(|_| async {}).register().unwrap();
+    keel.cleanup("blocking").run_blocking(|_| ()).verify_blocking(|_| true).register().unwrap();
+    keel.request_stop("enough", "the test");
+    let stopped = keel.wait_timeout(60.seconds()).expect("the stop has died");
+    assert_eq!(verdict(&stopped.report, "async"), Verdict::Failed);
+    let detail = step(&stopped.report, "async").detail.as_deref();
+    assert_eq!(detail, Some("the runtime panicked: no reactor"));
+    assert_eq!(verdict(&stopped.report, "blocking"), Verdict::Verified);
+}
+
+struct CountedWaker(AtomicU32);
+
+impl std::task::Wake for CountedWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        panic!("a waker's own trouble");
+    }
+}
+
+// REQ C16
+#[test]
+fn who_no_longer_waits_leaves_nothing_behind() {
+    let keel = keel(20.seconds());
+    let waker = Arc::new(CountedWaker(AtomicU32::new(0)));
+    let task = std::task::Waker::from(waker.clone());
+    let poll = |future: &mut evenkeel::RunUntilSignal| {
+        std::pin::Pin::new(future).poll(&mut std::task::Context::from_waker(&task)).is_ready()
+    };
+    for _ in 0..100 {
+        assert!(!poll(&mut keel.run_until_signal()));
+    }
+    assert_eq!(Arc::strong_count(&waker), 2, "only this test and its task know the waker");
+    let mut waits = keel.run_until_signal();
+    assert!(!poll(&mut waits) && !poll(&mut waits));
+    assert_eq!(Arc::strong_count(&waker), 3);
+    keel.request_stop("enough", "the test");
+    assert!(keel.wait_timeout(Duration::MAX).is_some());
+    let began = std::time::Instant::now();
+    while waker.0.load(Ordering::Relaxed) == 0 {
+        assert!(began.elapsed() < Duration::from_secs(60), "nobody was woken");
+        std::thread::yield_now();
+    }
+    assert!(poll(&mut waits));
+}
+
+// REQ C16
+#[test]
+fn closures_go_when_the_stop_is_over() {
+    let keel = keel(20.seconds());
+    let held = Arc::new(());
+    let (known, inner) = (Arc::downgrade(&held), keel.clone());
+    // It holds a handle of its own service: a circle, until the stop breaks it.
+    keel.cleanup("a").run_blocking(move |_| _ = (&held, inner.name())).register().unwrap();
+    keel.stop("enough", "the test");
+    assert_eq!(keel.plan().steps().len(), 1, "what was planned can still be asked");
+    let began = std::time::Instant::now();
+    while known.upgrade().is_some() {
+        assert!(began.elapsed() < Duration::from_secs(60), "its closure lives for ever");
+        std::thread::yield_now();
+    }
+}
+
+// REQ C4
+#[test]
+fn a_future_that_parks_its_own_thread_still_hears_its_waker() {
+    let keel = keel(20.seconds());
+    let future = |step: Step| {
+        let mut polls = 0;
+        std::future::poll_fn(move |context| {
+            polls += 1;
+            if polls == 2 {
+                return std::task::Poll::Ready(!step.is_cancelled());
+            }
+            context.waker().wake_by_ref();
+            // As something that blocks on its own may: the token is gone.
+            std::thread::park();
+            std::task::Poll::Pending
+        })
+    };
+    keel.cleanup("parks").timeout(2.seconds()).run(future).register().unwrap();
+    let report = keel.stop("enough", "the test");
+    assert_eq!(verdict(&report, "parks"), Verdict::DoneUnverified, "{:?}", step(&report, "parks"));
+}
+
+struct Idle;
+
+impl evenkeel::cleanup::Spawn for Idle {
+    fn spawn(&self, future: evenkeel::cleanup::BoxFuture<()>) -> Box<dyn evenkeel::cleanup::Abort> {
+        LATE.lock().unwrap().push(future);
+        Box::new(Self)
+    }
+}
+
+impl evenkeel::cleanup::Abort for Idle {
+    fn abort(&self) {
+        panic!("an abort's own trouble");
+    }
+}
+
+static LATE: Mutex<Vec<evenkeel::cleanup::BoxFuture<()>>> = Mutex::new(Vec::new());
+
+// REQ C4
+#[test]
+fn what_a_runtime_begins_after_its_time_does_nothing() {
+    let keel = Keel::builder("test").without_signals().keep_process().runtime(Idle).build().unwrap();
+    let ran = Arc::new(AtomicU32::new(0));
+    let counted = ran.clone();
+    let run = move |_: Step| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        async {}
+    };
+    keel.cleanup("late").timeout(100.milliseconds()).run(run).register().unwrap();
+    keel.request_stop("enough", "the test");
+    let stopped = keel.wait_timeout(60.seconds()).expect("the stop has died");
+    assert_eq!(verdict(&stopped.report, "late"), Verdict::TimedOutStillRunning);
+    assert!(step(&stopped.report, "late").detail.as_deref().unwrap().contains("never began"));
+    for mut future in LATE.lock().unwrap().drain(..) {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(future.as_mut().poll(&mut context).is_ready());
+    }
+    assert_eq!(ran.load(Ordering::Relaxed), 0);
+}
+
+// REQ C5
+#[test]
+fn a_channel_report_that_hangs_or_panics_leaves_the_report_incomplete() {
+    for hangs in [true, false] {
+        let ask = move || -> (Vec<evenkeel::cleanup::ChannelReport>, bool) {
+            if hangs {
+                std::thread::park();
+            }
+            panic!("a channel's own trouble");
+        };
+        let builder = Keel::builder("test").without_signals().keep_process().channel_reports(ask);
+        let report = builder.build().unwrap().stop("enough", "the test");
+        assert!(report.clean && !report.complete);
+    }
+}
+
+// REQ C16
+#[test]
+fn a_service_that_could_not_start_says_so_in_its_report() {
+    let report = keel(20.seconds()).stop_unstarted("no such device", "the test");
+    assert_eq!(report.exit_code, 3);
+}

@@ -9,8 +9,10 @@ use evenkeel_core::cleanup::{Phase, Plan, PlanError, PlanOptions, StepSpec};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Steps that may be registered at once.
-const STEPS_MAX: usize = 1 << 20;
+/// Steps that may be registered at once: a plan has room for one of ours besides.
+const STEPS_MAX: usize = (1 << 20) - 1;
+/// Name of the step that ends the journal.
+pub(crate) const CLOSE_JOURNAL: &str = "close-journal";
 
 /// Why a step is not registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +27,12 @@ pub enum RegisterError {
         /// The step.
         step: String,
     },
+    /// The name is that of a step of ours.
+    #[error("step {step:?} cannot have that name: it is the step that ends the journal")]
+    Reserved {
+        /// The step.
+        step: String,
+    },
     /// The stop is under way or over.
     #[error("step {step:?} comes too late: the stop has begun")]
     Stopping {
@@ -33,16 +41,11 @@ pub enum RegisterError {
     },
 }
 
-/// A step with its closures.
-#[derive(Clone)]
-pub(crate) struct Registered {
-    pub(crate) spec: StepSpec,
-    pub(crate) works: Works,
-}
-
 #[derive(Default)]
 struct Registry {
-    steps: Vec<Registered>,
+    steps: Vec<StepSpec>,
+    /// The closures of each step, until the stop takes them.
+    works: Vec<Works>,
     places: std::collections::HashMap<String, Phase>,
     is_closed: bool,
 }
@@ -66,6 +69,9 @@ impl CleanupCoordinator {
     /// Takes a step in.
     pub(crate) fn register(&self, spec: StepSpec, works: Works) -> Result<CleanupHandle, RegisterError> {
         // Checked alone first, for its name and limits; its dependencies below.
+        if spec.name == CLOSE_JOURNAL {
+            return Err(RegisterError::Reserved { step: spec.name });
+        }
         let alone = StepSpec { dependencies: Vec::new(), ..spec.clone() };
         Plan::new(vec![alone], PlanOptions::default())?;
         let mut registry = self.lock();
@@ -91,13 +97,14 @@ impl CleanupCoordinator {
         }
         let name = spec.name.clone();
         registry.places.insert(name.clone(), spec.phase);
-        registry.steps.push(Registered { spec, works });
+        registry.steps.push(spec);
+        registry.works.push(works);
         Ok(CleanupHandle { name, coordinator: self.clone() })
     }
 
     /// The steps there are, in the order of registration.
     pub fn steps(&self) -> Vec<StepSpec> {
-        self.lock().steps.iter().map(|step| step.spec.clone()).collect()
+        self.lock().steps.clone()
     }
 
     /// The plan of a stop that would begin now.
@@ -108,11 +115,12 @@ impl CleanupCoordinator {
         Plan::new(self.steps(), options)
     }
 
-    /// Takes no more steps from now on, and hands over what there is.
-    pub(crate) fn close(&self) -> Vec<Registered> {
+    /// Takes no more steps from now on, and hands over what there is. The closures
+    /// go along: they may hold handles of the service that holds this registry.
+    pub(crate) fn close(&self) -> (Vec<StepSpec>, Vec<Works>) {
         let mut registry = self.lock();
         registry.is_closed = true;
-        registry.steps.clone()
+        (registry.steps.clone(), std::mem::take(&mut registry.works))
     }
 
     fn unregister(&self, name: &str) -> bool {
@@ -120,10 +128,10 @@ impl CleanupCoordinator {
         if registry.is_closed || registry.places.remove(name).is_none() {
             return false;
         }
-        let at = registry.steps.iter().position(|step| step.spec.name == name);
-        let gone = at.map(|at| registry.steps.remove(at));
+        let at = registry.steps.iter().position(|step| step.name == name);
+        let gone = at.map(|at| (registry.steps.remove(at), registry.works.remove(at)));
         for step in &mut registry.steps {
-            step.spec.dependencies.retain(|dependency| dependency.name != name);
+            step.dependencies.retain(|dependency| dependency.name != name);
         }
         drop(registry);
         // The closures are a user's, and so are their drops.

@@ -4,10 +4,10 @@
 //! waits for it: closures go to worker threads, futures to the embedder's
 //! runtime, and their answers come back through the [`Inbox`].
 
-use super::future::{Abort, Answer, Answering, BoxFuture, Spawn, drive};
+use super::future::{Abort, Answering, BoxFuture, Spawn, drive};
 use super::step::Step;
-use super::work::{Work, Works, contained};
-use super::workers::Workers;
+use super::work::{Work, Works, contained, contained_call, message};
+use super::workers::{Refused, Workers};
 use crate::clock::mono;
 use crate::journal::Journal;
 use crate::wake::Wake;
@@ -15,9 +15,11 @@ use evenkeel_core::Mono;
 use evenkeel_core::cleanup::{Action, Event, Outcome, Run, StepId, Verdict};
 use serde_json::json;
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
+use std::time::Duration;
 
 /// Where events come in, from any thread.
 pub(crate) struct Inbox {
@@ -41,11 +43,36 @@ impl Inbox {
     }
 }
 
+/// The one answer to what was asked of a step: what is given after the first is dropped.
+#[derive(Clone)]
+pub(crate) struct Answer {
+    inbox: Arc<Inbox>,
+    step: StepId,
+    event: fn(StepId, Outcome) -> Event,
+    is_given: Arc<AtomicBool>,
+}
+
+impl Answer {
+    pub(crate) fn give(&self, outcome: Outcome) {
+        if !self.is_given.swap(true, Ordering::AcqRel) {
+            self.inbox.post((self.event)(self.step, outcome));
+        }
+    }
+
+    /// Puts another in the place of one that says only that the future is gone.
+    fn correct(&self, outcome: Outcome) {
+        let mut events = self.inbox.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = (self.event)(self.step, Outcome::Cancelled);
+        if let Some(event) = events.iter_mut().rev().find(|event| **event == gone) {
+            *event = (self.event)(self.step, outcome);
+        }
+    }
+}
+
 /// What is under way of a step.
 struct Live {
     step: Step,
     abort: Option<Box<dyn Abort>>,
-    begun: Arc<AtomicBool>,
 }
 
 /// What the executor needs of the house.
@@ -91,17 +118,23 @@ impl Executor {
         events.extend(self.durable_intents());
         let mut actions = Vec::new();
         while let Some(event) = events.pop_front() {
-            let extended = if let Event::Extend { step, .. } = &event { Some(*step) } else { None };
-            self.run.handle(mono(), event, &mut actions);
-            if let Some((step, live)) = extended.and_then(|step| Some((step, self.live.get(&step)?))) {
-                live.step.set_deadline(self.run.time_limit(step));
+            match event {
+                Event::Extend { step, .. } => self.extend(step, &mut actions),
+                event => self.run.handle(mono(), event, &mut actions),
             }
             for action in actions.drain(..) {
                 watch.before(&self.run, &action);
-                if let Some(event) = self.perform(&action) {
-                    events.push_back(event);
-                }
+                self.perform(&action);
             }
+        }
+    }
+
+    /// A step wants more time; how much, it knows itself.
+    fn extend(&mut self, id: StepId, actions: &mut Vec<Action>) {
+        let Some(live) = self.live.get(&id) else { return };
+        if let Some(by) = live.step.take_lease() {
+            self.run.handle(mono(), Event::Extend { step: id, by }, actions);
+            live.step.set_deadline(self.run.time_limit(id));
         }
     }
 
@@ -116,47 +149,43 @@ impl Executor {
         events
     }
 
-    /// Does what an action says; answers with an event where the answer is known at once.
-    fn perform(&mut self, action: &Action) -> Option<Event> {
+    /// Does what an action says.
+    fn perform(&mut self, action: &Action) {
         match *action {
             Action::Intent { step, attempt } => self.intend(step, attempt),
             Action::Run { step, attempt, deadline } => {
                 let work = self.works[step.index()].run.clone();
-                self.begin(step, attempt, deadline, &work, |step, outcome| Event::Ran { step, outcome })
+                self.begin(step, attempt, deadline, &work, |step, outcome| Event::Ran { step, outcome });
             }
             Action::Verify { step, deadline } => {
                 let work = self.works[step.index()].verify.clone();
+                let work = work.expect("invariant: what is to be verified has a verification");
                 let attempt = self.run.attempts(step);
-                self.begin(step, attempt, deadline, &work?, |step, outcome| Event::Checked { step, outcome })
+                self.begin(step, attempt, deadline, &work, |step, outcome| Event::Checked { step, outcome });
             }
             Action::Compensate { step, deadline } => {
                 let work = self.works[step.index()].compensate.clone();
+                let work = work.expect("invariant: what is to be compensated has a compensation");
                 let attempt = self.run.attempts(step);
                 let event = |step, outcome| Event::Compensated { step, outcome };
-                self.begin(step, attempt, deadline, &work?, event)
+                self.begin(step, attempt, deadline, &work, event);
             }
-            Action::Cancel { step } => {
-                self.cancel(step);
-                None
-            }
-            Action::Ended { step } => {
-                self.ended(step);
-                None
-            }
-            Action::PhaseBegan(_) | Action::PhaseEnded(_) | Action::Finished(_) => None,
+            Action::Cancel { step } => self.cancel(step),
+            Action::Ended { step } => self.ended(step),
+            Action::PhaseBegan(_) | Action::PhaseEnded(_) | Action::Finished(_) => {}
         }
     }
 
-    fn intend(&mut self, step: StepId, attempt: u32) -> Option<Event> {
-        let journal = self.means.journal.as_ref()?;
+    fn intend(&mut self, step: StepId, attempt: u32) {
+        let Some(journal) = self.means.journal.as_ref() else { return };
         let spec = self.run.plan().step(step);
         let body = json!({
             "step": spec.name, "phase": spec.phase, "attempt": attempt, "idempotent": spec.is_idempotent,
         });
         // What the journal refuses is never durable; the run knows what that means.
-        let appended = journal.append("step-intent", spec.channel.as_deref(), body)?;
-        self.intents.push_back((appended.entry, step));
-        None
+        if let Some(appended) = journal.append("step-intent", spec.channel.as_deref(), body) {
+            self.intents.push_back((appended.entry, step));
+        }
     }
 
     fn ended(&mut self, step: StepId) {
@@ -164,7 +193,10 @@ impl Executor {
         match verdict {
             Some(Verdict::Abandoned) => self.cancel(step),
             Some(Verdict::TimedOutStillRunning) => {}
-            _ => drop(self.live.remove(&step)),
+            _ => {
+                let gone = self.live.remove(&step);
+                contained_call(|| drop(gone));
+            }
         }
         let Some(journal) = self.means.journal.as_ref() else { return };
         let spec = self.run.plan().step(step);
@@ -180,14 +212,14 @@ impl Executor {
         if let Some(live) = self.live.get(&step) {
             live.step.cancel();
             if let Some(abort) = &live.abort {
-                abort.abort();
+                contained_call(|| abort.abort());
             }
         }
     }
 
     /// Whether a step was given to a runtime, or to a thread, that never began it.
     pub(crate) fn never_begun(&self, step: StepId) -> bool {
-        self.live.get(&step).is_some_and(|live| !live.begun.load(Ordering::Acquire))
+        self.live.get(&step).is_some_and(|live| !live.step.has_begun())
     }
 
     /// Starts a closure of a step.
@@ -198,44 +230,50 @@ impl Executor {
         deadline: Mono,
         work: &Work,
         event: fn(StepId, Outcome) -> Event,
-    ) -> Option<Event> {
+    ) {
         let inbox = self.inbox.clone();
-        let extend = Box::new(move |by| inbox.post(Event::Extend { step: id, by }));
+        let extend = Box::new(move || inbox.post(Event::Extend { step: id, by: Duration::ZERO }));
         let step = Step::new(self.run.plan().step(id).name.clone(), attempt, deadline, extend);
-        let inbox = self.inbox.clone();
-        let answer: Answer = Box::new(move |outcome| inbox.post(event(id, outcome)));
-        let begun = Arc::new(AtomicBool::new(false));
-        let (abort, failed) = match work {
+        let answer = Answer { inbox: self.inbox.clone(), step: id, event, is_given: Arc::default() };
+        let abort = match work {
             Work::Blocking(work) => {
-                let (work, step, begun) = (work.clone(), step.clone(), begun.clone());
+                let (work, step, theirs) = (work.clone(), step.clone(), answer.clone());
                 let task = move || {
-                    begun.store(true, Ordering::Release);
-                    let outcome = contained(|| work(step));
+                    let outcome = if step.begin() { contained(|| work(step)) } else { Outcome::Cancelled };
                     // The closure goes before its answer: its drop is a user's code too.
-                    drop(work);
-                    answer(outcome);
+                    contained_call(|| drop(work));
+                    theirs.give(outcome);
                 };
-                (None, self.means.workers.run(Box::new(task)).err())
+                self.start_thread(Box::new(task), &answer);
+                None
             }
             Work::Async(work) => {
                 // The closure itself may block: it is called where the future runs.
                 let (work, given) = (work.clone(), step.clone());
                 let future: BoxFuture<Outcome> = Box::pin(async move { work(given).await });
-                let future = Answering::new(future, answer, begun.clone());
-                self.start_future(future, &step)
+                self.start_future(Answering::new(future, answer.clone(), step.clone()), &step, &answer)
             }
         };
-        self.live.insert(id, Live { step, abort, begun });
-        failed.map(|e| event(id, Outcome::Failed(format!("no thread could be started: {e}"))))
+        let before = self.live.insert(id, Live { step, abort });
+        contained_call(|| drop(before));
     }
 
-    fn start_future(
-        &self,
-        future: Answering,
-        step: &Step,
-    ) -> (Option<Box<dyn Abort>>, Option<std::io::Error>) {
+    fn start_thread(&self, task: Box<dyn FnOnce() + Send>, answer: &Answer) {
+        if let Err(Refused { why, task }) = self.means.workers.run(task) {
+            answer.give(Outcome::Failed(format!("no thread could be started: {why}")));
+            contained_call(|| drop(task));
+        }
+    }
+
+    fn start_future(&self, future: Answering, step: &Step, answer: &Answer) -> Option<Box<dyn Abort>> {
         if let Some(runtime) = &self.means.runtime {
-            return (Some(runtime.spawn(Box::pin(future))), None);
+            let spawned = catch_unwind(AssertUnwindSafe(|| runtime.spawn(Box::pin(future))));
+            let failed = |panic| {
+                let why = Outcome::Failed(format!("the runtime panicked: {}", message(panic)));
+                answer.correct(why.clone());
+                answer.give(why);
+            };
+            return spawned.map_err(failed).ok();
         }
         let thread = Arc::new(OnceLock::new());
         let (theirs, step) = (thread.clone(), step.clone());
@@ -243,8 +281,8 @@ impl Executor {
             let _ = theirs.set(std::thread::current());
             drive(std::pin::pin!(future), || step.is_cancelled());
         };
-        let failed = self.means.workers.run(Box::new(task)).err();
-        (Some(Box::new(OnThread(thread))), failed)
+        self.start_thread(Box::new(task), answer);
+        Some(Box::new(OnThread(thread)))
     }
 }
 
@@ -258,3 +296,6 @@ impl Abort for OnThread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Futures: on an embedder's runtime, or on a thread of their own.
 
+use super::executor::Answer;
+use super::step::Step;
 use super::work::message;
 use evenkeel_core::cleanup::Outcome;
 use std::future::Future;
@@ -40,20 +42,18 @@ impl Abort for tokio::task::AbortHandle {
     }
 }
 
-/// What is called once with the outcome of a step's future.
-pub(crate) type Answer = Box<dyn FnOnce(Outcome) + Send>;
-
 /// A step's future that answers exactly once: with its outcome, with its panic, or,
 /// when it is dropped before, as cancelled.
 pub(crate) struct Answering {
     future: Option<BoxFuture<Outcome>>,
-    answer: Option<Answer>,
-    begun: Arc<AtomicBool>,
+    answer: Answer,
+    step: Step,
+    has_begun: bool,
 }
 
 impl Answering {
-    pub(crate) fn new(future: BoxFuture<Outcome>, answer: Answer, begun: Arc<AtomicBool>) -> Self {
-        Self { future: Some(future), answer: Some(answer), begun }
+    pub(crate) fn new(future: BoxFuture<Outcome>, answer: Answer, step: Step) -> Self {
+        Self { future: Some(future), answer, step, has_begun: false }
     }
 
     fn end(&mut self, outcome: Outcome) {
@@ -62,11 +62,9 @@ impl Answering {
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
         let outcome = match dropped {
             Ok(()) => outcome,
-            Err(panic) => Outcome::Panicked(message(&*panic)),
+            Err(panic) => Outcome::Panicked(message(panic)),
         };
-        if let Some(answer) = self.answer.take() {
-            answer(outcome);
-        }
+        self.answer.give(outcome);
     }
 }
 
@@ -74,12 +72,16 @@ impl Future for Answering {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.begun.store(true, Ordering::Release);
+        if !self.has_begun && !self.step.begin() {
+            self.end(Outcome::Cancelled);
+            return Poll::Ready(());
+        }
+        self.has_begun = true;
         let Some(future) = self.future.as_mut() else { return Poll::Ready(()) };
         let outcome = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(outcome)) => outcome,
-            Err(panic) => Outcome::Panicked(message(&*panic)),
+            Err(panic) => Outcome::Panicked(message(panic)),
         };
         self.end(outcome);
         Poll::Ready(())
@@ -92,10 +94,12 @@ impl Drop for Answering {
     }
 }
 
-struct Unpark(Thread);
+/// The flag is what counts: a future that parks its thread itself takes the token of an unpark.
+struct Unpark(Thread, AtomicBool);
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
+        self.1.store(true, Ordering::Release);
         self.0.unpark();
     }
 }
@@ -103,14 +107,17 @@ impl Wake for Unpark {
 /// Drives a future on this thread to its end, or until `is_over` at a wake-up. It
 /// must not need a runtime of its own.
 pub(crate) fn drive<F: Future>(mut future: Pin<&mut F>, is_over: impl Fn() -> bool) -> Option<F::Output> {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let unpark = Arc::new(Unpark(thread::current(), AtomicBool::new(false)));
+    let waker = Waker::from(unpark.clone());
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return Some(output);
         }
-        if is_over() {
-            return None;
+        while !unpark.1.swap(false, Ordering::Acquire) {
+            if is_over() {
+                return None;
+            }
+            thread::park();
         }
-        thread::park();
     }
 }

@@ -21,9 +21,13 @@ struct Inner {
     name: String,
     attempt: u32,
     deadline: AtomicU64,
+    has_begun: AtomicBool,
     cancelled: AtomicBool,
     told: (Mutex<()>, Condvar),
-    extend: Box<dyn Fn(Duration) + Send + Sync>,
+    /// Until when it wants time, in nanoseconds, not yet heard; 0 when there is no such wish.
+    lease: AtomicU64,
+    /// Says that there is such a wish.
+    extend: Box<dyn Fn() + Send + Sync>,
 }
 
 impl fmt::Debug for Step {
@@ -37,14 +41,16 @@ impl Step {
         name: String,
         attempt: u32,
         deadline: Mono,
-        extend: Box<dyn Fn(Duration) + Send + Sync>,
+        extend: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
         Self(Arc::new(Inner {
             name,
             attempt,
             deadline: AtomicU64::new(deadline.as_nanos()),
+            has_begun: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             told: (Mutex::new(()), Condvar::new()),
+            lease: AtomicU64::new(0),
             extend,
         }))
     }
@@ -86,7 +92,30 @@ impl Step {
     /// Says that there is progress, and asks for `by` from now on. It is a lease,
     /// to be renewed while there is progress, and ends with the budget of its phase.
     pub fn extend(&self, by: Duration) {
-        (self.0.extend)(by);
+        let until = mono().plus(by).as_nanos().max(1);
+        // One wish waits to be heard at most, however often it is said.
+        if !self.is_cancelled() && self.0.lease.fetch_max(until, Ordering::AcqRel) == 0 {
+            (self.0.extend)();
+        }
+    }
+
+    /// The wish for time that has not been heard yet, from now on.
+    pub(crate) fn take_lease(&self) -> Option<Duration> {
+        let until = self.0.lease.swap(0, Ordering::AcqRel);
+        (until > 0).then(|| Mono::from_nanos(until).since(mono()))
+    }
+
+    /// Begins it, unless it was told to stop before.
+    pub(crate) fn begin(&self) -> bool {
+        let may_begin = !self.is_cancelled();
+        if may_begin {
+            self.0.has_begun.store(true, Ordering::Release);
+        }
+        may_begin
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.0.has_begun.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_deadline(&self, deadline: Mono) {

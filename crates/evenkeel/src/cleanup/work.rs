@@ -26,17 +26,23 @@ pub(crate) struct Works {
 
 /// Runs what a user wrote; a panic becomes an outcome with its message.
 pub(crate) fn contained(work: impl FnOnce() -> Outcome) -> Outcome {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Outcome::Panicked(message(&*panic)))
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Outcome::Panicked(message(panic)))
 }
 
 /// Calls what a user wrote and wants nothing of; a panic ends with it.
 pub(crate) fn contained_call(call: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(call));
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
+        let _ = message(panic);
+    }
 }
 
 /// What a panic said.
-pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn message(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a panic without words".to_owned())
+    text.unwrap_or_else(|| {
+        // Of a type of the user's, whose drop is a user's code too, and may panic in its turn.
+        std::mem::forget(panic);
+        "a panic without words".to_owned()
+    })
 }

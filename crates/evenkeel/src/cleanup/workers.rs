@@ -6,6 +6,7 @@
 //! Invariant: a sender is in the list exactly while its thread is idle and
 //! nobody has taken it, so that a thread which goes never takes a task along.
 
+use super::work::contained_call;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -14,6 +15,12 @@ use std::time::Duration;
 
 /// What a thread is given.
 pub(crate) type Task = Box<dyn FnOnce() + Send>;
+
+/// A task that no thread could be started for.
+pub(crate) struct Refused {
+    pub(crate) why: io::Error,
+    pub(crate) task: Task,
+}
 
 /// How long an idle thread stays.
 const IDLE: Duration = Duration::from_secs(5);
@@ -24,6 +31,9 @@ const STACK_BYTES: usize = 2 << 20;
 struct Idle {
     threads: Mutex<Vec<(u64, SyncSender<Task>)>>,
     next: AtomicU64,
+    /// For tests: no more threads are to be had.
+    #[cfg(test)]
+    exhausted: std::sync::atomic::AtomicBool,
 }
 
 impl Idle {
@@ -47,8 +57,8 @@ impl Workers {
     /// Starts a task. Never waits for another.
     ///
     /// # Errors
-    /// What the system says when there is no thread to be had.
-    pub(crate) fn run(&self, task: Task) -> io::Result<()> {
+    /// The task, and what the system says when there is no thread to be had.
+    pub(crate) fn run(&self, task: Task) -> Result<(), Refused> {
         let taken = self.0.lock().pop();
         let task = match taken {
             Some((_, worker)) => match worker.send(task) {
@@ -59,8 +69,37 @@ impl Workers {
         };
         let (sender, tasks) = sync_channel(1);
         let (idle, id) = (self.0.clone(), self.0.next.fetch_add(1, Ordering::Relaxed));
+        // Outside of what the thread takes along, to have it back when there is no thread.
+        let first = Arc::new(Mutex::new(Some(task)));
+        let theirs = first.clone();
+        let take = |of: &Mutex<Option<Task>>| of.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let live = move || {
+            if let Some(task) = take(&theirs) {
+                work(&idle, id, &sender, &tasks, task);
+            }
+        };
+        match self.spawn(live) {
+            Ok(()) => Ok(()),
+            Err(why) => {
+                let task = take(&first).expect("invariant: what no thread took is still there");
+                Err(Refused { why, task })
+            }
+        }
+    }
+
+    fn spawn(&self, live: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        #[cfg(test)]
+        if self.0.exhausted.load(Ordering::Relaxed) {
+            return Err(io::Error::from_raw_os_error(11));
+        }
         let thread = std::thread::Builder::new().name("ek-step".to_owned()).stack_size(STACK_BYTES);
-        thread.spawn(move || work(&idle, id, &sender, &tasks, task)).map(drop)
+        thread.spawn(live).map(drop)
+    }
+
+    /// For tests: no more threads are to be had.
+    #[cfg(test)]
+    pub(crate) fn exhaust(&self) {
+        self.0.exhausted.store(true, Ordering::Relaxed);
     }
 
     /// Asks for something that a user's code has to answer; `None` when it does not in time.
@@ -82,7 +121,7 @@ fn work(idle: &Idle, id: u64, sender: &SyncSender<Task>, tasks: &Receiver<Task>,
     let mut task = first;
     loop {
         // Steps contain their panics; whatever else panics must not cost the list its thread.
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(task));
+        contained_call(task);
         idle.lock().push((id, sender.clone()));
         task = match tasks.recv_timeout(IDLE) {
             Ok(task) => task,

@@ -1,8 +1,10 @@
 //! A whole `main`.
 
 use super::{Builder, Keel};
+use crate::cleanup::message;
 use std::error::Error;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 /// What a service's setup may answer.
@@ -37,7 +39,7 @@ where
 {
     let keel = builder.build()?;
     let setup = std::pin::pin!(setup(keel.clone()));
-    let started = crate::cleanup::drive(setup, || false).unwrap_or(Ok(()));
+    let started = contained(|| crate::cleanup::drive(setup, || false).unwrap_or(Ok(())));
     finish(&keel, started)
 }
 
@@ -51,16 +53,22 @@ where
         builder = builder.runtime(runtime.handle().clone());
     }
     let keel = builder.build()?;
-    let started = runtime.block_on(setup(keel.clone()));
+    let started = contained(|| runtime.block_on(setup(keel.clone())));
     let code = finish(&keel, started);
     // Its threads may hang; the process goes without them.
     runtime.shutdown_background();
     code
 }
 
+/// A setup that panics could not start the service; that is all.
+fn contained(setup: impl FnOnce() -> Started) -> Started {
+    let panicked = |panic| Err(format!("its setup panicked: {}", message(panic)).into());
+    catch_unwind(AssertUnwindSafe(setup)).unwrap_or_else(panicked)
+}
+
 fn finish(keel: &Keel, started: Started) -> Result<u8, Box<dyn Error + Send + Sync>> {
     if let Err(error) = started {
-        keel.stop(format!("could not start: {error}"), keel.name());
+        keel.stop_unstarted(format!("could not start: {error}"), keel.name());
         return Err(error);
     }
     Ok(keel.wait().exit_code())

@@ -1,86 +1,132 @@
 //! The report: into the journal, into its file, and the way out.
 
-use super::{AskChannels, Request, Setup, Stopped, ours};
+use super::{AskChannels, Request, Setup, Shared, Stopped};
 use crate::cleanup::executor::Executor;
-use crate::cleanup::{Workers, Works};
+use crate::cleanup::{Step, Work, Workers, Works};
 use crate::clock;
 use crate::journal::Journal;
+use evenkeel_core::Mono;
 use evenkeel_core::cleanup::{
-    ChannelReport, Ending, REPORT_VERSION, Report, Run, StepId, Verdict, exit_code,
+    ChannelReport, Ending, Outcome, REPORT_VERSION, Report, Run, StepId, Verdict, exit_code,
 };
 use serde_json::Value;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long the program may take to say what became of its channels.
 const ASK_PATIENCE: Duration = Duration::from_millis(250);
 /// How long the report's last entry may take to be durable where the journal was not closed.
 const ENTRY_PATIENCE: Duration = Duration::from_millis(100);
-/// What the report's file may take in any case, in the tail of the grace period or past it.
+/// What the report's file may take in any case, past the grace period or after a force.
 const WRITE_PATIENCE: Duration = Duration::from_millis(100);
+/// The least that a user's code is given to answer.
+const ANSWER_PATIENCE: Duration = Duration::from_millis(10);
+/// Exit code of a service that could not start.
+const UNSTARTED: u8 = 3;
+
+/// What becomes of the report in the journal.
+#[derive(Default)]
+struct LastEntry {
+    /// As it stands before the journal is closed; whoever takes it appends one.
+    pending: Option<Report>,
+    is_appended: bool,
+    /// Head of the journal before it.
+    head: Option<String>,
+}
 
 /// What is needed to write the end of a stop down.
+#[derive(Clone)]
 pub(super) struct Closing {
     pub(super) workers: Workers,
+    shared: Arc<Shared>,
     journal: Option<Journal>,
     report_path: Option<PathBuf>,
     channels: Option<AskChannels>,
     request: Request,
     started: String,
     grace: Duration,
-    over_at: evenkeel_core::Mono,
-    /// Head of the journal before the report's entry, once that is written.
-    head: Option<String>,
+    over_at: Mono,
+    last: Arc<Mutex<LastEntry>>,
 }
 
 impl Closing {
-    pub(super) fn new(setup: &Setup, request: &Request, started_ns: u64) -> Self {
+    pub(super) fn new(setup: &Setup, request: &Request, started_ns: u64, began: Mono) -> Self {
         Self {
             workers: Workers::default(),
+            shared: setup.shared.clone(),
             journal: setup.journal.clone(),
             report_path: setup.report_path.clone(),
             channels: setup.channels.clone(),
             request: request.clone(),
             started: clock::rfc3339(started_ns),
             grace: setup.grace,
-            over_at: clock::mono().plus(setup.grace),
-            head: None,
+            over_at: began.plus(setup.grace),
+            last: Arc::default(),
         }
+    }
+
+    fn last(&self) -> MutexGuard<'_, LastEntry> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The closures of the step that ends the journal.
     pub(super) fn works(&self, journal: &Journal) -> Works {
-        let (finish, verify) = (journal.clone(), journal.clone());
-        let run = ours(move |step| finish.finish(step.remaining()).map_err(|e| e.to_string()));
-        // Whole to its end counts only if this is its end.
-        let ended = move |_| {
+        let (closing, finish, verify) = (self.clone(), journal.clone(), journal.clone());
+        let run = ours(move |step| {
+            let written = closing.write_pending(step);
+            finish.finish(step.remaining()).map_err(|e| e.to_string())?;
+            written
+        });
+        let last = self.last.clone();
+        let ended = move |_: &Step| {
+            // Whole to its end counts only if this is its end, and the report is in it.
             verify.finish(Duration::ZERO).map_err(|e| e.to_string())?;
+            if last.lock().unwrap_or_else(PoisonError::into_inner).head.is_none() {
+                return Err("the report is not in it".to_owned());
+            }
             verify.verify_last()
         };
-        let verify = ours(ended);
-        Works { run, verify: Some(verify), compensate: None }
+        Works { run, verify: Some(ours(ended)), compensate: None }
     }
 
-    /// Writes the report as it stands before the journal is closed, as its last entry.
-    pub(super) fn write_pending(&mut self, run: &Run, closing: StepId) {
-        let (channels, complete) = self.ask_channels();
+    /// Draws up the report as it stands before the journal is closed, for its last entry.
+    pub(super) fn prepare(&self, run: &Run, closing: StepId) {
         let clean = run.is_clean_but_for(closing);
-        let report = self.report(run, &run.ending_so_far(), clean, channels, complete);
-        self.append(&report);
+        let report = self.report(run, &run.ending_so_far(), clean, Vec::new(), false);
+        self.last().pending = Some(report);
     }
 
-    fn append(&mut self, report: &Report) -> Option<u64> {
+    /// Appends what was drawn up, with what the channels say; on the step's own thread.
+    fn write_pending(&self, step: &Step) -> Result<(), String> {
+        let (channels, complete) = self.ask_channels();
+        let mut last = self.last();
+        // What was told to stop leaves it to the stop's end.
+        let Some(mut report) = last.pending.take_if(|_| !step.is_cancelled()) else { return Ok(()) };
+        (report.channels, report.complete) = (channels, report.clean && complete);
+        let refused = || "the journal refused the report, its last entry".to_owned();
+        self.append(&mut last, &report).map(drop).ok_or_else(refused)
+    }
+
+    fn append(&self, last: &mut LastEntry, report: &Report) -> Option<u64> {
         let journal = self.journal.as_ref()?;
+        last.is_appended = true;
         let Ok(Value::Object(body)) = serde_json::to_value(report) else { return None };
         let appended = journal.append_with_head("report", body, "journal_head")?;
-        self.head = Some(appended.prev);
+        last.head = Some(appended.prev);
         Some(appended.entry)
+    }
+
+    /// Time until the grace period is over, at most `patience`.
+    fn patience(&self, patience: Duration) -> Duration {
+        self.over_at.since(clock::mono()).clamp(ANSWER_PATIENCE, patience)
     }
 
     fn ask_channels(&self) -> (Vec<ChannelReport>, bool) {
         let Some(ask) = self.channels.clone() else { return (Vec::new(), true) };
-        self.workers.ask(ASK_PATIENCE, move || ask()).unwrap_or_default()
+        self.workers.ask(self.patience(ASK_PATIENCE), move || ask()).unwrap_or_default()
     }
 
     fn report(
@@ -91,11 +137,12 @@ impl Closing {
         channels: Vec<ChannelReport>,
         complete: bool,
     ) -> Report {
+        let exit_code = if self.shared.is_unstarted() { UNSTARTED } else { exit_code(ending, clean) };
         Report {
             version: REPORT_VERSION,
             clean,
             complete: clean && complete,
-            exit_code: exit_code(ending, clean),
+            exit_code,
             reason: self.request.reason.clone(),
             initiated_by: self.request.by.clone(),
             started: self.started.clone(),
@@ -104,52 +151,89 @@ impl Closing {
             phases: run.phases(),
             channels,
             abandoned: run.abandoned(),
-            journal_head: self.head.clone(),
+            journal_head: None,
         }
     }
 
     /// The authoritative report, written to its file.
-    pub(super) fn end(mut self, executor: &Executor) -> Stopped {
+    pub(super) fn end(&self, executor: &Executor, setup: &mut Setup) -> Stopped {
         let run = &executor.run;
         let ending = run.ending().cloned().unwrap_or(Ending::OutOfTime);
         let (channels, complete) = self.ask_channels();
         let mut report = self.report(run, &ending, run.is_clean(), channels, complete);
         name_what_never_began(&mut report, executor);
-        if self.head.is_none()
-            && let Some(entry) = self.append(&report)
-        {
-            report.journal_head.clone_from(&self.head);
-            if let Some(journal) = &self.journal {
-                journal.wait_durable(entry, ENTRY_PATIENCE);
-            }
+        let entry = {
+            let mut last = self.last();
+            last.pending = None;
+            let entry = if last.is_appended { None } else { self.append(&mut last, &report) };
+            report.journal_head.clone_from(&last.head);
+            entry
+        };
+        if let Some((entry, journal)) = entry.zip(self.journal.as_ref()) {
+            journal.wait_durable(entry, self.patience(ENTRY_PATIENCE));
         }
-        let report_fault = self.write_file(&report);
+        let report_fault = self.write_file(&report, setup);
         Stopped { report, report_fault }
     }
 
-    /// Writes on another thread: a disk that hangs must not hold up the exit.
-    fn write_file(&self, report: &Report) -> Option<String> {
+    /// Writes on another thread: a disk that hangs must not hold up the exit, and a
+    /// force while it is written leaves it little time.
+    fn write_file(&self, report: &Report, setup: &mut Setup) -> Option<String> {
         let path = self.report_path.clone()?;
         let text = match serde_json::to_vec_pretty(report) {
             Ok(text) => text,
             Err(e) => return Some(format!("the report could not be written: {e}")),
         };
-        let patience = self.over_at.since(clock::mono()).max(WRITE_PATIENCE);
         let name = path.display().to_string();
-        match self.workers.ask(patience, move || write_by_rename(&path, &text)) {
-            Some(Ok(())) => None,
-            Some(Err(e)) => Some(format!("the report could not be written to {name}: {e}")),
-            None => Some(format!("the report could not be written to {name} in time")),
+        let (sender, answer) = sync_channel(1);
+        let inbox = self.shared.inbox.clone();
+        let write = move || {
+            let _ = sender.send(write_by_rename(&path, &text));
+            inbox.wake.signal();
+        };
+        if let Err(refused) = self.workers.run(Box::new(write)) {
+            // No thread is to be had: a report is worth the risk.
+            (refused.task)();
+        }
+        let least = clock::mono().plus(WRITE_PATIENCE);
+        let until = if self.shared.forced().is_some() { least } else { self.over_at.max(least) };
+        loop {
+            self.shared.inbox.wake.clear();
+            match answer.try_recv() {
+                Ok(Ok(())) => return None,
+                Ok(Err(e)) => return Some(format!("the report could not be written to {name}: {e}")),
+                Err(TryRecvError::Disconnected) => {
+                    return Some(format!("the report could not be written to {name}"));
+                }
+                Err(TryRecvError::Empty) => {}
+            }
+            let now = clock::mono();
+            let is_hurried = self.shared.forced().is_some();
+            if now >= until || (is_hurried && now >= least) {
+                return Some(format!("the report could not be written to {name} in time"));
+            }
+            setup.poll(Some(if is_hurried { least } else { until }));
         }
     }
 }
 
+/// A closure of ours as a step's.
+fn ours(work: impl Fn(&Step) -> Result<(), String> + Send + Sync + 'static) -> Work {
+    Work::Blocking(Arc::new(move |step| match work(&step) {
+        Ok(()) => Outcome::Done,
+        Err(why) => Outcome::Failed(why),
+    }))
+}
+
 /// A step that nobody began is not just slow.
 fn name_what_never_began(report: &mut Report, executor: &Executor) {
+    // A report has its steps in the order of the plan.
     let steps = report.phases.iter_mut().flat_map(|phase| &mut phase.steps);
-    for step in steps.filter(|step| step.verdict == Some(Verdict::TimedOutStillRunning)) {
-        let id = executor.run.plan().find(&step.name);
-        if let (true, Some(detail)) = (id.is_some_and(|id| executor.never_begun(id)), &mut step.detail) {
+    for (step, id) in steps.zip(executor.run.plan().order()) {
+        if step.verdict == Some(Verdict::TimedOutStillRunning)
+            && executor.never_begun(*id)
+            && let Some(detail) = &mut step.detail
+        {
             detail.push_str("; the runtime that it was given to never began it");
         }
     }

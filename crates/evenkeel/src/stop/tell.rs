@@ -4,6 +4,8 @@ use super::Stopped;
 use crate::cleanup::contained_call;
 use evenkeel_core::cleanup::{Phase, Verdict};
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 /// What a stop tells on its way.
@@ -39,21 +41,34 @@ const WAITING_MAX: usize = 4096;
 
 /// The side that tells.
 #[derive(Clone)]
-pub(crate) struct Tell(SyncSender<Progress>);
+pub(crate) struct Tell {
+    sender: SyncSender<Progress>,
+    waiting: Arc<AtomicUsize>,
+}
 
 impl Tell {
     /// Starts the thread that calls `listener`, one call at a time.
     pub(crate) fn start(listener: Box<dyn Fn(&Progress) + Send>) -> io::Result<Self> {
-        let (sender, told) = sync_channel::<Progress>(WAITING_MAX);
+        // One place more, for the last word.
+        let (sender, told) = sync_channel::<Progress>(WAITING_MAX + 1);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let heard = waiting.clone();
         std::thread::Builder::new().name("ek-tell".to_owned()).spawn(move || {
             for progress in told {
+                heard.fetch_sub(1, Ordering::Relaxed);
                 contained_call(|| listener(&progress));
             }
+            contained_call(|| drop(listener));
         })?;
-        Ok(Self(sender))
+        Ok(Self { sender, waiting })
     }
 
+    /// Only `ek-stop` tells.
     pub(crate) fn tell(&self, progress: Progress) {
-        let _ = self.0.try_send(progress);
+        let is_last_word = matches!(progress, Progress::Stopped(_));
+        if is_last_word || self.waiting.load(Ordering::Relaxed) < WAITING_MAX {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            let _ = self.sender.try_send(progress);
+        }
     }
 }
