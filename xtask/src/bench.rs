@@ -11,9 +11,17 @@
 //! ```
 //!
 //! A suite that needs whole programs lives here ([`BUILT_IN`]); any other name is a
-//! bench target of the workspace, run as `cargo bench --bench SUITE -- --json`,
-//! which prints that JSON as the last line of its standard output. The page keeps
-//! the suites that were not run this time, and a goal that is missed stays as missed.
+//! bench target of the package `evenkeel-bench`, run with its peers, which prints as
+//! the last line of its standard output
+//!
+//! ```text
+//! { "suite": "..", "workload": "..", "skipped": [ ".." ],
+//!   "results": [ { "id": "..", "unit": "..", "better": "lower" | "higher", "ours": 1.0, "peers": { "..": 1.0 },
+//!                  "goal": { "below": 1.0 } | { "at_least": 1.0 } | { "ratio_at_most": 1.3, "peer": ".." } | null } ] }
+//! ```
+//!
+//! The rest is added and the goals are judged here. The page keeps the suites that
+//! were not run this time, and a goal that is missed stays as missed.
 
 mod goal;
 mod meter;
@@ -23,6 +31,7 @@ mod report;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -91,10 +100,12 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 /// Runs the bench target named as the suite.
 fn run_bench_target(suite: &str, rest: &[String]) -> Result<Value, String> {
     let mut bench = process::cargo();
-    bench.args(["bench", "--workspace", "--locked", "--bench", suite, "--", "--json"]).args(rest);
+    bench.args(["bench", "--package", "evenkeel-bench", "--features", "peers", "--locked"]);
+    bench.args(["--bench", suite, "--", "--json"]).args(rest).stderr(Stdio::inherit());
     let printed = process::text_output(&mut bench)?;
     let last = printed.lines().last().unwrap_or("");
-    serde_json::from_str(last).map_err(|error| format!("suite {suite} printed no JSON: {error}"))
+    let printed = serde_json::from_str(last);
+    report::of_bench_target(&printed.map_err(|error| format!("suite {suite} printed no JSON: {error}"))?)
 }
 
 fn write(path: &PathBuf, text: &str) -> Result<(), String> {

@@ -127,7 +127,7 @@ impl Drop for Place {
 }
 
 /// The figures of the suite from all runs.
-fn results(runs: &BTreeMap<&'static str, Vec<Took>>, bytes: u64) -> Vec<Measured> {
+fn results(runs: &BTreeMap<&'static str, Vec<Took>>, bytes: u64) -> Vec<Measured<'static>> {
     let megabytes = bytes as f64 / 1e6;
     let throughput = Figures::of(runs, |took| Some(megabytes / took.elapsed.as_secs_f64()));
     let cpu = Figures::of(runs, |took| Some(took.cpu.as_secs_f64() / (megabytes / 1e3)));
@@ -145,7 +145,7 @@ fn results(runs: &BTreeMap<&'static str, Vec<Took>>, bytes: u64) -> Vec<Measured
 }
 
 /// The most memory of any run, in either framing.
-fn memory(runs: &BTreeMap<&'static str, Vec<Took>>) -> Option<Measured> {
+fn memory(runs: &BTreeMap<&'static str, Vec<Took>>) -> Option<Measured<'static>> {
     let most = |name: &str| {
         let bytes = runs.get(name)?.iter().filter_map(|took| took.rss_bytes_max).max()?;
         Some(bytes as f64 / f64::from(1 << 20))
@@ -175,8 +175,8 @@ impl Figures {
         better: Better,
         ours: &str,
         peers: &[&'static str],
-        goal: Option<Goal>,
-    ) -> Measured {
+        goal: Option<Goal<'static>>,
+    ) -> Measured<'static> {
         let peers = peers.iter().filter_map(|peer| Some((*peer, *self.0.get(peer)?))).collect();
         Measured { id, unit, better, ours: self.0.get(ours).copied().unwrap_or_default(), peers, goal }
     }

@@ -1,4 +1,4 @@
-//! The JSON of a suite that runs here.
+//! The JSON of a suite: the figures, judged, with where, when and of what they were measured.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,16 +18,37 @@ pub(super) enum Better {
 
 /// One figure, ours beside the peers'.
 #[derive(Debug)]
-pub(super) struct Measured {
-    pub(super) id: &'static str,
-    pub(super) unit: &'static str,
+pub(super) struct Measured<'a> {
+    pub(super) id: &'a str,
+    pub(super) unit: &'a str,
     pub(super) better: Better,
     pub(super) ours: f64,
-    pub(super) peers: BTreeMap<&'static str, f64>,
-    pub(super) goal: Option<Goal>,
+    pub(super) peers: BTreeMap<&'a str, f64>,
+    pub(super) goal: Option<Goal<'a>>,
 }
 
-impl Measured {
+impl<'a> Measured<'a> {
+    /// A result as a bench target prints it.
+    fn parse(result: &'a Value) -> Result<Self, String> {
+        let text = |field: &str| result[field].as_str().ok_or_else(|| format!("no `{field}` in {result}"));
+        let figure =
+            |value: &Value| value.as_f64().ok_or_else(|| format!("`{value}` is no figure in {result}"));
+        let (id, unit) = (text("id")?, text("unit")?);
+        let better = match text("better")? {
+            "higher" => Better::Higher,
+            "lower" => Better::Lower,
+            other => return Err(format!("{id}: `{other}` is neither `higher` nor `lower`")),
+        };
+        let peers = result["peers"].as_object().into_iter().flatten();
+        let peers = peers.map(|(peer, theirs)| Ok((peer.as_str(), figure(theirs)?)));
+        let goal = match &result["goal"] {
+            Value::Null => None,
+            goal => Some(Goal::parse(goal, unit).ok_or_else(|| format!("{id}: `{goal}` is no goal"))?),
+        };
+        let (ours, peers) = (figure(&result["ours"])?, peers.collect::<Result<_, String>>()?);
+        Ok(Self { id, unit, better, ours, peers, goal })
+    }
+
     fn to_json(&self) -> Value {
         let peers: BTreeMap<_, _> =
             self.peers.iter().map(|(peer, figure)| (*peer, rounded(*figure))).collect();
@@ -43,8 +64,22 @@ impl Measured {
     }
 }
 
+/// The report of what a bench target printed.
+///
+/// # Errors
+/// When that is not the JSON of a bench target.
+pub(super) fn of_bench_target(printed: &Value) -> Result<Value, String> {
+    let text =
+        |field: &str| printed[field].as_str().ok_or_else(|| format!("the suite's JSON has no `{field}`"));
+    let results = printed["results"].as_array().ok_or("the suite's JSON has no `results`")?;
+    let results = results.iter().map(Measured::parse).collect::<Result<Vec<_>, String>>()?;
+    let skipped = printed["skipped"].as_array().into_iter().flatten();
+    let skipped: Vec<String> = skipped.filter_map(Value::as_str).map(str::to_owned).collect();
+    Ok(report(text("suite")?, text("workload")?, &results, &skipped))
+}
+
 /// The whole report of a suite, with where, when and of what it was measured.
-pub(super) fn report(suite: &str, workload: &str, results: &[Measured], skipped: &[String]) -> Value {
+pub(super) fn report(suite: &str, workload: &str, results: &[Measured<'_>], skipped: &[String]) -> Value {
     json!({
         "suite": suite,
         "machine": machine(),
@@ -137,6 +172,26 @@ mod tests {
         let expected = json!({ "id": "a/b", "unit": "ns", "better": "lower", "ours": 15.0, "peers": { "std": 10.0 },
                                "goal": "ratio to std <= 1.03", "met": false });
         assert_eq!(report["results"][0], expected);
+    }
+
+    #[test]
+    fn what_a_bench_target_prints_is_judged() {
+        let result = |ours: f64, goal: &Value| json!({ "id": "a/b", "unit": "us", "better": "higher", "ours": ours, "peers": { "raw": 10.0 }, "goal": goal });
+        let goal = json!({ "at_least": 15.0 });
+        let printed = |results: &[Value]| json!({ "suite": "locks", "workload": "work", "results": results, "skipped": ["x: missing"] });
+        let report = of_bench_target(&printed(&[result(15.0, &goal), result(14.0, &goal)])).unwrap();
+        assert_eq!(
+            (&report["results"][0]["met"], &report["results"][1]["met"]),
+            (&json!(true), &json!(false))
+        );
+        assert_eq!(report["results"][0]["goal"], ">= 15 us");
+        assert_eq!(report["results"][0]["peers"], json!({ "raw": 10.0 }));
+        assert_eq!(report["skipped"], json!(["x: missing"]));
+        for bad in
+            [printed(&[result(1.0, &json!("fast"))]), printed(&[json!({})]), json!({ "suite": "locks" })]
+        {
+            assert!(of_bench_target(&bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,0 +1,4 @@
+//! What others do of the same.
+
+pub(crate) mod petgraph;
+pub(crate) mod stop;
