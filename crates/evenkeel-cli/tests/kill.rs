@@ -14,8 +14,18 @@ fn kills() -> u64 {
 /// Lines a run sends at most: enough for full flow until the kill, bounded for the disk.
 const LINES_MAX: u64 = 600_000;
 
+/// When the kill comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kill {
+    InFullFlow,
+    InLightFlow,
+    /// In full flow, up to 30 ms after a SIGTERM.
+    InTheStop,
+}
+
 /// One recording, killed and taken up again `times` times.
-fn killed_and_taken_up(seed: u64, times: u64, full_flow: bool) {
+fn killed_and_taken_up(seed: u64, times: u64, kill: Kill) {
+    let full_flow = kill != Kill::InLightFlow;
     let mut rng = Rng::with_seed(seed);
     let scratch = Scratch::new();
     let dir = scratch.word("rec");
@@ -41,6 +51,11 @@ fn killed_and_taken_up(seed: u64, times: u64, full_flow: bool) {
         let moment = if rng.bool() { rng.u64(1..100) } else { rng.u64(100..2_000) };
         // sleep: the moment of the kill is what is random here.
         std::thread::sleep(std::time::Duration::from_millis(moment));
+        if kill == Kill::InTheStop {
+            running.signal("-TERM");
+            // sleep: the moment of the kill is what is random here.
+            std::thread::sleep(std::time::Duration::from_micros(rng.u64(..30_000)));
+        }
         running.signal("-KILL");
         running.child.wait().unwrap();
         drop(feed.join().unwrap());
@@ -49,28 +64,36 @@ fn killed_and_taken_up(seed: u64, times: u64, full_flow: bool) {
         // Killed before it made its directory: there is nothing to recover.
         if scratch.path("rec").exists() {
             assert_eq!(code(recovered.status), 0, "{context}: {}", stderr(&recovered));
-            before = check(&dir, &running, &before, &lines(first, LINES_MAX), &random, &context);
+            let sent = Sent { lines: &lines(first, LINES_MAX), random: &random };
+            before = check(&dir, &running, &before, &sent, kill, &context);
         }
     }
 }
 
+/// What the channels were sent.
+struct Sent<'a> {
+    lines: &'a [u8],
+    random: &'a [u8],
+}
+
 /// Compares a recovered recording with what was sent and acknowledged; answers the channel's bytes.
-fn check(dir: &str, running: &Running, before: &[u8], sent: &[u8], random: &[u8], context: &str) -> Vec<u8> {
+fn check(dir: &str, running: &Running, before: &[u8], sent: &Sent<'_>, kill: Kill, context: &str) -> Vec<u8> {
     let (stored, verdict) = export(dir, "s");
     assert!(matches!(verdict, 0 | 2 | 6), "{context}: export says {verdict}");
     let new = stored.strip_prefix(before).unwrap_or_else(|| panic!("{context}: what was there has changed"));
-    assert!(sent.starts_with(new), "{context}: what is stored is not what was sent");
+    assert!(sent.lines.starts_with(new), "{context}: what is stored is not what was sent");
     let acked = last_ack(&running.acks, "s").map_or(0, |(_, bytes)| bytes);
     assert!(stored.len() as u64 >= acked, "{context}: {acked} bytes acknowledged, {} there", stored.len());
     let (of_file, verdict) = export(dir, "f");
     assert!(matches!(verdict, 0 | 2 | 6), "{context}: export says {verdict}");
-    assert!(random.starts_with(&of_file), "{context}: the file's bytes are not the file's");
+    assert!(sent.random.starts_with(&of_file), "{context}: the file's bytes are not the file's");
     let acked = last_ack(&running.acks, "f").map_or(0, |(_, bytes)| bytes);
     assert!(of_file.len() as u64 >= acked, "{context}: {acked} bytes of the file acknowledged");
     let (report, verdict) = verify(dir);
-    // 3: killed before there was a first commit.
-    assert!(verdict == 6 || verdict == 3 && stored.is_empty(), "{context}: verify says {verdict}: {report}");
-    if verdict == 6 {
+    // 3: killed before there was a first commit. 0: killed after the end was sealed.
+    let fits = verdict == 6 || verdict == 3 && stored.is_empty() || verdict == 0 && kill == Kill::InTheStop;
+    assert!(fits, "{context}: verify says {verdict}: {report}");
+    if verdict == 6 && kill != Kill::InTheStop {
         let gaps = report["gaps"].as_array().unwrap();
         let mut of_channel = gaps.iter().filter(|g| g["channel"] == "s" && g["reason"] == "crash");
         let gap = of_channel.next_back().unwrap_or_else(|| panic!("{context}: no crash gap is told"));
@@ -84,7 +107,7 @@ fn check(dir: &str, running: &Running, before: &[u8], sent: &[u8], random: &[u8]
 #[test]
 fn killed_in_full_flow_nothing_acknowledged_is_lost() {
     for seed in 0..kills() / 10 {
-        killed_and_taken_up(seed, 5, true);
+        killed_and_taken_up(seed, 5, Kill::InFullFlow);
     }
 }
 
@@ -92,6 +115,14 @@ fn killed_in_full_flow_nothing_acknowledged_is_lost() {
 #[test]
 fn killed_in_light_flow_nothing_acknowledged_is_lost() {
     for seed in 0..kills() / 10 {
-        killed_and_taken_up(1000 + seed, 5, false);
+        killed_and_taken_up(1000 + seed, 5, Kill::InLightFlow);
+    }
+}
+
+// REQ W3, REQ C9
+#[test]
+fn killed_in_the_stop_nothing_acknowledged_is_lost() {
+    for seed in 0..kills() / 16 {
+        killed_and_taken_up(2000 + seed, 5, Kill::InTheStop);
     }
 }
