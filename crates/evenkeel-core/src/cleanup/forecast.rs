@@ -3,7 +3,7 @@
 use super::{Action, Event, Outcome, Phase, Plan, Run, StepId};
 use crate::Mono;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
 
 /// When a step would run, from the beginning of the cleanup.
@@ -101,19 +101,24 @@ fn since_start(now: Mono) -> Duration {
 /// Walks back from the step that ends last to whatever ended when it began: what
 /// it waits for first, else whatever it had to wait for in line or in the phase before.
 fn critical_path(plan: &Plan, spans: &[Span]) -> Vec<StepId> {
+    // Each begins before the one behind it: every group of one end is looked at once.
+    let mut ending: HashMap<Duration, Vec<&Span>> = HashMap::new();
+    for span in spans {
+        ending.entry(span.ends).or_default().push(span);
+    }
     let mut path = Vec::new();
     let mut at = spans.iter().max_by_key(|span| (span.ends, Reverse(span.begins))).copied();
     while let Some(span) = at {
         path.push(span.step);
-        let waits_for = |other: &&Span| plan.dependencies(span.step).any(|(on, _)| on == other.step);
+        let waits_for: HashSet<StepId> = plan.dependencies(span.step).map(|(on, _)| on).collect();
         let phase = |other: &Span| -> Phase { plan.step(other.step).phase };
         let before = || {
-            spans.iter().filter(|other| {
-                other.step != span.step && other.ends == span.begins && other.begins < span.begins
-            })
+            let ended = ending.get(&span.begins).into_iter().flatten();
+            ended.filter(|other| other.step != span.step && other.begins < span.begins).copied()
         };
         let in_line = before().find(|other| phase(other) == phase(&span));
-        at = before().find(waits_for).or(in_line).or_else(|| before().max_by_key(|o| phase(o))).copied();
+        let needed = before().find(|other| waits_for.contains(&other.step));
+        at = needed.or(in_line).or_else(|| before().max_by_key(|o| phase(o))).copied();
     }
     path.reverse();
     path

@@ -1,7 +1,8 @@
 //! A plan for people and programs: as text, as JSON, as a picture.
 
-use evenkeel_core::cleanup::{Phase, Plan, Span, StepId, forecast, worst_case};
+use evenkeel_core::cleanup::{Phase, Plan, StepId, forecast, worst_case};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
@@ -80,6 +81,8 @@ impl PlanPicture {
     /// Draws a plan.
     pub fn of(plan: &Plan) -> Self {
         let (expected, worst) = (forecast(plan), worst_case(plan));
+        let begins: HashMap<StepId, Duration> =
+            expected.spans.iter().map(|span| (span.step, span.begins)).collect();
         let name = |id: &StepId| plan.step(*id).name.clone();
         let phase = |phase: Phase| PhasePicture {
             phase,
@@ -88,7 +91,7 @@ impl PlanPicture {
                 .order()
                 .iter()
                 .filter(|id| plan.step(**id).phase == phase)
-                .map(|id| step(plan, *id, &expected.spans))
+                .map(|id| step(plan, *id, begins.get(id).copied().unwrap_or_default()))
                 .collect(),
         };
         Self {
@@ -107,7 +110,9 @@ impl PlanPicture {
     pub fn mermaid(&self) -> String {
         let mut out = String::from("flowchart LR\n");
         let steps: Vec<&StepPicture> = self.phases.iter().flat_map(|phase| &phase.steps).collect();
-        let id = |name: &str| steps.iter().position(|step| step.name == name).unwrap_or_default();
+        let places: HashMap<&str, usize> =
+            steps.iter().enumerate().map(|(at, step)| (step.name.as_str(), at)).collect();
+        let id = |name: &str| places.get(name).copied().unwrap_or_default();
         for phase in self.phases.iter().filter(|phase| !phase.steps.is_empty()) {
             let _ = writeln!(out, "  subgraph {}", phase.phase);
             for step in &phase.steps {
@@ -135,9 +140,8 @@ impl PlanPicture {
     }
 }
 
-fn step(plan: &Plan, id: StepId, spans: &[Span]) -> StepPicture {
+fn step(plan: &Plan, id: StepId, begins: Duration) -> StepPicture {
     let spec = plan.step(id);
-    let begins = spans.iter().find(|span| span.step == id).map_or(Duration::ZERO, |span| span.begins);
     let wait = |(on, must_succeed)| WaitPicture { name: plan.step(on).name.clone(), must_succeed };
     StepPicture {
         name: spec.name.clone(),
