@@ -174,7 +174,7 @@ fn a_force_names_what_was_abandoned() {
 // REQ C5
 #[test]
 fn a_grace_period_too_short_is_told_apart() {
-    let keel = keel(100.milliseconds());
+    let keel = keel(1.seconds());
     keel.cleanup("hangs").phase(Phase::StoppingCapture).run_blocking(hang).register().unwrap();
     let flush = keel.cleanup("flush").phase(Phase::FlushingStorage).run_blocking(|_| ());
     flush.verify_blocking(|_| true).register().unwrap();
@@ -530,4 +530,29 @@ fn a_channel_report_that_hangs_or_panics_leaves_the_report_incomplete() {
 fn a_service_that_could_not_start_says_so_in_its_report() {
     let report = keel(20.seconds()).stop_unstarted("no such device", "the test");
     assert_eq!(report.exit_code, 3);
+}
+
+// REQ C2
+#[test]
+fn the_report_is_the_last_entry_of_a_journal_whose_queue_is_full() {
+    use evenkeel::journal::JournalOptions;
+    for _ in 0..20 {
+        let storage = evenkeel_log::sim::SimStorage::new();
+        let options = JournalOptions { queue_entries_max: 2, ..JournalOptions::default() };
+        let builder = Keel::builder("test").without_signals().keep_process();
+        let keel = builder.journal_on(Arc::new(storage.clone())).journal_options(options).build().unwrap();
+        for at in 0..30 {
+            let step = keel.cleanup(format!("step-{at}")).phase(Phase::ClosingLogs).idempotent();
+            step.run_blocking(|_| ()).verify_blocking(|_| true).register().unwrap();
+        }
+        let report = keel.stop("enough", "the test");
+        assert!(report.clean && report.journal_head.is_some(), "{:?}", step(&report, "close-journal").detail);
+        let mut last = String::new();
+        let mut kind = |entry: evenkeel::journal::Entry| {
+            last = entry.kind;
+            Ok(())
+        };
+        evenkeel::journal::entries(&storage, false, &mut kind).unwrap();
+        assert_eq!(last, "report");
+    }
 }

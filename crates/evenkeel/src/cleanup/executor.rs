@@ -33,8 +33,14 @@ impl Inbox {
     }
 
     pub(crate) fn post(&self, event: Event) {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
-        self.wake.signal();
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.push(event);
+        // Whoever takes takes all: what is not the first is taken with the first.
+        let is_first = events.len() == 1;
+        drop(events);
+        if is_first {
+            self.wake.signal();
+        }
     }
 
     fn take(&self) -> Vec<Event> {

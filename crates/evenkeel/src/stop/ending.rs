@@ -24,6 +24,9 @@ const ENTRY_PATIENCE: Duration = Duration::from_millis(100);
 const WRITE_PATIENCE: Duration = Duration::from_millis(100);
 /// The least that a user's code is given to answer.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(10);
+/// A journal whose queue is full is waited for so long at once, and asked again after this.
+const FULL_PATIENCE: Duration = Duration::from_millis(50);
+const FULL_PAUSE: Duration = Duration::from_millis(2);
 /// Exit code of a service that could not start.
 const UNSTARTED: u8 = 3;
 
@@ -76,7 +79,7 @@ impl Closing {
     pub(super) fn works(&self, journal: &Journal) -> Works {
         let (closing, finish, verify) = (self.clone(), journal.clone(), journal.clone());
         let run = ours(move |step| {
-            let written = closing.write_pending(step);
+            let written = closing.write_pending(&finish, step);
             finish.finish(step.remaining()).map_err(|e| e.to_string())?;
             written
         });
@@ -100,21 +103,38 @@ impl Closing {
     }
 
     /// Appends what was drawn up, with what the channels say; on the step's own thread.
-    fn write_pending(&self, step: &Step) -> Result<(), String> {
+    fn write_pending(&self, journal: &Journal, step: &Step) -> Result<(), String> {
         let (channels, complete) = self.ask_channels();
-        let mut last = self.last();
-        // What was told to stop leaves it to the stop's end.
-        let Some(mut report) = last.pending.take_if(|_| !step.is_cancelled()) else { return Ok(()) };
-        (report.channels, report.complete) = (channels, report.clean && complete);
-        let refused = || "the journal refused the report, its last entry".to_owned();
-        self.append(&mut last, &report).map(drop).ok_or_else(refused)
+        loop {
+            let before = journal.head().entry;
+            {
+                let mut last = self.last();
+                // Told to stop, it leaves the last entry to the stop's end.
+                let Some(mut report) = last.pending.take_if(|_| !step.is_cancelled()) else {
+                    return Ok(());
+                };
+                report.channels.clone_from(&channels);
+                report.complete = report.clean && complete;
+                if self.append(&mut last, &report).is_some() {
+                    return Ok(());
+                }
+                last.pending = Some(report);
+            }
+            if step.remaining().is_zero() {
+                return Err("the journal refused the report, its last entry".to_owned());
+            }
+            // Its queue is full: there is room when what is in it is on disk.
+            if !journal.wait_durable(before, step.remaining().min(FULL_PATIENCE)) {
+                step.wait_cancelled(FULL_PAUSE);
+            }
+        }
     }
 
     fn append(&self, last: &mut LastEntry, report: &Report) -> Option<u64> {
         let journal = self.journal.as_ref()?;
-        last.is_appended = true;
         let Ok(Value::Object(body)) = serde_json::to_value(report) else { return None };
         let appended = journal.append_with_head("report", body, "journal_head")?;
+        last.is_appended = true;
         last.head = Some(appended.prev);
         Some(appended.entry)
     }
