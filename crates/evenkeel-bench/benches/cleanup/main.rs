@@ -16,16 +16,18 @@ const OURS: &str = "evenkeel";
 
 const WORKLOAD: &str = "\
 Eleven rounds in turns after one that warms up; medians. `plan`: steps in five phases with up to three \
-dependencies each, given by name; ours checks names, phases and cycles, orders by priority too, and divides the \
-budget, where petgraph orders a graph made of the same names, or, `toposort alone`, one made before. `decide`: the \
-run alone, no shell, no clock, every step run and verified. `stop/N`: from the call to the report, of N \
-steps that do nothing, in one phase, at most 16 at once; per step. Ours plans, starts each step and then its \
-verification with a time limit of its own, and reports each; with a journal it writes an intent and an outcome \
-of each, chains them, syncs, seals and reads the last segment back; `unrepeatable` steps also wait, each, until \
-their intents are durable. `refused`: entries, of all rounds, that found the journal's queue full because \
-the disk was slower. The peers wake N tasks that are already waiting and end as soon as they are told, and \
-wait for them: no order, no verification, no report of each. `futures` run on the tokio runtime (two threads) \
-that the peers use, `threads` block threads of ours. `empty`: a stop without steps, by its five phases.";
+dependencies each, given by name; ours checks names, phases and cycles, orders by priority too, and \
+divides the budget, where petgraph orders a graph made of the same names, or, `toposort alone`, one made \
+before. `decide`: the run alone, no shell, no clock, every step run and verified. `stop/N`: from the \
+call to the report, of N steps that do nothing, in one phase, at most 16 at once; per step. Ours plans, \
+starts each step and then its verification with a time limit of its own, and reports each; with a \
+journal it writes an intent and an outcome of each, chains them, syncs, seals and reads the last segment \
+back; `unrepeatable` steps also wait, each, until their intents are durable. `refused` and `unverified` \
+count all rounds: entries that found the journal's queue full while the disk did not answer, and steps \
+that were not verified for it. The peers wake N tasks that are already waiting and end as soon as they \
+are told, and wait for them: no order, no verification, no report of each. `futures` run on the tokio \
+runtime (two threads) that the peers use, `threads` block threads of ours. `empty`: a stop without \
+steps, by its five phases.";
 
 fn main() {
     let arguments = match Arguments::of_process() {

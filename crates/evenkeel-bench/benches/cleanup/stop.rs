@@ -4,7 +4,7 @@ use crate::OURS;
 #[cfg(feature = "peers")]
 use crate::peers;
 use evenkeel::Keel;
-use evenkeel::cleanup::StepBuilder;
+use evenkeel::cleanup::{StepBuilder, Verdict};
 use evenkeel_bench::{Figure, Goal, Race, Suite, ns, place};
 use std::cell::Cell;
 use std::path::Path;
@@ -37,22 +37,38 @@ fn fill(keel: &Keel, count: usize, give: Give) {
     }
 }
 
-/// Nanoseconds from the call to the report, which says that every step was verified.
-fn stop_ns(keel: &Keel) -> f64 {
+/// Nanoseconds from the call to the report, and how many steps it does not say were verified.
+fn stop(keel: &Keel) -> (f64, usize) {
     let began = Instant::now();
     let report = keel.stop("the bench", "the bench");
     let took = ns(began.elapsed());
-    assert!(report.clean, "{:?}", report.abandoned);
+    let steps = report.phases.iter().flat_map(|phase| &phase.steps);
+    (took, steps.filter(|step| step.verdict != Some(Verdict::Verified)).count())
+}
+
+/// The same where no disk can be in the way.
+fn clean_stop_ns(keel: &Keel) -> f64 {
+    let (took, unverified) = stop(keel);
+    assert_eq!(unverified, 0, "every step was verified");
     took
 }
 
-/// A stop with a journal in a new directory, and how many entries the journal refused.
-fn journalled_stop(count: usize, give: Give) -> (f64, u64) {
+/// What went wrong in stops with a journal.
+#[derive(Default)]
+struct Wrong {
+    refused: Cell<u64>,
+    unverified: Cell<usize>,
+}
+
+/// Nanoseconds of a stop with a journal in a new directory.
+fn journalled_stop_ns(count: usize, give: Give, wrong: &Wrong) -> f64 {
     let place = place().unwrap();
     let keel = keel(Some(place.path()));
     fill(&keel, count, give);
-    let took = stop_ns(&keel);
-    (took, keel.journal().map_or(0, evenkeel::journal::Journal::refused))
+    let (took, unverified) = stop(&keel);
+    wrong.unverified.set(wrong.unverified.get() + unverified);
+    wrong.refused.set(wrong.refused.get() + keel.journal().map_or(0, evenkeel::journal::Journal::refused));
+    took
 }
 
 pub(crate) fn register(suite: &mut Suite) {
@@ -68,11 +84,11 @@ pub(crate) fn register(suite: &mut Suite) {
 
 pub(crate) fn empty(suite: &mut Suite) {
     let samples = Race::new().with(OURS, || {
-        let stops = (0..EMPTY_STOPS).map(|_| stop_ns(&keel(None)));
+        let stops = (0..EMPTY_STOPS).map(|_| clean_stop_ns(&keel(None)));
         stops.sum::<f64>() / EMPTY_STOPS as f64 / 5.0 / 1e3
     });
     suite.add(Figure::of("empty", "us/phase", &samples.run(), OURS, 0.5).goal(Goal::Below(20.0)));
-    let samples = Race::new().with(OURS, || journalled_stop(0, THREADS).0 / 5.0 / 1e3);
+    let samples = Race::new().with(OURS, || journalled_stop_ns(0, THREADS, &Wrong::default()) / 5.0 / 1e3);
     suite.add(Figure::of("empty with journal", "us/phase", &samples.run(), OURS, 0.5));
 }
 
@@ -91,20 +107,17 @@ pub(crate) fn whole(suite: &mut Suite) {
         alone(format!("stop/{count} threads"), &|| {
             let keel = keel(None);
             fill(&keel, count, THREADS);
-            stop_ns(&keel)
+            clean_stop_ns(&keel)
         });
-        let refused = Cell::new(0);
-        let journalled = |give| {
-            let (took, more) = journalled_stop(count, give);
-            refused.set(refused.get() + more);
-            took
-        };
+        let wrong = Wrong::default();
+        let journalled = |give| journalled_stop_ns(count, give, &wrong);
         alone(format!("stop/{count} threads, journal"), &|| journalled(THREADS));
         if count == 1_000 {
             alone(format!("stop/{count} unrepeatable, journal"), &|| journalled(UNREPEATABLE));
         }
-        let id = format!("stop/{count} journal, refused");
-        suite.add(Figure::lower(id, "entries", refused.get() as f64).goal(Goal::Below(1.0)));
+        let none = |id: String, many: f64| Figure::lower(id, "in all", many).goal(Goal::Below(1.0));
+        suite.add(none(format!("stop/{count} journal, entries refused"), wrong.refused.get() as f64));
+        suite.add(none(format!("stop/{count} journal, steps unverified"), wrong.unverified.get() as f64));
     }
 }
 
@@ -121,7 +134,7 @@ fn futures(count: usize, per_step: impl Fn(f64) -> f64 + Copy + 'static) -> Race
         let builder = Keel::builder("bench").without_signals().keep_process().grace(GRACE);
         let keel = builder.runtime(theirs.handle().clone()).build().unwrap();
         fill(&keel, count, FUTURES);
-        per_step(stop_ns(&keel))
+        per_step(clean_stop_ns(&keel))
     };
     Race::new()
         .with(OURS, ours)
