@@ -59,6 +59,8 @@ impl Keeper {
                 break if work.order == Order::Finish { self.finish() } else { self.leave() };
             }
         };
+        // The writer lets go of the directory before anybody is told that it is over.
+        drop(self);
         gone.0.close(end);
     }
 
