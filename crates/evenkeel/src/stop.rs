@@ -364,3 +364,36 @@ impl Watch for Told {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
+    use super::*;
+
+    // REQ C5
+    #[test]
+    fn a_stop_that_dies_leaves_nobody_waiting() {
+        let shared = Shared::new().unwrap();
+        let coordinator = CleanupCoordinator::default();
+        coordinator.break_it();
+        let setup = Setup {
+            shared: shared.clone(),
+            coordinator,
+            signals: None,
+            journal: None,
+            runtime: None,
+            grace: Duration::from_secs(20),
+            concurrency_max: 1,
+            report_path: None,
+            channels: None,
+            tell: None,
+            may_exit: false,
+        };
+        setup.start().unwrap();
+        shared.arm();
+        shared.request(Request::of_program("enough".to_owned(), "the test".to_owned()));
+        let stopped = shared.wait(Some(Duration::from_secs(60))).expect("it waits for ever");
+        assert_eq!((stopped.exit_code(), stopped.report.clean), (1, false));
+        assert!(stopped.report.reason.contains("every step has its closures"), "{}", stopped.report.reason);
+    }
+}

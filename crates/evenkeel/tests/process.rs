@@ -159,8 +159,11 @@ struct Scene {
 impl Scene {
     /// Starts a child, and waits until it is ready.
     fn start(name: &str) -> Self {
-        let scene = Self::launch(name);
-        let mut scene = scene;
+        Self::launch(name).ready(name)
+    }
+
+    fn ready(mut self, name: &str) -> Self {
+        let scene = &mut self;
         let mut told = BufReader::new(scene.child.stderr.take().unwrap());
         let mut line = String::new();
         while line.trim() != "ready" {
@@ -169,12 +172,16 @@ impl Scene {
         }
         // What else it tells is read, so that it never blocks.
         std::thread::spawn(move || std::io::copy(&mut told, &mut std::io::sink()));
-        scene
+        self
     }
 
     fn launch(name: &str) -> Self {
+        Self::launch_as(Command::new(std::env::current_exe().unwrap()), name)
+    }
+
+    fn launch_as(mut command: Command, name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let child = Command::new(std::env::current_exe().unwrap())
+        let child = command
             .args(["child", "--exact", "--nocapture"])
             .envs([("SCENE", name.as_ref()), ("SCENE_DIR", dir.path().as_os_str())])
             .env("RUST_BACKTRACE", "0")
@@ -345,4 +352,21 @@ fn a_setup_that_panics_could_not_start() {
     assert_eq!((code, &report["exit_code"]), (3, &3.into()), "{report:#}");
     assert_eq!(report["reason"], "could not start: its setup panicked: the spring broke");
     assert!(took < AT_MOST, "{took:?}");
+}
+
+// REQ C16
+#[test]
+fn a_hangup_that_was_inherited_as_ignored_stays_so() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(std::env::current_exe().unwrap());
+    let scene = Scene::launch_as(shell, "clean").ready("clean");
+    scene.signal("-HUP");
+    scene.signal("-TERM");
+    let (code, report, _) = scene.end();
+    assert_eq!((code, &report["reason"]), (0, &"signal SIGTERM".into()), "{report:#}");
+
+    let scene = Scene::start("clean");
+    scene.signal("-HUP");
+    let (code, report, _) = scene.end();
+    assert_eq!((code, &report["reason"]), (0, &"signal SIGHUP".into()), "{report:#}");
 }

@@ -116,9 +116,15 @@ fn a_step_is_tried_again_and_may_ask_for_more_time() {
     let renew = |step: Step| {
         // Six leases of 100 ms: longer than its timeout in all.
         for _ in 0..6 {
+            let before = step.deadline();
             step.extend(200.milliseconds());
             if step.wait_cancelled(50.milliseconds()) {
                 return Err("cancelled in the midst of progress");
+            }
+            while step.deadline() == before {
+                if step.wait_cancelled(1.milliseconds()) {
+                    return Err("nobody said how much time it has now");
+                }
             }
         }
         Ok(())
@@ -555,4 +561,56 @@ fn the_report_is_the_last_entry_of_a_journal_whose_queue_is_full() {
         evenkeel::journal::entries(&storage, false, &mut kind).unwrap();
         assert_eq!(last, "report");
     }
+}
+
+// REQ C13
+#[test]
+fn a_listener_that_is_slow_still_hears_the_last_word() {
+    let (go, may_go) = std::sync::mpsc::sync_channel::<()>(1);
+    let (over, is_over) = std::sync::mpsc::sync_channel(1);
+    let may_go = Mutex::new(Some(may_go));
+    let listener = move |progress: &evenkeel::Progress| {
+        if let Some(may_go) = may_go.lock().unwrap().take() {
+            may_go.recv().unwrap();
+        }
+        if matches!(progress, evenkeel::Progress::Stopped(_)) {
+            over.send(()).unwrap();
+        }
+    };
+    let builder = Keel::builder("test").without_signals().keep_process().on_progress(listener);
+    let keel = builder.build().unwrap();
+    // All in one round, so that nothing is short of time: more than may wait to be told.
+    let first = keel.cleanup("first").run_blocking(|_| false).register().unwrap();
+    for at in 0..5000 {
+        keel.cleanup(format!("step-{at}")).after(&first).run_blocking(|_| ()).register().unwrap();
+    }
+    keel.stop("enough", "the test");
+    go.send(()).unwrap();
+    is_over.recv_timeout(60.seconds()).expect("the last word was left out");
+}
+
+// REQ C16
+#[test]
+fn a_report_that_cannot_be_written_is_told_and_a_disk_that_hangs_gives_way_to_a_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = |path: std::path::PathBuf| {
+        let builder = Keel::builder("test").without_signals().keep_process().grace(120.seconds());
+        builder.report(path).build().unwrap()
+    };
+    let keel = builder(dir.path().join("nowhere/report.json"));
+    assert!(keel.stop("enough", "the test").clean);
+    let stopped = keel.wait();
+    assert_eq!((stopped.report.exit_code, stopped.exit_code()), (0, 1));
+    assert!(stopped.report_fault.as_deref().unwrap().contains("nowhere/report.json"));
+
+    // Opening a pipe that nobody reads hangs.
+    let pipe = dir.path().join(format!("report.json.{}.new", std::process::id()));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let keel = builder(dir.path().join("report.json"));
+    keel.request_stop("enough", "the test");
+    assert!(keel.wait_timeout(300.milliseconds()).is_none(), "it did not wait for its report");
+    keel.force("an impatient test");
+    let stopped = keel.wait_timeout(60.seconds()).expect("it waits for a disk that hangs");
+    assert!(stopped.report.clean && stopped.exit_code() == 1);
+    assert!(stopped.report_fault.as_deref().unwrap().ends_with("in time"));
 }

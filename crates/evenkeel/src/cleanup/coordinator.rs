@@ -123,6 +123,12 @@ impl CleanupCoordinator {
         (registry.steps.clone(), std::mem::take(&mut registry.works))
     }
 
+    /// For tests: what cannot be, a step without closures.
+    #[cfg(test)]
+    pub(crate) fn break_it(&self) {
+        self.lock().steps.push(StepSpec::new("hollow", Phase::Initiating));
+    }
+
     fn unregister(&self, name: &str) -> bool {
         let mut registry = self.lock();
         if registry.is_closed || registry.places.remove(name).is_none() {
