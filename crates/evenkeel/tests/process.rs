@@ -47,6 +47,7 @@ fn main_of(scene: &str, dir: &Path) -> ExitCode {
         "setup-panics" => evenkeel::main(builder, async |_| panic!("the {} broke", "spring")),
         "own-stop" => own_stop(builder.grace(4.seconds()), dir),
         "two" => two(builder, dir),
+        "gravest" => gravest(builder.grace(1.seconds())),
         _ => panic!("no scene {scene}"),
     }
 }
@@ -127,6 +128,19 @@ fn two(builder: evenkeel::Builder, dir: &Path) -> ExitCode {
     };
     let step = slow.cleanup("slow").timeout(3.seconds()).run_blocking(run);
     step.verify_blocking(|_| true).register().unwrap();
+    ready();
+    block();
+    ExitCode::SUCCESS
+}
+
+/// Two services, of which the one that has failed would stay longer than the one that has not.
+fn gravest(builder: evenkeel::Builder) -> ExitCode {
+    let bad = Keel::builder("bad").grace(30.seconds()).build().unwrap();
+    bad.cleanup("fails").run_blocking(|_| false).register().unwrap();
+    let good = builder.build().unwrap();
+    let other = bad.clone();
+    let wait = move |_: Step| other.wait_timeout(700.milliseconds()).is_some();
+    good.cleanup("waits").run_blocking(wait).verify_blocking(|_| true).register().unwrap();
     ready();
     block();
     ExitCode::SUCCESS
@@ -342,6 +356,12 @@ fn one_service_of_a_process_does_not_end_it_under_another() {
     let (code, report, took) = scene.end();
     assert_eq!(verdict(&report, "slow").0, "Verified");
     assert_eq!((code, &report["exit_code"]), (5, &0.into()), "the gravest of both counts");
+    assert!(took < AT_MOST, "{took:?}");
+
+    let scene = Scene::start("gravest");
+    scene.signal("-TERM");
+    let (code, report, took) = scene.end();
+    assert_eq!((code, &report["exit_code"]), (1, &0.into()), "the gravest of both counts");
     assert!(took < AT_MOST, "{took:?}");
 }
 

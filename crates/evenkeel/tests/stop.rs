@@ -163,13 +163,17 @@ fn a_force_names_what_was_abandoned() {
         hang(step);
     };
     keel.cleanup("hangs").run_blocking(hangs).register().unwrap();
+    let (told, is_told) = std::sync::mpsc::sync_channel(1);
+    let listens = move |step: Step| told.send(step.wait_cancelled(60.seconds())).unwrap();
+    keel.cleanup("listens").priority(1).run_blocking(listens).register().unwrap();
     keel.cleanup("close").phase(Phase::ClosingLogs).run_blocking(|_| ()).register().unwrap();
     keel.request_stop("enough", "the test");
     seen.recv().unwrap();
     keel.force("an impatient test");
     let stopped = keel.wait();
     assert_eq!(stopped.report.exit_code, 4);
-    assert_eq!(stopped.report.abandoned, ["hangs"]);
+    assert_eq!(stopped.report.abandoned, ["hangs", "listens"]);
+    assert!(is_told.recv().unwrap(), "who is abandoned is told so");
     assert_eq!(verdict(&stopped.report, "close"), Verdict::SkippedBecause);
     assert_eq!(
         step(&stopped.report, "hangs").detail.as_deref(),
@@ -538,29 +542,57 @@ fn a_service_that_could_not_start_says_so_in_its_report() {
     assert_eq!(report.exit_code, 3);
 }
 
+/// Fills the journal's queue and holds its thread, until one entry more was refused.
+fn fill(journal: &evenkeel::journal::Journal) {
+    let note = || journal.append("filler", None, serde_json::Value::Null);
+    let (held, is_held) = std::sync::mpsc::sync_channel(0);
+    let (go, may_go) = std::sync::mpsc::sync_channel::<()>(0);
+    let gate = Mutex::new(Some((held, may_go)));
+    journal.on_durable(move |_| {
+        if let Some((held, may_go)) = gate.lock().unwrap().take() {
+            held.send(()).unwrap();
+            let _ = may_go.recv();
+        }
+    });
+    assert!(note().is_some());
+    is_held.recv().unwrap();
+    while note().is_some() {}
+    let (journal, refused) = (journal.clone(), journal.refused());
+    std::thread::spawn(move || {
+        while journal.refused() == refused && journal.trouble().is_some() {
+            std::thread::yield_now();
+        }
+        drop(go);
+    });
+}
+
 // REQ C2
 #[test]
 fn the_report_is_the_last_entry_of_a_journal_whose_queue_is_full() {
-    use evenkeel::journal::JournalOptions;
-    for _ in 0..20 {
-        let storage = evenkeel_log::sim::SimStorage::new();
-        let options = JournalOptions { queue_entries_max: 2, ..JournalOptions::default() };
-        let builder = Keel::builder("test").without_signals().keep_process();
-        let keel = builder.journal_on(Arc::new(storage.clone())).journal_options(options).build().unwrap();
-        for at in 0..30 {
-            let step = keel.cleanup(format!("step-{at}")).phase(Phase::ClosingLogs).idempotent();
-            step.run_blocking(|_| ()).verify_blocking(|_| true).register().unwrap();
-        }
-        let report = keel.stop("enough", "the test");
-        assert!(report.clean && report.journal_head.is_some(), "{:?}", step(&report, "close-journal").detail);
-        let mut last = String::new();
-        let mut kind = |entry: evenkeel::journal::Entry| {
-            last = entry.kind;
-            Ok(())
-        };
-        evenkeel::journal::entries(&storage, false, &mut kind).unwrap();
-        assert_eq!(last, "report");
-    }
+    use evenkeel::journal::{Journal, JournalOptions, entries};
+    let storage = evenkeel_log::sim::SimStorage::new();
+    let options = JournalOptions { queue_entries_max: 2, ..JournalOptions::default() };
+    let to_fill: Arc<Mutex<Option<Journal>>> = Arc::default();
+    let journal = to_fill.clone();
+    // The channels are asked right before the report is appended.
+    let ask = move || {
+        let journal = journal.lock().unwrap().take();
+        journal.iter().for_each(fill);
+        (Vec::new(), true)
+    };
+    let builder = Keel::builder("test").without_signals().keep_process().channel_reports(ask);
+    let keel = builder.journal_on(Arc::new(storage.clone())).journal_options(options).build().unwrap();
+    *to_fill.lock().unwrap() = keel.journal().cloned();
+    let report = keel.stop("enough", "the test");
+    assert!(report.clean && report.journal_head.is_some(), "{:?}", step(&report, "close-journal").detail);
+    assert!(keel.journal().unwrap().refused() > 1, "its queue was not full");
+    let mut last = String::new();
+    let mut kind = |entry: evenkeel::journal::Entry| {
+        last = entry.kind;
+        Ok(())
+    };
+    entries(&storage, false, &mut kind).unwrap();
+    assert_eq!(last, "report");
 }
 
 // REQ C13
