@@ -646,3 +646,17 @@ fn a_report_that_cannot_be_written_is_told_and_a_disk_that_hangs_gives_way_to_a_
     assert!(stopped.report.clean && stopped.exit_code() == 1);
     assert!(stopped.report_fault.as_deref().unwrap().ends_with("in time"));
 }
+
+// REQ C5, REQ C9
+#[test]
+fn each_attempt_of_a_step_that_cannot_be_repeated_has_an_intent_of_its_own() {
+    let builder = Keel::builder("test").without_signals().keep_process();
+    let keel = builder.journal_on(Arc::new(evenkeel_log::sim::SimStorage::new())).build().unwrap();
+    let backoff = Backoff { first: 1.milliseconds(), max: 1.milliseconds() };
+    let second = |step: Step| step.attempt() == 2;
+    let step_of = keel.cleanup("second").retries(1, backoff).run_blocking(second);
+    step_of.verify_blocking(second).register().unwrap();
+    let report = keel.stop("enough", "the test");
+    assert_eq!(verdict(&report, "second"), Verdict::Verified, "{:?}", step(&report, "second"));
+    assert_eq!(step(&report, "second").attempts, 2);
+}
