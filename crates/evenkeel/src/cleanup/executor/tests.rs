@@ -14,7 +14,7 @@ impl Watch for Nobody {
 fn executor(works: Work, retries: u32) -> (Executor, Workers) {
     let mut spec = StepSpec::new("a", Phase::Initiating);
     spec.limits.retries = retries;
-    spec.limits.backoff = Backoff { first: Duration::from_millis(1), max: Duration::from_millis(1) };
+    spec.limits.backoff = Backoff { first: Duration::ZERO, max: Duration::ZERO };
     let plan = Plan::new(vec![spec], PlanOptions::default()).unwrap();
     let workers = Workers::default();
     let means = Means { workers: workers.clone(), runtime: None, journal: None };
