@@ -46,8 +46,7 @@ pub(crate) fn run(arguments: &Record) -> u8 {
             record(&recorder, &keel, arguments, &channels, &last_word)
         }
         Err(why) => {
-            keel.arm();
-            keel.stop(format!("cannot start: {why}"), SELF);
+            keel.stop_unstarted(format!("cannot start: {why}"), SELF);
             cannot_start(&format!("cannot start: {why}"))
         }
     }

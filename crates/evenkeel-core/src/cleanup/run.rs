@@ -295,6 +295,9 @@ impl Run {
             _ => step.run += part,
         }
         let mut why = format!("{what}still running after {} ms", part.as_millis());
+        if step.is_short {
+            why.push_str("; the rest of the grace period is kept for what comes after it");
+        }
         if let Some(error) = step.error.take() {
             why = format!("{error}; {why}");
         }

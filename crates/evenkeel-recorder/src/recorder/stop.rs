@@ -49,8 +49,11 @@ pub struct Held {
 
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reading = if self.reading { " and is still read" } else { "" };
-        write!(f, "{} holds {} bytes{reading}", self.channel, self.bytes)
+        match (self.bytes, self.reading) {
+            (0, _) => write!(f, "{} is still read", self.channel),
+            (bytes, false) => write!(f, "{} holds {bytes} bytes", self.channel),
+            (bytes, true) => write!(f, "{} holds {bytes} bytes and is still read", self.channel),
+        }
     }
 }
 
