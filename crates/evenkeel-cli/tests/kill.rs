@@ -17,15 +17,15 @@ const LINES_MAX: u64 = 600_000;
 /// When the kill comes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kill {
-    InFullFlow,
-    InLightFlow,
+    FullFlow,
+    LightFlow,
     /// In full flow, up to 30 ms after a SIGTERM.
-    InTheStop,
+    Stop,
 }
 
 /// One recording, killed and taken up again `times` times.
 fn killed_and_taken_up(seed: u64, times: u64, kill: Kill) {
-    let full_flow = kill != Kill::InLightFlow;
+    let full_flow = kill != Kill::LightFlow;
     let mut rng = Rng::with_seed(seed);
     let scratch = Scratch::new();
     let dir = scratch.word("rec");
@@ -51,7 +51,7 @@ fn killed_and_taken_up(seed: u64, times: u64, kill: Kill) {
         let moment = if rng.bool() { rng.u64(1..100) } else { rng.u64(100..2_000) };
         // sleep: the moment of the kill is what is random here.
         std::thread::sleep(std::time::Duration::from_millis(moment));
-        if kill == Kill::InTheStop {
+        if kill == Kill::Stop {
             running.signal("-TERM");
             // sleep: the moment of the kill is what is random here.
             std::thread::sleep(std::time::Duration::from_micros(rng.u64(..30_000)));
@@ -91,9 +91,9 @@ fn check(dir: &str, running: &Running, before: &[u8], sent: &Sent<'_>, kill: Kil
     assert!(of_file.len() as u64 >= acked, "{context}: {acked} bytes of the file acknowledged");
     let (report, verdict) = verify(dir);
     // 3: killed before there was a first commit. 0: killed after the end was sealed.
-    let fits = verdict == 6 || verdict == 3 && stored.is_empty() || verdict == 0 && kill == Kill::InTheStop;
+    let fits = verdict == 6 || verdict == 3 && stored.is_empty() || verdict == 0 && kill == Kill::Stop;
     assert!(fits, "{context}: verify says {verdict}: {report}");
-    if verdict == 6 && kill != Kill::InTheStop {
+    if verdict == 6 && kill != Kill::Stop {
         let gaps = report["gaps"].as_array().unwrap();
         let mut of_channel = gaps.iter().filter(|g| g["channel"] == "s" && g["reason"] == "crash");
         let gap = of_channel.next_back().unwrap_or_else(|| panic!("{context}: no crash gap is told"));
@@ -107,7 +107,7 @@ fn check(dir: &str, running: &Running, before: &[u8], sent: &Sent<'_>, kill: Kil
 #[test]
 fn killed_in_full_flow_nothing_acknowledged_is_lost() {
     for seed in 0..kills() / 10 {
-        killed_and_taken_up(seed, 5, Kill::InFullFlow);
+        killed_and_taken_up(seed, 5, Kill::FullFlow);
     }
 }
 
@@ -115,7 +115,7 @@ fn killed_in_full_flow_nothing_acknowledged_is_lost() {
 #[test]
 fn killed_in_light_flow_nothing_acknowledged_is_lost() {
     for seed in 0..kills() / 10 {
-        killed_and_taken_up(1000 + seed, 5, Kill::InLightFlow);
+        killed_and_taken_up(1000 + seed, 5, Kill::LightFlow);
     }
 }
 
@@ -123,6 +123,6 @@ fn killed_in_light_flow_nothing_acknowledged_is_lost() {
 #[test]
 fn killed_in_the_stop_nothing_acknowledged_is_lost() {
     for seed in 0..kills() / 16 {
-        killed_and_taken_up(2000 + seed, 5, Kill::InTheStop);
+        killed_and_taken_up(2000 + seed, 5, Kill::Stop);
     }
 }
