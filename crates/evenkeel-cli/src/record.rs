@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &Record) -> u8 {
 fn configure(arguments: &Record) -> Result<(Config, [u8; 16]), (u8, String)> {
     let channels = arguments.what.channels().map_err(|wrong| (exit::USAGE, wrong))?;
     if let Some(report) = &arguments.report {
-        check_report(report).map_err(|wrong| (exit::USAGE, wrong))?;
+        check_report(report, &arguments.out).map_err(|wrong| (exit::USAGE, wrong))?;
     }
     let mut config = Config::new(arguments.out.clone(), channels);
     if let Some(number) = arguments.acks {
@@ -69,14 +69,16 @@ fn configure(arguments: &Record) -> Result<(Config, [u8; 16]), (u8, String)> {
     Ok((config, run_id))
 }
 
-/// A report that could not be written would be found out too late.
-fn check_report(path: &Path) -> Result<(), String> {
+/// A report that could not be written would be found out too late. The recording
+/// directory itself will be there by then.
+fn check_report(path: &Path, out: &Path) -> Result<(), String> {
     let told = |why: &str| Err(format!("--report {}: {why}", path.display()));
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.file_name().is_none() || path.is_dir() {
         return told("a file is needed");
     }
     match std::fs::metadata(dir) {
+        _ if dir == out => Ok(()),
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => told(&format!("{} is not a directory", dir.display())),
         Err(e) => told(&format!("{}: {e}", dir.display())),

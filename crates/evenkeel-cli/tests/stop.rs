@@ -183,6 +183,20 @@ fn a_plan_shows_the_stop_and_touches_nothing() {
     }
 }
 
+// REQ W2
+#[test]
+fn the_report_may_lie_in_the_recording() {
+    let scratch = Scratch::new();
+    let (dir, out) = (scratch.word("rec"), scratch.word("rec/report.json"));
+    let file = scratch.put("input", b"hello");
+    let source = format!("a=file:{file}");
+    let output = evenkeel(&["record", "--out", &dir, "--channel", &source, "--report", &out]);
+    assert_eq!(code(output.status), 0, "{}", stderr(&output));
+    let report: Value = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
+    assert_eq!(report["clean"], true);
+    assert_eq!(verify(&dir).1, 0);
+}
+
 // REQ C11
 #[test]
 fn a_journal_that_cannot_be_kept_does_not_keep_anybody_from_recording() {
