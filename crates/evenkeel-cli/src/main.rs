@@ -19,12 +19,11 @@ use std::process::ExitCode;
 
 /// Exit codes, as they are documented.
 pub(crate) mod exit {
-    pub(crate) const OK: u8 = 0;
-    pub(crate) const NOT_CLEAN: u8 = 1;
+    pub(crate) use evenkeel::cleanup::exit::{
+        CANNOT_START as CANNOT, CLEAN as OK, FORCED, NOT_CLEAN, OUT_OF_TIME,
+    };
+
     pub(crate) const USAGE: u8 = 2;
-    pub(crate) const CANNOT: u8 = 3;
-    pub(crate) const FORCED: u8 = 4;
-    pub(crate) const OUT_OF_TIME: u8 = 5;
     pub(crate) const DECLARED: u8 = 6;
 }
 

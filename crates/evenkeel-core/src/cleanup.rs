@@ -19,6 +19,6 @@ mod step;
 pub use budget::Budget;
 pub use forecast::{Forecast, Span, forecast, worst_case};
 pub use plan::{Plan, PlanError, PlanOptions, Scope};
-pub use report::{ChannelReport, PhaseReport, REPORT_VERSION, Report, StepReport, Verdict, exit_code};
+pub use report::{ChannelReport, PhaseReport, REPORT_VERSION, Report, StepReport, Verdict, exit, exit_code};
 pub use run::{Action, Ending, Event, Outcome, Run};
 pub use step::{Backoff, Dependency, Limits, Phase, StepId, StepSpec};

@@ -18,6 +18,15 @@ pub struct Selection {
     pub segment: Option<String>,
 }
 
+impl Selection {
+    /// Whether a message is of the channel and the stream, and no later segment has it again.
+    pub(crate) fn wants(&self, message: &Seen<'_>, limit: u64) -> bool {
+        message.channel == self.channel
+            && self.stream.is_none_or(|stream| stream == message.stream)
+            && message.sequence <= limit
+    }
+}
+
 /// What was exported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
@@ -92,10 +101,7 @@ struct Concatenate<'a> {
 
 impl Visit for Concatenate<'_> {
     fn message(&mut self, message: &Seen<'_>) -> io::Result<()> {
-        let wanted = message.channel == self.selection.channel
-            && self.selection.stream.is_none_or(|stream| stream == message.stream)
-            && message.sequence <= self.limit;
-        if wanted {
+        if self.selection.wants(message, self.limit) {
             self.out.write_all(message.payload)?;
             self.exported.bytes += message.payload.len() as u64;
             self.exported.records += 1;

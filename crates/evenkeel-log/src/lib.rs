@@ -71,7 +71,7 @@ pub use gap::{GAPS_CHANNEL, Gap, GapReason};
 pub use read::{Found, ReadSummary, read, segment_names};
 pub use salvage::{Action, Recovered, Recovery, recover, seal_given_up};
 pub use scan::Damage;
-pub use segment::{part_name, sealed_name};
+pub use segment::{hex, part_name, sealed_name};
 pub use verify::{ChannelReport, Outcome, SegmentReport, Verification, verify, verify_segment};
 pub use writer::{
     BALLAST_NAME, Ballast, ChannelId, Condition, GivenUp, Job, JobDone, LogOptions, LogWriter, OCTETS,

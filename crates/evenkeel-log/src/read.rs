@@ -137,10 +137,7 @@ struct Reader<'a> {
 
 impl Visit for Reader<'_> {
     fn message(&mut self, message: &Seen<'_>) -> io::Result<()> {
-        let wanted = message.channel == self.selection.channel
-            && self.selection.stream.is_none_or(|stream| stream == message.stream)
-            && message.sequence <= self.limit;
-        if !wanted {
+        if !self.selection.wants(message, self.limit) {
             return Ok(());
         }
         self.records += 1;

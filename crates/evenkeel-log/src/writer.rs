@@ -236,7 +236,7 @@ pub struct LogWriter {
     retry_at_ns: u64,
     rotate_not_before_ns: u64,
     last_error: Option<String>,
-    poisoned: Vec<String>,
+    poisoned: Vec<u64>,
     gap_stream: Option<StreamId>,
     finished: bool,
 }
@@ -446,7 +446,7 @@ impl LogWriter {
     }
 
     /// Names of segments that failed and were given up; they are sealed by recovery.
-    pub fn poisoned(&self) -> &[String] {
+    pub fn poisoned(&self) -> &[u64] {
         &self.poisoned
     }
 

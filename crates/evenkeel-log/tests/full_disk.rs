@@ -97,9 +97,9 @@ fn is_whole(storage: &SimStorage, driver: &Driver, context: &str) {
 /// Segments whose seal found the disk full.
 fn seal_what_was_given_up(storage: &SimStorage, driver: &Driver, context: &str) {
     let shared: Arc<dyn Storage> = Arc::new(storage.clone());
-    for name in driver.writer.poisoned() {
-        let number = name.strip_suffix(".mcap.part").unwrap().parse().unwrap();
-        seal_given_up(&shared, number, stamp(1 << 50)).unwrap_or_else(|e| panic!("{context}: {name}: {e}"));
+    for number in driver.writer.poisoned() {
+        seal_given_up(&shared, *number, stamp(1 << 50))
+            .unwrap_or_else(|e| panic!("{context}: {number}: {e}"));
     }
 }
 

@@ -8,7 +8,7 @@ use crate::acks::Acks;
 use crate::disk::Disk;
 use crate::hub::{Hub, Order, Sealing};
 use evenkeel_log::storage::DirLock;
-use evenkeel_log::{ChannelId, ChannelState, Condition, GapReason, Job, LogWriter, Progress, part_name};
+use evenkeel_log::{ChannelId, ChannelState, Condition, GapReason, Job, LogWriter, Progress};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -223,8 +223,7 @@ impl LogThread {
             acks.close(if order == Order::Abandon { Duration::ZERO } else { ACKS_PATIENCE });
         }
         let finished = writer.is_finished() && writer.is_settled();
-        let numbers = writer.poisoned().iter().filter_map(|n| number_of(n));
-        let given_up = numbers.map(|number| (number, Sealing::Unsealed)).collect();
+        let given_up = writer.poisoned().iter().map(|number| (*number, Sealing::Unsealed)).collect();
         // The writer takes the ballast away: after this, nothing here touches the directory.
         drop((writer, lock));
         hub.update_log(|log| {
@@ -247,10 +246,4 @@ impl Drop for ToldWhenPanicking {
             });
         }
     }
-}
-
-/// The number in the name of a given-up segment.
-fn number_of(name: &str) -> Option<u64> {
-    let number = name.split('.').next()?.parse().ok()?;
-    (part_name(number) == name).then_some(number)
 }

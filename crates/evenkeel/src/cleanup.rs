@@ -16,7 +16,7 @@ pub(crate) use coordinator::CLOSE_JOURNAL;
 pub use coordinator::{CleanupCoordinator, CleanupHandle, RegisterError};
 pub use evenkeel_core::cleanup::{
     Backoff, ChannelReport, Dependency, Forecast, Limits, Outcome, Phase, PhaseReport, Plan, PlanError,
-    PlanOptions, Report, Scope, Span, StepId, StepReport, StepSpec, Verdict, forecast, worst_case,
+    PlanOptions, Report, Scope, Span, StepId, StepReport, StepSpec, Verdict, exit, forecast, worst_case,
 };
 #[cfg(not(feature = "tokio"))]
 pub(crate) use future::drive;

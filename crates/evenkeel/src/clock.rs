@@ -1,6 +1,7 @@
 //! The two clocks, at the edge.
 
 use evenkeel_core::Mono;
+use evenkeel_log::Stamp;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Monotonic time now.
@@ -11,6 +12,11 @@ pub fn mono() -> Mono {
 /// Unix time now, in nanoseconds.
 pub fn wall_ns() -> u64 {
     nanoseconds(ClockId::Realtime)
+}
+
+/// Both clocks now, as a log wants them.
+pub fn stamp() -> Stamp {
+    Stamp { wall_ns: wall_ns(), mono_ns: mono().as_nanos() }
 }
 
 /// A Unix time in RFC 3339, with nanoseconds, in UTC.

@@ -32,6 +32,7 @@ mod keeper;
 mod shared;
 mod verify;
 
+use crate::clock::stamp as now;
 use entry::{Draft, ZERO};
 pub use entry::{ENTRY_BYTES_MAX, Entry};
 use evenkeel_log::storage::Storage;
@@ -39,7 +40,7 @@ use evenkeel_log::{LogOptions, LogWriter, Recovery, recover};
 use keeper::Keeper;
 use serde_json::{Map, Value};
 pub use shared::{GAP_KIND, OBSERVER_PANIC_KIND};
-use shared::{Order, Shared, now};
+use shared::{Order, Shared};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -24,7 +24,9 @@ use crate::journal::Journal;
 use crate::signals::{Arrived, Signals};
 use ending::Closing;
 use evenkeel_core::Mono;
-use evenkeel_core::cleanup::{Action, ChannelReport, Event, Phase, Plan, PlanOptions, Report, Run, StepSpec};
+use evenkeel_core::cleanup::{
+    Action, ChannelReport, Event, Phase, Plan, PlanOptions, Report, Run, StepSpec, exit,
+};
 use others::Others;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
@@ -76,7 +78,7 @@ impl Stopped {
     /// What the process should exit with: the report's, but not 0 when the report could not be written.
     pub fn exit_code(&self) -> u8 {
         match (self.report.exit_code, &self.report_fault) {
-            (0, Some(_)) => 1,
+            (exit::CLEAN, Some(_)) => exit::NOT_CLEAN,
             (code, _) => code,
         }
     }
@@ -87,7 +89,7 @@ impl Stopped {
             version: evenkeel_core::cleanup::REPORT_VERSION,
             clean: false,
             complete: false,
-            exit_code: 1,
+            exit_code: exit::NOT_CLEAN,
             reason: format!("the stop itself panicked: {panic}"),
             initiated_by: "evenkeel".to_owned(),
             started: clock::rfc3339(clock::wall_ns()),
@@ -133,7 +135,7 @@ impl Setup {
             let wakers = shared.publish(Stopped::died(&crate::cleanup::message(panic)));
             wakers.into_iter().for_each(|waker| contained_call(|| waker.wake()));
             if may_exit && !was_over {
-                ending::exit(1);
+                ending::end_process(exit::NOT_CLEAN);
             }
         };
         std::thread::Builder::new().name("ek-stop".to_owned()).spawn(live).map(drop)
@@ -254,14 +256,14 @@ impl Setup {
     /// services of this process that are stopping have until the end of theirs.
     fn leave(&mut self, stopped: &Stopped, over_at: Mono, others: &Others) {
         others.over(stopped.exit_code());
-        let gone_wrong = stopped.report.exit_code > 1;
+        let gone_wrong = stopped.report.exit_code > exit::NOT_CLEAN;
         let leftovers = !stopped.report.abandoned.is_empty();
         if !self.may_exit || !(self.shared.has_heard_signal() || gone_wrong || leftovers) {
             return;
         }
         let now = clock::mono();
         let until = match stopped.report.exit_code {
-            FORCED => now.plus(FORCED_PATIENCE),
+            exit::FORCED => now.plus(FORCED_PATIENCE),
             _ => over_at.max(now.plus(EXIT_PATIENCE)),
         };
         let mut has_signal = false;
@@ -277,7 +279,7 @@ impl Setup {
             self.shared.inbox.wake.clear();
         }
         if !self.shared.is_forsaken() || self.shared.has_heard_signal() {
-            ending::exit(others.exit_code(stopped.exit_code()));
+            ending::end_process(others.exit_code(stopped.exit_code()));
         }
     }
 }
@@ -301,8 +303,6 @@ const LEAST_BUDGET: Duration = Duration::from_nanos(1);
 const EXIT_PATIENCE: Duration = Duration::from_millis(250);
 /// How long it has when the stop was forced; a third signal makes it shorter.
 const FORCED_PATIENCE: Duration = Duration::from_secs(1);
-/// Exit code of a stop that was forced.
-const FORCED: u8 = 4;
 
 /// What the steps of a stop have of its grace period: the rest is for the report.
 pub(crate) fn budget(grace: Duration) -> Duration {

@@ -144,12 +144,28 @@ pub struct Report {
     pub journal_head: Option<String>,
 }
 
+/// What a service exits with.
+pub mod exit {
+    /// Stopped clean: every step verified.
+    pub const CLEAN: u8 = 0;
+    /// Stopped, not clean.
+    pub const NOT_CLEAN: u8 = 1;
+    /// It could not start.
+    pub const CANNOT_START: u8 = 3;
+    /// It was forced.
+    pub const FORCED: u8 = 4;
+    /// The grace period ran out.
+    pub const OUT_OF_TIME: u8 = 5;
+    /// Where several apply, the first of these counts.
+    pub const GRAVEST_FIRST: [u8; 5] = [CANNOT_START, FORCED, OUT_OF_TIME, NOT_CLEAN, CLEAN];
+}
+
 /// What a process exits with after a cleanup that ended so.
 pub fn exit_code(ending: &Ending, clean: bool) -> u8 {
     match ending {
-        Ending::Forced { .. } => 4,
-        Ending::OutOfTime => 5,
-        Ending::Completed if clean => 0,
-        Ending::Completed => 1,
+        Ending::Forced { .. } => exit::FORCED,
+        Ending::OutOfTime => exit::OUT_OF_TIME,
+        Ending::Completed if clean => exit::CLEAN,
+        Ending::Completed => exit::NOT_CLEAN,
     }
 }

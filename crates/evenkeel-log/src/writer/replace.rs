@@ -69,9 +69,8 @@ impl LogWriter {
     }
 
     pub(super) fn give_up(&mut self, number: u64) {
-        let name = part_name(number);
-        if !self.poisoned.contains(&name) {
-            self.poisoned.push(name);
+        if !self.poisoned.contains(&number) {
+            self.poisoned.push(number);
         }
     }
 

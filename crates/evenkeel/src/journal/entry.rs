@@ -10,6 +10,7 @@
 //! `hash(n - 1)`, and `hash(0)` is zeroes. A reader takes other keys as they come
 //! and refuses another `v`: it never guesses.
 
+use evenkeel_log::hex;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -32,12 +33,6 @@ pub(super) fn hash_after(before: &Hash, payload: &[u8]) -> Hash {
     hasher.update(before);
     hasher.update(payload);
     hasher.finalize().into()
-}
-
-pub(super) fn hex(hash: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The hash that 64 lower-case digits say.

@@ -6,7 +6,8 @@
 //! holds when its time has come, and the queue fills up to its bound.
 
 use super::JournalError;
-use super::shared::{Order, Pending, Shared, now};
+use super::shared::{Order, Pending, Shared};
+use crate::clock::stamp as now;
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{
     Batch, ChannelId, Condition, Job, LogWriter, Progress, StreamId, part_name, seal_given_up,
@@ -163,10 +164,9 @@ impl Keeper {
 
     /// Seals what had to be given up on the way.
     fn seal_given_up(&self) -> Result<(), JournalError> {
-        for name in self.writer.poisoned() {
-            let number = name.split('.').next().and_then(|digits| digits.parse().ok());
-            let Some(number) = number.filter(|number| part_name(*number) == *name) else { continue };
-            let why = match seal_given_up(&self.storage, number, now()) {
+        for number in self.writer.poisoned() {
+            let name = part_name(*number);
+            let why = match seal_given_up(&self.storage, *number, now()) {
                 Ok(sealed) if sealed.losses.is_empty() => continue,
                 Ok(sealed) => format!("{name}: {} places of it are damaged", sealed.losses.len()),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,

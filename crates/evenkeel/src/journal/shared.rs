@@ -4,10 +4,10 @@
 //! order of the queue; nothing under it waits for a disk or runs foreign code;
 //! `durable <= head.entry`, and only `ek-journal` moves `durable` and sets `end`.
 
-use super::entry::{Draft, Hash, hex};
+use super::entry::{Draft, Hash};
 use super::{Appended, Head, JournalError};
-use evenkeel_log::Stamp;
-use rustix::time::{ClockId, clock_gettime};
+use crate::clock;
+use evenkeel_log::hex;
 use serde_json::json;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -84,18 +84,6 @@ pub(super) struct Shared {
     bytes_max: usize,
 }
 
-/// Both clocks now.
-pub(super) fn now() -> Stamp {
-    Stamp { wall_ns: nanoseconds(ClockId::Realtime), mono_ns: nanoseconds(ClockId::Monotonic) }
-}
-
-fn nanoseconds(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock);
-    // Neither clock is before 1970 on a machine that can keep a journal.
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec.unsigned_abs())
-}
-
 /// When a time that begins now is over; a time without an end is a year.
 fn deadline(timeout: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 86_400);
@@ -110,7 +98,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl State {
     fn push(&mut self, draft: &Draft) -> Appended {
-        let (entry, wall_ns) = (self.entry + 1, now().wall_ns);
+        let (entry, wall_ns) = (self.entry + 1, clock::wall_ns());
         let payload = draft.encode(entry, wall_ns, &self.hash);
         let prev = hex(&self.hash);
         self.hash = super::entry::hash_after(&self.hash, &payload);

@@ -9,10 +9,10 @@
 //! the end was written anew, or is gone together with the files of later runs.
 //! Against that stands the head in the report, which is kept elsewhere.
 
-use super::entry::{Entry, Hash, ZERO, hash_after, hex, unhex};
+use super::entry::{Entry, Hash, ZERO, hash_after, unhex};
 use super::{CHANNEL, Journal};
 use evenkeel_log::storage::Storage;
-use evenkeel_log::{Found, Outcome, ReadSummary, Selection, read, segment_names, verify_segment};
+use evenkeel_log::{Found, Outcome, ReadSummary, Selection, hex, read, segment_names, verify_segment};
 use serde::Serialize;
 use std::io;
 

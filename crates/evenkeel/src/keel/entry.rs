@@ -2,6 +2,7 @@
 
 use super::{Builder, Keel};
 use crate::cleanup::message;
+use evenkeel_core::cleanup::exit;
 use std::error::Error;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,9 +10,6 @@ use std::process::ExitCode;
 
 /// What a service's setup may answer.
 type Started = Result<(), Box<dyn Error + Send + Sync>>;
-
-/// Exit code of a service that could not start.
-const CANNOT_START: u8 = 3;
 
 /// Builds a service, sets it up, runs it until a signal or somebody stops it, and
 /// answers with the exit code that says what was verified: 0 clean, 1 not clean, 3 could not
@@ -27,7 +25,7 @@ where
     let code = run(builder, setup).unwrap_or_else(|error| {
         // There may be no standard error to tell.
         let _ = writeln!(std::io::stderr(), "could not start: {error}");
-        CANNOT_START
+        exit::CANNOT_START
     });
     ExitCode::from(code)
 }

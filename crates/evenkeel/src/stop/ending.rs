@@ -7,7 +7,7 @@ use crate::clock;
 use crate::journal::Journal;
 use evenkeel_core::Mono;
 use evenkeel_core::cleanup::{
-    ChannelReport, Ending, Outcome, REPORT_VERSION, Report, Run, StepId, Verdict, exit_code,
+    ChannelReport, Ending, Outcome, REPORT_VERSION, Report, Run, StepId, Verdict, exit, exit_code,
 };
 use serde_json::Value;
 use std::io::{self, Write};
@@ -27,8 +27,6 @@ const ANSWER_PATIENCE: Duration = Duration::from_millis(10);
 /// A journal whose queue is full is waited for so long at once, and asked again after this.
 const FULL_PATIENCE: Duration = Duration::from_millis(50);
 const FULL_PAUSE: Duration = Duration::from_millis(2);
-/// Exit code of a service that could not start.
-const UNSTARTED: u8 = 3;
 
 /// What becomes of the report in the journal.
 #[derive(Default)]
@@ -157,7 +155,8 @@ impl Closing {
         channels: Vec<ChannelReport>,
         complete: bool,
     ) -> Report {
-        let exit_code = if self.shared.is_unstarted() { UNSTARTED } else { exit_code(ending, clean) };
+        let exit_code =
+            if self.shared.is_unstarted() { exit::CANNOT_START } else { exit_code(ending, clean) };
         Report {
             version: REPORT_VERSION,
             clean,
@@ -279,7 +278,7 @@ fn write_by_rename(path: &Path, text: &[u8]) -> io::Result<()> {
 }
 
 /// Ends the process, also when something that runs at exit hangs.
-pub(super) fn exit(code: u8) {
+pub(super) fn end_process(code: u8) {
     let guard = || {
         std::thread::sleep(Duration::from_secs(1));
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);

@@ -1,6 +1,7 @@
 //! The stops of this process: none of them ends it while another is under way.
 
 use evenkeel_core::Mono;
+use evenkeel_core::cleanup::exit::GRAVEST_FIRST;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A stop that has begun.
@@ -57,10 +58,10 @@ impl Drop for Others {
     }
 }
 
-/// The exit code that counts of two: 3, 4, 5, 1, 0 in that order.
+/// The exit code that counts of two.
 fn graver(one: u8, other: u8) -> u8 {
-    const ORDER: [u8; 5] = [3, 4, 5, 1, 0];
-    let place = |code: u8| ORDER.iter().position(|known| *known == code).unwrap_or(ORDER.len());
+    let place =
+        |code: u8| GRAVEST_FIRST.iter().position(|known| *known == code).unwrap_or(GRAVEST_FIRST.len());
     if place(one) <= place(other) { one } else { other }
 }
 
