@@ -1,0 +1,131 @@
+//! The recorder's stop as steps of a plan: each verification finds what it is for.
+#![allow(clippy::unwrap_used, reason = "a failure is the test's")]
+
+mod common;
+
+use common::{config, eventually, lines, put, stored};
+use evenkeel::Keel;
+use evenkeel::cleanup::{Report, StepReport, Verdict};
+use evenkeel_log::sim::{Faults, SimStorage};
+use evenkeel_log::storage::{AppendFile, Entry, ReadFile, Storage};
+use evenkeel_recorder::{ChannelConfig, Config, Framing, Recorder};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A medium that bends a byte of every segment when it gets its final name.
+struct Bending(SimStorage);
+
+impl Storage for Bending {
+    fn create(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
+        self.0.create(name)
+    }
+    fn reopen(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
+        self.0.reopen(name)
+    }
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadFile>> {
+        self.0.open(name)
+    }
+    fn list(&self) -> io::Result<Vec<Entry>> {
+        self.0.list()
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)?;
+        let bytes = self.0.content(to).map_or(0, |content| content.len() as u64);
+        self.0.corrupt(to, bytes / 2, 1);
+        Ok(())
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+    fn sync_dir(&self) -> io::Result<()> {
+        self.0.sync_dir()
+    }
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.0.free_bytes()
+    }
+}
+
+fn channel(path: &Path) -> ChannelConfig {
+    common::channel("a", path, Framing::Lines)
+}
+
+/// Records a file to its end over a storage, then `before_stop`, then the plan.
+fn stopped(storage: Arc<dyn Storage>, config: Config, before_stop: impl FnOnce()) -> Report {
+    let channels = config.channels.clone();
+    let builder = Keel::builder("test").without_signals().keep_process();
+    let keel = builder.grace(Duration::from_secs(5)).build().unwrap();
+    let recorder = Arc::new(Recorder::start_on(storage, None, config).unwrap());
+    recorder.wire(&keel, &channels).unwrap();
+    eventually("the end of the file", || recorder.has_ended());
+    before_stop();
+    keel.stop("enough", "the test")
+}
+
+fn step<'a>(report: &'a Report, name: &str) -> &'a StepReport {
+    let mut steps = report.phases.iter().flat_map(|phase| &phase.steps);
+    steps.find(|step| step.name == name).unwrap()
+}
+
+fn detail<'a>(report: &'a Report, name: &str) -> &'a str {
+    step(report, name).detail.as_deref().unwrap_or_default()
+}
+
+// REQ W2, REQ C6
+#[test]
+fn where_all_is_well_every_step_is_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = put(dir.path(), "input", &lines(500));
+    let storage = SimStorage::new();
+    let report = stopped(Arc::new(storage.clone()), config(dir.path(), vec![channel(&path)]), || ());
+    assert!(report.clean, "{report:#?}");
+    assert_eq!(report.phases.iter().map(|phase| phase.steps.len()).sum::<usize>(), 4);
+    assert_eq!(stored(&storage, "a"), lines(500));
+}
+
+// REQ W2, REQ C6
+#[test]
+fn a_last_segment_that_reads_back_wrong_is_not_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = put(dir.path(), "input", &lines(500));
+    let storage = Arc::new(Bending(SimStorage::new()));
+    let report = stopped(storage, config(dir.path(), vec![channel(&path)]), || ());
+    assert_eq!(step(&report, "flush/a").verdict, Some(Verdict::Verified));
+    assert_eq!(step(&report, "seal").verdict, Some(Verdict::Failed));
+    assert!(detail(&report, "seal").contains("000001.mcap read back wrong"), "{report:#?}");
+    assert!(!report.clean && report.exit_code == 1);
+}
+
+// REQ W2, REQ C6
+#[test]
+fn what_never_reached_the_disk_is_not_flushed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = put(dir.path(), "input", &lines(500));
+    let storage = SimStorage::new();
+    let broken = storage.clone();
+    // Nothing is committed before the stop, and then the medium is gone.
+    let config = Config { commit_ns: u64::MAX / 4, ..config(dir.path(), vec![channel(&path)]) };
+    let report = stopped(Arc::new(storage), config, || {
+        broken.set_faults(Faults { at: Some(0), for_ever: true, ..Faults::default() });
+    });
+    assert_eq!(step(&report, "stop-capture/a").verdict, Some(Verdict::Verified));
+    for name in ["flush/a", "seal", "release-buffers"] {
+        assert_eq!(step(&report, name).verdict, Some(Verdict::Failed), "{name}: {report:#?}");
+    }
+    assert!(detail(&report, "flush/a").contains("500 records"), "{}", detail(&report, "flush/a"));
+    assert!(!report.clean);
+}
+
+// REQ W4, REQ E1
+#[test]
+fn a_source_that_failed_is_not_captured() {
+    let dir = tempfile::tempdir().unwrap();
+    // Page zero is nobody's: reading it fails.
+    let memory = channel(Path::new("/proc/self/mem"));
+    let report = stopped(Arc::new(SimStorage::new()), config(dir.path(), vec![memory]), || ());
+    assert_eq!(step(&report, "stop-capture/a").verdict, Some(Verdict::Failed));
+    assert!(detail(&report, "stop-capture/a").contains("os error 5"), "{report:#?}");
+    assert_eq!(step(&report, "seal").verdict, Some(Verdict::Verified));
+    assert!(!report.clean);
+}
