@@ -8,7 +8,7 @@ use evenkeel::Keel;
 use evenkeel::cleanup::{Report, StepReport, Verdict};
 use evenkeel_log::sim::{Faults, SimStorage};
 use evenkeel_log::storage::{AppendFile, Entry, ReadFile, Storage};
-use evenkeel_recorder::{ChannelConfig, Config, Framing, Recorder};
+use evenkeel_recorder::{ChannelConfig, Config, Framing, Recorder, budget_bytes};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,14 +52,16 @@ fn channel(path: &Path) -> ChannelConfig {
 }
 
 /// Records a file to its end over a storage, then `before_stop`, then the plan.
-fn stopped(storage: Arc<dyn Storage>, config: Config, before_stop: impl FnOnce()) -> Report {
+fn stopped(storage: Arc<dyn Storage>, config: Config, before_stop: impl FnOnce(&Keel)) -> Report {
     let channels = config.channels.clone();
     let builder = Keel::builder("test").without_signals().keep_process();
     let keel = builder.grace(Duration::from_secs(5)).build().unwrap();
     let recorder = Arc::new(Recorder::start_on(storage, None, config).unwrap());
     recorder.wire(&keel, &channels).unwrap();
     eventually("the end of the file", || recorder.has_ended());
-    before_stop();
+    let pool = keel.monitoring().pool();
+    assert_eq!(pool.in_use(), budget_bytes(channels.len()), "the buffers are not accounted for");
+    before_stop(&keel);
     keel.stop("enough", "the test")
 }
 
@@ -78,7 +80,7 @@ fn where_all_is_well_every_step_is_verified() {
     let dir = tempfile::tempdir().unwrap();
     let path = put(dir.path(), "input", &lines(500));
     let storage = SimStorage::new();
-    let report = stopped(Arc::new(storage.clone()), config(dir.path(), vec![channel(&path)]), || ());
+    let report = stopped(Arc::new(storage.clone()), config(dir.path(), vec![channel(&path)]), |_| ());
     assert!(report.clean, "{report:#?}");
     assert_eq!(report.phases.iter().map(|phase| phase.steps.len()).sum::<usize>(), 4);
     assert_eq!(stored(&storage, "a"), lines(500));
@@ -90,7 +92,7 @@ fn a_last_segment_that_reads_back_wrong_is_not_sealed() {
     let dir = tempfile::tempdir().unwrap();
     let path = put(dir.path(), "input", &lines(500));
     let storage = Arc::new(Bending(SimStorage::new()));
-    let report = stopped(storage, config(dir.path(), vec![channel(&path)]), || ());
+    let report = stopped(storage, config(dir.path(), vec![channel(&path)]), |_| ());
     assert_eq!(step(&report, "flush/a").verdict, Some(Verdict::Verified));
     assert_eq!(step(&report, "seal").verdict, Some(Verdict::Failed));
     assert!(detail(&report, "seal").contains("000001.mcap read back wrong"), "{report:#?}");
@@ -106,7 +108,7 @@ fn what_never_reached_the_disk_is_not_flushed() {
     let broken = storage.clone();
     // Nothing is committed before the stop, and then the medium is gone.
     let config = Config { commit_ns: u64::MAX / 4, ..config(dir.path(), vec![channel(&path)]) };
-    let report = stopped(Arc::new(storage), config, || {
+    let report = stopped(Arc::new(storage), config, |_| {
         broken.set_faults(Faults { at: Some(0), for_ever: true, ..Faults::default() });
     });
     assert_eq!(step(&report, "stop-capture/a").verdict, Some(Verdict::Verified));
@@ -117,13 +119,28 @@ fn what_never_reached_the_disk_is_not_flushed() {
     assert!(!report.clean);
 }
 
+// REQ R7, REQ C6
+#[test]
+fn buffers_that_somebody_still_holds_are_not_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = put(dir.path(), "input", &lines(5));
+    let mut held = None;
+    let config = config(dir.path(), vec![channel(&path)]);
+    let report = stopped(Arc::new(SimStorage::new()), config, |keel| {
+        held = Some(keel.buffers().open("somebody", 7).unwrap());
+    });
+    assert_eq!(step(&report, "release-buffers").verdict, Some(Verdict::Failed));
+    assert!(detail(&report, "release-buffers").contains("still held: somebody 7 bytes"), "{report:#?}");
+    assert!(held.is_some());
+}
+
 // REQ W4, REQ E1
 #[test]
 fn a_source_that_failed_is_not_captured() {
     let dir = tempfile::tempdir().unwrap();
     // Page zero is nobody's: reading it fails.
     let memory = channel(Path::new("/proc/self/mem"));
-    let report = stopped(Arc::new(SimStorage::new()), config(dir.path(), vec![memory]), || ());
+    let report = stopped(Arc::new(SimStorage::new()), config(dir.path(), vec![memory]), |_| ());
     assert_eq!(step(&report, "stop-capture/a").verdict, Some(Verdict::Failed));
     assert!(detail(&report, "stop-capture/a").contains("os error 5"), "{report:#?}");
     assert_eq!(step(&report, "seal").verdict, Some(Verdict::Verified));
