@@ -161,7 +161,7 @@ impl What {
             if source == Source::Stdin && channels.iter().any(|c| c.source == Source::Stdin) {
                 return Err(format!("--channel {word}: stdin is the source of another channel already"));
             }
-            channels.push(ChannelConfig { name: name.to_owned(), source, framing: Framing::default() });
+            channels.push(ChannelConfig::new(name, source));
         }
         if channels.is_empty() {
             return Err("at least one --channel NAME=SOURCE is needed".to_owned());

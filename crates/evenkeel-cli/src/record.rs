@@ -138,7 +138,7 @@ fn build(
 }
 
 fn start(prepared: Prepared, keel: &Keel, channels: &[ChannelConfig]) -> Result<Arc<Recorder>, String> {
-    let recorder = Arc::new(prepared.start().map_err(|e| e.to_string())?);
+    let recorder = Arc::new(prepared.start(keel.journal().cloned()).map_err(|e| e.to_string())?);
     recorder.wire(keel, channels).map_err(|e| e.to_string())?;
     Ok(recorder)
 }

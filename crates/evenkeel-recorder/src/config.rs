@@ -1,8 +1,12 @@
 //! What is to be recorded, and where.
 
 use evenkeel_log::LogOptions;
+use std::fmt;
 use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How the bytes of a source become messages. Whatever it is, their
 /// concatenation is what was read.
@@ -13,16 +17,64 @@ pub enum Framing {
     Chunk,
     /// A line with its line break, up to 64 KiB; a longer one goes on in the next message.
     Lines,
+    /// A datagram; the only framing of [`Source::Udp`], and of nothing else.
+    Datagram,
 }
 
 /// Where a channel's bytes come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Source {
     /// Standard input, to its end.
     Stdin,
-    /// A file, to its end; taken up again at the committed offset.
+    /// A file, to its end; a regular one is taken up again at the committed offset.
     File(PathBuf),
+    /// Standard output of `sh -c COMMAND`, in a process group of its own.
+    Exec(String),
+    /// Connections to this address; each is a stream.
+    Tcp(SocketAddr),
+    /// Connections to a socket of this path, however long; each is a stream.
+    Unix(PathBuf),
+    /// Datagrams to this address.
+    Udp(SocketAddr),
+    /// Whatever an embedder has.
+    Reader(ReaderSource),
 }
+
+/// A source of an embedder's own, read to its end on a thread of its own. One that
+/// blocks is given up when its stop is out of time, and what it brings after that
+/// is refused.
+#[derive(Clone)]
+pub struct ReaderSource {
+    name: String,
+    reader: Arc<Mutex<Option<Box<dyn Read + Send>>>>,
+}
+
+impl ReaderSource {
+    /// A source with a name for people. It is read by the first recorder that is
+    /// started with it or a clone of it.
+    pub fn new(name: impl Into<String>, reader: impl Read + Send + 'static) -> Self {
+        Self { name: name.into(), reader: Arc::new(Mutex::new(Some(Box::new(reader)))) }
+    }
+
+    pub(crate) fn take(&self) -> Option<Box<dyn Read + Send>> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl fmt::Debug for ReaderSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ReaderSource").field(&self.name).finish()
+    }
+}
+
+impl PartialEq for ReaderSource {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.reader, &other.reader)
+    }
+}
+
+impl Eq for ReaderSource {}
 
 impl Source {
     /// The source in the words of the command line.
@@ -30,8 +82,53 @@ impl Source {
         match self {
             Self::Stdin => "stdin".to_owned(),
             Self::File(path) => format!("file:{}", path.display()),
+            Self::Exec(command) => format!("exec:{command}"),
+            Self::Tcp(address) => format!("tcp:{address}"),
+            Self::Unix(path) => format!("unix:{}", path.display()),
+            Self::Udp(address) => format!("udp:{address}"),
+            Self::Reader(reader) => format!("reader:{}", reader.name),
         }
     }
+
+    /// The framing that it has when nothing is said.
+    pub fn default_framing(&self) -> Framing {
+        match self {
+            Self::Udp(_) => Framing::Datagram,
+            _ => Framing::Chunk,
+        }
+    }
+}
+
+/// What happens to what is read while a channel's queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// The source is not read until there is room.
+    #[default]
+    Block,
+    /// It is numbered, dropped, and declared as a gap.
+    DropNewest,
+}
+
+/// When a record counts as safe, and is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// In the queue: survives a stop.
+    Memory,
+    /// Written, with the commit record over it: survives the death of the process.
+    Process,
+    /// Synced: survives power loss, as far as the device honours a flush.
+    #[default]
+    Disk,
+}
+
+/// What happens when a command fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Restart {
+    /// The channel has failed.
+    #[default]
+    Never,
+    /// It is run again, after a pause that grows; five times a minute, then the channel has failed.
+    OnFailure,
 }
 
 /// One channel.
@@ -43,6 +140,58 @@ pub struct ChannelConfig {
     pub source: Source,
     /// Its framing.
     pub framing: Framing,
+    /// What happens while its queue is full.
+    pub on_full: OnFull,
+    /// When its records are acknowledged.
+    pub durability: Durability,
+    /// What happens when its command fails.
+    pub restart: Restart,
+}
+
+impl ChannelConfig {
+    /// A channel with the documented defaults.
+    pub fn new(name: impl Into<String>, source: Source) -> Self {
+        let framing = source.default_framing();
+        Self {
+            name: name.into(),
+            source,
+            framing,
+            on_full: OnFull::default(),
+            durability: Durability::default(),
+            restart: Restart::default(),
+        }
+    }
+
+    /// Whether its parts fit each other.
+    ///
+    /// # Errors
+    /// What does not, in words, and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
+        let name = &self.name;
+        match (&self.source, self.framing) {
+            (Source::Udp(_), Framing::Datagram) => {}
+            (Source::Udp(_), _) => return Err(format!("{name}: datagram is the framing of udp: sources")),
+            (_, Framing::Datagram) => {
+                return Err(format!("{name}: datagram is for udp: sources; chunk and lines are allowed"));
+            }
+            _ => {}
+        }
+        if self.restart != Restart::Never && !matches!(self.source, Source::Exec(_)) {
+            return Err(format!("{name}: only exec: sources can be restarted"));
+        }
+        Ok(())
+    }
+}
+
+/// When sealed segments are removed, the oldest first. Nothing is if nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Bytes of sealed segments that are kept at most.
+    pub bytes: Option<u64>,
+    /// Nanoseconds after its last commit that a segment is kept at most.
+    pub age_ns: Option<u64>,
+    /// Bytes that are to stay free on the disk.
+    pub min_free: Option<u64>,
 }
 
 /// A recorder.
@@ -54,6 +203,8 @@ pub struct Config {
     pub channels: Vec<ChannelConfig>,
     /// Limits of the log.
     pub log: LogOptions,
+    /// What is kept of sealed segments.
+    pub retention: Retention,
     /// Group commit interval in nanoseconds.
     pub commit_ns: u64,
     /// Where a line `NAME SEQUENCE BYTES` goes for each acknowledgement.
@@ -63,6 +214,13 @@ pub struct Config {
 impl Config {
     /// The documented defaults for a directory and its channels.
     pub fn new(dir: PathBuf, channels: Vec<ChannelConfig>) -> Self {
-        Self { dir, channels, log: LogOptions::default(), commit_ns: 10_000_000, acks: None }
+        Self {
+            dir,
+            channels,
+            log: LogOptions::default(),
+            retention: Retention::default(),
+            commit_ns: 10_000_000,
+            acks: None,
+        }
     }
 }

@@ -73,7 +73,7 @@ impl Framer {
         match self.framing {
             // No bytes are no message.
             _ if bytes.is_empty() => 0,
-            Framing::Chunk => {
+            Framing::Chunk | Framing::Datagram => {
                 let time = self.numbering.stamp();
                 if self.put(hub, bytes, bytes.len(), time, refused).is_ok() { bytes.len() } else { 0 }
             }

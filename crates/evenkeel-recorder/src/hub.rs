@@ -19,7 +19,7 @@ mod owner;
 
 pub use budget::budget_bytes;
 pub(crate) use budget::{LARGE_BYTES, RESERVE_BYTES, Refused, SURPLUS_BYTES};
-pub use counts::ChannelCounts;
+pub use counts::{ChannelCounts, Condition};
 pub(crate) use intake::{Numbering, Reading};
 
 use evenkeel_log::{Batch, JobDone};
@@ -66,6 +66,8 @@ struct State {
     /// Whether a reader of `ek-capture` waits for budget.
     capture_blocked: bool,
     turn: usize,
+    /// When the log's thread last asked for work.
+    seen_at_work_ns: u64,
     log: LogStatus,
 }
 

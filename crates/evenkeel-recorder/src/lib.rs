@@ -29,8 +29,10 @@ mod recorder;
 mod steps;
 
 pub use clock::now;
-pub use config::{ChannelConfig, Config, Framing, Source};
+pub use config::{
+    ChannelConfig, Config, Durability, Framing, OnFull, ReaderSource, Restart, Retention, Source,
+};
 pub use evenkeel_core::{NameError, check_name};
-pub use hub::{ChannelCounts, budget_bytes};
+pub use hub::{ChannelCounts, Condition, budget_bytes};
 pub use recorder::{Ending, Held, Prepared, Recorder, StartError, StillHeld};
 pub use steps::{WireError, specs};

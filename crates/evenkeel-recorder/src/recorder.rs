@@ -10,6 +10,7 @@ use crate::config::{ChannelConfig, Config, Framing};
 use crate::disk::{Disk, start_readback};
 use crate::hub::{ChannelCounts, Hub, Numbering, budget_bytes};
 use crate::log::LogThread;
+use evenkeel::journal::Journal;
 use evenkeel_log::storage::{DirLock, DirStorage, LockError, Storage};
 use evenkeel_log::{ChannelId, LogWriter, OCTETS, Recovery, Stamp, TEXT, recover};
 use sources::{Opened, Reader};
@@ -54,6 +55,7 @@ pub struct Recorder {
     hub: Arc<Hub>,
     storage: Arc<dyn Storage>,
     recovery: Recovery,
+    listening: Vec<(String, String)>,
     /// Shared with the log's thread, which may outlive this.
     _lock: Option<Arc<DirLock>>,
 }
@@ -64,7 +66,7 @@ impl Recorder {
     /// # Errors
     /// [`StartError`]; sources are opened before anything is created but the directory.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        Self::prepare(config)?.start()
+        Self::prepare(config)?.start(None)
     }
 
     /// The first half of [`Recorder::start`]: opens every source, then creates and
@@ -139,7 +141,7 @@ impl Recorder {
             attempts: 0,
         };
         sources::spawn("ek-log".to_owned(), move || log.run())?;
-        let recorder = Self { hub, storage, recovery, _lock: lock };
+        let recorder = Self { hub, storage, recovery, listening: Vec::new(), _lock: lock };
         sources::start(&recorder.hub, tasks)?;
         Ok(recorder)
     }
@@ -157,6 +159,18 @@ impl Recorder {
     /// Whether every source has ended by itself, or the log cannot go on.
     pub fn has_ended(&self) -> bool {
         self.hub.wait_until(0, |state| Some(state.readers() == 0 || state.log().gone))
+    }
+
+    /// Where channels listen: name and address, with the port that the system chose
+    /// where 0 was asked for.
+    pub fn listening(&self) -> &[(String, String)] {
+        &self.listening
+    }
+
+    /// When the thread that writes the log was last seen at work, monotonic nanoseconds.
+    /// While it is well, it is seen every second at least.
+    pub fn seen_at_work_ns(&self) -> u64 {
+        self.hub.seen_at_work_ns()
     }
 
     /// Each channel's counts now.
@@ -179,11 +193,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Recovers the directory where that is needed, and starts to record.
+    /// Recovers the directory where that is needed, and starts to record. What
+    /// happens to commands goes into the journal.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(self) -> Result<Recorder, StartError> {
+    pub fn start(self, _journal: Option<Journal>) -> Result<Recorder, StartError> {
         Recorder::start_opened(self.storage, Some(self.lock), self.config, self.opened)
     }
 }
@@ -199,7 +214,7 @@ fn open_channel(
     stamp: Stamp,
 ) -> ChannelId {
     let encoding = match channel.framing {
-        Framing::Chunk => OCTETS,
+        Framing::Chunk | Framing::Datagram => OCTETS,
         Framing::Lines => TEXT,
     };
     let id = writer.channel(&channel.name, encoding);

@@ -1,5 +1,22 @@
 //! What every channel has taken in and stored, and what does not add up.
 
+/// How a channel's source does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// It is read, or waits for something to read.
+    #[default]
+    Running,
+    /// Its command failed and is about to be run again.
+    Restarting,
+    /// It has come to its end.
+    Ended,
+    /// It failed, and is read no more.
+    Failed,
+    /// A stop has ended it.
+    Stopped,
+}
+
 /// What a channel has taken in and stored, in this run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChannelCounts {
@@ -23,17 +40,40 @@ pub struct ChannelCounts {
     pub refused_bytes: u64,
     /// Gaps declared.
     pub gaps: u64,
-    /// Bytes of memory that wait to be acknowledged, or that its reader holds.
+    /// Accepted records that the log has not taken out of the queue yet.
+    pub queued_records: u64,
+    /// Their payload bytes.
+    pub queued_bytes: u64,
+    /// Datagrams that the kernel dropped before they could be read; only of `udp:` sources.
+    pub kernel_dropped: Option<u64>,
+    /// Times that its command was run again.
+    pub restarts: u64,
+    /// Bytes of memory that wait to be durable, or that its reader holds.
     pub held_bytes: usize,
     /// Whether a thread still reads the source.
     pub reading: bool,
     /// Whether the source has ended.
     pub ended: bool,
-    /// Why the source failed, if it did.
+    /// Why the source failed for good, if it did.
     pub fault: Option<String>,
+    /// What went wrong last, for good or not.
+    pub last_fault: Option<String>,
+    /// Whether its command is about to be run again.
+    pub restarting: bool,
 }
 
 impl ChannelCounts {
+    /// How its source does.
+    pub fn condition(&self) -> Condition {
+        match self {
+            Self { fault: Some(_), .. } => Condition::Failed,
+            Self { ended: true, .. } => Condition::Ended,
+            Self { reading: false, .. } => Condition::Stopped,
+            Self { restarting: true, .. } => Condition::Restarting,
+            _ => Condition::Running,
+        }
+    }
+
     /// Whether everything accepted is acknowledged or declared dropped.
     pub fn is_settled(&self) -> bool {
         self.accepted_records == self.committed_records + self.dropped_records

@@ -27,6 +27,7 @@ impl Hub {
             let closing = state.is_closed() && (state.queued_bytes > 0 || may_end);
             let ending = closing || state.order == Order::Abandon;
             let now = crate::now().mono_ns;
+            state.seen_at_work_ns = now;
             // The time was set while nothing was queued: the caller sets it anew.
             let arrived = may_write && state.queued_bytes > 0 && until_ns > now + ARRIVAL_NS;
             if pressing || ending || arrived || !state.done.is_empty() || now >= until_ns {

@@ -67,6 +67,11 @@ impl Hub {
         drop((spare, queues));
     }
 
+    /// When the log's thread was last seen at work, monotonic nanoseconds.
+    pub(crate) fn seen_at_work_ns(&self) -> u64 {
+        self.lock().seen_at_work_ns
+    }
+
     pub(crate) fn counts(&self) -> Vec<ChannelCounts> {
         self.lock().channels.iter().map(|c| c.counts.clone()).collect()
     }

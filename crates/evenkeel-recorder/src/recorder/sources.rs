@@ -48,6 +48,7 @@ pub(super) fn open(channel: &ChannelConfig) -> Result<Opened, StartError> {
                 Ok(Opened::File(file))
             }
         }),
+        _ => Err(io::ErrorKind::Unsupported.into()),
     };
     opened.map_err(|source| cannot_open(channel, source))
 }
@@ -70,7 +71,7 @@ pub(super) fn prepare(hub: &Arc<Hub>, readers: Vec<Reader<'_>>) -> Result<Vec<Ta
                 let position = match channel.source {
                     Source::File(_) => file::resume(&mut file, committed.as_ref())
                         .map_err(|source| cannot_open(channel, source))?,
-                    Source::Stdin => None,
+                    _ => None,
                 };
                 let reader = FileReader::new(hub.clone(), file, numbering, channel.framing, position);
                 let read = Box::new(move || reader.run());

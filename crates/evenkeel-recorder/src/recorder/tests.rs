@@ -48,7 +48,7 @@ fn start(
         let fd = OwnedFd::from(reading);
         opened.push(if *polled { Opened::Pollable(fd) } else { Opened::File(fd.into()) });
         feeds.push(feed);
-        configs.push(ChannelConfig { name: (*name).to_owned(), source: Source::Stdin, framing: *framing });
+        configs.push(ChannelConfig { framing: *framing, ..ChannelConfig::new(*name, Source::Stdin) });
     }
     let config = Config { log, commit_ns: 500_000, acks, ..Config::new(PathBuf::from("simulated"), configs) };
     let recorder = Recorder::start_opened(Arc::new(storage.clone()), None, config, opened)?;

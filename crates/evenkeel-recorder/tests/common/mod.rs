@@ -51,7 +51,7 @@ pub(crate) fn lines(count: usize) -> Vec<u8> {
 }
 
 pub(crate) fn channel(name: &str, path: &Path, framing: Framing) -> ChannelConfig {
-    ChannelConfig { name: name.to_owned(), source: Source::File(path.to_owned()), framing }
+    ChannelConfig { framing, ..ChannelConfig::new(name, Source::File(path.to_owned())) }
 }
 
 /// Small segments, fast commits, no ballast.
