@@ -4,58 +4,115 @@
 //! is the next one's turn: a flood takes its share and no more. A source whose
 //! budget is used up is left alone until the hub says that some came back.
 //!
-//! Invariant: this thread blocks in `epoll_wait` alone: a read is only made
-//! where bytes are waiting.
+//! ```text
+//! lane      a channel: its numbers, its policy         (one for each channel read here)
+//! member    a pipe, a connection, a listener, a datagram socket: what epoll waits for
+//! ```
+//!
+//! Invariants:
+//! 1. This thread blocks in `epoll_wait` alone: a read is only made where bytes
+//!    are waiting, or where it does not block.
+//! 2. Members of one lane share its numbers: each publishes its batch before it yields.
+//! 3. A token is a member's place. An event of a member that is gone can meet
+//!    another in its place only if that one's descriptor does not block.
+
+mod datagrams;
+mod listener;
+mod stream;
 
 use crate::config::Framing;
-use crate::framing::{Framer, HOT_BYTES};
-use crate::hub::{Hub, Numbering, Order, Refused};
-use evenkeel_log::PAYLOAD_BYTES_MAX;
-use rustix::event::epoll;
+use crate::framing::{Sink, Stream};
+use crate::hub::{Hub, Lane, Order, Refused};
+pub(crate) use datagrams::Datagrams;
+use evenkeel_log::{ChannelId, PAYLOAD_BYTES_MAX, StreamIds};
+use listener::Accepted;
+pub(crate) use listener::Listener;
+use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+pub(crate) use stream::Pollable;
+use stream::Served;
 
-/// Reads of one source before it is the next one's turn.
-const QUANTUM_READS: usize = 4;
-/// Budget that comes back wakes this thread.
-const WAKES: Refused = Refused::WakeCapture;
 /// Token of the hub's wake-up in the epoll.
 const WAKE: u64 = u64::MAX;
+/// A listener that is left alone is looked at this often.
+const PAUSE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// A descriptor that can be waited for.
-pub(crate) struct Pollable {
-    fd: OwnedFd,
-    framer: Framer,
-    /// Read, but the budget was used up.
-    backlog: Vec<u8>,
-    phase: Phase,
-    hot: bool,
+/// What is told to this thread on its way.
+pub(crate) enum Arrival {
+    /// A command runs: its output is to be read.
+    Output { channel: usize, child: u64, fd: OwnedFd },
+    /// The output of a command will not end by itself: what is there is to be read.
+    CutOff { child: u64 },
+}
+
+/// How the streams of a lane that are opened on the way begin.
+pub(crate) struct Opening {
+    pub(crate) ids: StreamIds,
+    pub(crate) id: ChannelId,
+    pub(crate) framing: Framing,
+    /// Who sends, where nobody connects.
+    pub(crate) peer: String,
+}
+
+/// A channel that is read here.
+pub(crate) struct CaptureLane {
+    pub(crate) lane: Lane,
+    pub(crate) source: CaptureSource,
+}
+
+/// Where its bytes come from.
+pub(crate) enum CaptureSource {
+    Stream(Pollable),
+    Listener(Listener, Opening),
+    Datagrams(Datagrams),
+    /// Somebody else runs it, tells of its output, and ends the channel.
+    Command(Opening),
+}
+
+/// What a lane has beside its members.
+struct Known {
+    lane: Lane,
+    opening: Option<Opening>,
+    /// Place of its listener while it has one.
+    listener: Option<usize>,
+    is_command: bool,
+}
+
+enum Kind {
+    Stream(Pollable),
+    Datagrams(Datagrams),
+    Listener(Listener),
+}
+
+struct Member {
+    lane: usize,
+    kind: Kind,
+    /// Which command's output it is.
+    child: Option<u64>,
+    /// Whether it waits for budget, outside the epoll.
     waiting: bool,
+    ready: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Reading,
-    /// A stop: this many bytes had arrived and are still to be read.
-    Draining(usize),
-    /// No byte comes any more; what is carried is still to be handed over.
-    Ending,
-    Ended,
+/// What a member has during its turn.
+struct Turn<'a> {
+    hub: &'a Hub,
+    lane: &'a mut Lane,
+    scratch: &'a mut [u8],
 }
 
-impl Pollable {
-    pub(crate) fn new(fd: OwnedFd, numbering: Numbering, framing: Framing) -> Self {
-        // A larger pipe means fewer switches; it is only a wish.
-        let _ = rustix::pipe::fcntl_setpipe_size(&fd, 1 << 20);
-        let framer = Framer::new(numbering, framing, None);
-        Self { fd, framer, backlog: Vec::new(), phase: Phase::Reading, hot: false, waiting: false }
+impl<'a> Turn<'a> {
+    fn sink(&self) -> Sink<'a> {
+        Sink { hub: self.hub, refused: Refused::WakeCapture }
     }
 }
 
 /// Whether epoll can wait for it: a pipe, a socket, a terminal, but no regular file.
-pub(crate) fn can_be_waited_for(fd: &OwnedFd) -> io::Result<bool> {
+pub(crate) fn can_be_waited_for(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let probe = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     match epoll::add(&probe, fd, epoll::EventData::new_u64(0), epoll::EventFlags::IN) {
         Ok(()) => Ok(true),
@@ -67,323 +124,413 @@ pub(crate) fn can_be_waited_for(fd: &OwnedFd) -> io::Result<bool> {
 pub(crate) struct Capture {
     hub: Arc<Hub>,
     epoll: OwnedFd,
-    sources: Vec<Pollable>,
+    arrivals: Receiver<Arrival>,
+    /// Called when all output of a command is handed over.
+    output_ended: Box<dyn Fn(u64) + Send>,
+    lanes: Vec<Known>,
+    members: Vec<Option<Member>>,
     scratch: Vec<u8>,
+    turn: usize,
     stopping: bool,
 }
 
 impl Capture {
-    pub(crate) fn new(hub: Arc<Hub>, sources: Vec<Pollable>) -> io::Result<Self> {
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        lanes: Vec<CaptureLane>,
+        arrivals: Receiver<Arrival>,
+        output_ended: Box<dyn Fn(u64) + Send>,
+    ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, hub.capture_wakes(), epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
-        for (at, source) in sources.iter().enumerate() {
-            epoll::add(&epoll, &source.fd, epoll::EventData::new_u64(at as u64), epoll::EventFlags::IN)?;
+        let mut capture = Self {
+            hub,
+            epoll,
+            arrivals,
+            output_ended,
+            lanes: Vec::new(),
+            members: Vec::new(),
+            scratch: vec![0; PAYLOAD_BYTES_MAX],
+            turn: 0,
+            stopping: false,
+        };
+        for lane in lanes {
+            capture.add_lane(lane)?;
         }
-        Ok(Self { hub, epoll, sources, scratch: vec![0; PAYLOAD_BYTES_MAX], stopping: false })
+        Ok(capture)
+    }
+
+    fn add_lane(&mut self, CaptureLane { lane, source }: CaptureLane) -> io::Result<()> {
+        let at = self.lanes.len();
+        self.lanes.push(Known { lane, opening: None, listener: None, is_command: false });
+        match source {
+            CaptureSource::Stream(stream) => _ = self.add(at, Kind::Stream(stream), None)?,
+            CaptureSource::Datagrams(datagrams) => _ = self.add(at, Kind::Datagrams(datagrams), None)?,
+            CaptureSource::Listener(listener, opening) => {
+                let place = self.add(at, Kind::Listener(listener), None)?;
+                let known = &mut self.lanes[at];
+                (known.listener, known.opening) = (Some(place), Some(opening));
+            }
+            CaptureSource::Command(opening) => {
+                let known = &mut self.lanes[at];
+                (known.opening, known.is_command) = (Some(opening), true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a member into a free place and polls it.
+    fn add(&mut self, lane: usize, kind: Kind, child: Option<u64>) -> io::Result<usize> {
+        let place = self.members.iter().position(Option::is_none).unwrap_or(self.members.len());
+        epoll::add(&self.epoll, kind.fd(), epoll::EventData::new_u64(place as u64), epoll::EventFlags::IN)?;
+        let member = Member { lane, kind, child, waiting: false, ready: false };
+        if place == self.members.len() {
+            self.members.push(None);
+        }
+        self.members[place] = Some(member);
+        Ok(place)
     }
 
     /// Reads until every source has ended or the intake is closed.
     pub(crate) fn run(mut self) {
+        let _told = ToldWhenPanicking { hub: self.hub.clone(), commands: self.commands().collect() };
         let mut events = Vec::with_capacity(64);
-        while self.sources.iter().any(|s| s.phase != Phase::Ended) {
+        while !self.is_over() {
             events.clear();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+            let timeout = self.has_paused().then_some(PAUSE);
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 // Without a poll nothing can be read: the sources end here, with the reason.
                 Err(e) => return self.fail_all(&e.into()),
             }
-            let ready: Vec<u64> = events.iter().map(|e| e.data.u64()).collect();
-            let woken = ready.contains(&WAKE);
+            let mut woken = false;
+            for event in &events {
+                match event.data.u64() {
+                    WAKE => woken = true,
+                    place => {
+                        if let Some(Some(member)) = self.members.get_mut(place as usize) {
+                            member.ready = true;
+                        }
+                    }
+                }
+            }
             if woken && !self.woken() {
                 return self.leave();
             }
-            for at in 0..self.sources.len() {
-                let source = &self.sources[at];
-                if source.phase == Phase::Ended {
-                    continue;
-                }
-                let again = woken && (source.waiting || source.phase != Phase::Reading);
-                if again || ready.contains(&(at as u64)) || matches!(source.phase, Phase::Draining(_)) {
-                    self.serve(at);
-                }
-            }
-            self.poke_if_draining();
+            self.resume_listeners();
+            self.serve_all(woken);
         }
     }
 
-    /// Takes the hub's orders; `false` when nothing more is accepted.
+    /// Channels of commands.
+    fn commands(&self) -> impl Iterator<Item = usize> {
+        self.lanes.iter().filter(|known| known.is_command).map(|known| known.lane.channel)
+    }
+
+    /// Whether nothing can come any more.
+    fn is_over(&self) -> bool {
+        self.members.iter().all(Option::is_none) && !self.commands().any(|at| self.hub.is_reading(at))
+    }
+
+    /// Takes the hub's orders and what has arrived; `false` when nothing more is accepted.
     fn woken(&mut self) -> bool {
         let mut count = [0; 8];
         let _ = rustix::io::read(self.hub.capture_wakes(), &mut count);
         let order = self.hub.order();
+        while let Ok(arrival) = self.arrivals.try_recv() {
+            self.arrived(arrival);
+        }
         if order >= Order::StopCapture && !self.stopping {
             self.stopping = true;
-            for source in self.sources.iter_mut().filter(|s| s.phase == Phase::Reading) {
-                let arrived = rustix::io::ioctl_fionread(&source.fd).unwrap_or(0);
-                source.phase = Phase::Draining(usize::try_from(arrived).unwrap_or(usize::MAX));
+            self.stop_listening();
+            // The output of a command is read to its end: it has been told to stop.
+            for member in self.members.iter_mut().flatten().filter(|member| member.child.is_none()) {
+                member.kind.drain();
             }
         }
         order < Order::Finish
     }
 
-    /// A source that drains must not wait for more to arrive.
-    fn poke_if_draining(&self) {
-        let draining = |s: &Pollable| !s.waiting && matches!(s.phase, Phase::Draining(_) | Phase::Ending);
-        if self.sources.iter().any(draining) {
+    fn arrived(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Output { channel, child, fd } => {
+                let lane = self.lanes.iter().position(|known| known.lane.channel == channel);
+                let lane = lane.expect("invariant: output comes of channels that are read here");
+                let added = self.open_stream(lane, fd, None, Some(child));
+                if let Err(e) = added {
+                    self.hub.note_fault(channel, format!("its output cannot be read: {e}"), false);
+                    (self.output_ended)(child);
+                }
+            }
+            Arrival::CutOff { child } => {
+                for member in self.members.iter_mut().flatten().filter(|m| m.child == Some(child)) {
+                    member.kind.drain();
+                }
+            }
+        }
+    }
+
+    /// A stream that begins now: a connection, or a command's output.
+    fn open_stream(
+        &mut self,
+        lane: usize,
+        fd: OwnedFd,
+        peer: Option<String>,
+        child: Option<u64>,
+    ) -> io::Result<usize> {
+        let opening = self.lanes[lane].opening.as_ref();
+        let opening = opening.expect("invariant: a lane whose streams begin on the way says how");
+        let stream = Stream::ToOpen {
+            ids: opening.ids.clone(),
+            channel: opening.id,
+            peer: peer.unwrap_or_else(|| opening.peer.clone()),
+            opened_ns: crate::now().wall_ns,
+        };
+        let pollable = Pollable::new(fd, stream, opening.framing).shared();
+        self.add(lane, Kind::Stream(pollable), child)
+    }
+
+    /// A stop: whoever has connected by now is heard, and nobody else.
+    fn stop_listening(&mut self) {
+        for lane in 0..self.lanes.len() {
+            let Some(place) = self.lanes[lane].listener else { continue };
+            let member = self.members[place].as_mut();
+            if let Some(Member { kind: Kind::Listener(listener), .. }) = member {
+                let last = listener.serve_last().unwrap_or_default();
+                self.connected(lane, last);
+            }
+            self.end(place, None);
+        }
+    }
+
+    fn connected(&mut self, lane: usize, accepted: Vec<Accepted>) {
+        for Accepted { fd, peer } in accepted {
+            if let Err(e) = self.open_stream(lane, fd, Some(peer.clone()), None) {
+                let channel = self.lanes[lane].lane.channel;
+                self.hub.note_fault(channel, format!("{peer} cannot be heard: {e}"), false);
+            }
+        }
+    }
+
+    /// Whether a listener waits for better times.
+    fn has_paused(&self) -> bool {
+        self.members.iter().flatten().any(|member| member.kind.is_paused())
+    }
+
+    fn resume_listeners(&mut self) {
+        for lane in 0..self.lanes.len() {
+            let Some(place) = self.lanes[lane].listener else { continue };
+            let member = self.members[place].as_mut();
+            if let Some(Member { kind: Kind::Listener(listener), .. }) = member
+                && listener.resume()
+            {
+                self.wait_for(place, true);
+            }
+        }
+    }
+
+    fn serve_all(&mut self, woken: bool) {
+        let is_due = |member: &Member| {
+            member.ready || member.kind.is_pressing() || (woken && member.waiting && !member.kind.is_paused())
+        };
+        let mut due: Vec<usize> = (0..self.members.len())
+            .filter(|place| self.members[*place].as_ref().is_some_and(is_due))
+            .collect();
+        if !due.is_empty() {
+            // Another one begins each time: where there is not enough for all, all have some.
+            self.turn = self.turn.wrapping_add(1);
+            let first = self.turn % due.len();
+            due.rotate_left(first);
+        }
+        for place in due {
+            self.serve(place, woken);
+        }
+        self.poke_if_pressing();
+    }
+
+    /// A member that drains must not wait for more to arrive.
+    fn poke_if_pressing(&self) {
+        if self.members.iter().flatten().any(|member| !member.waiting && member.kind.is_pressing()) {
             self.hub.wake_capture();
         }
     }
 
-    fn serve(&mut self, at: usize) {
-        let source = &mut self.sources[at];
-        let done = source.serve(&self.hub, &mut self.scratch);
-        match done {
-            Ok(Served::More) => self.wait_for(at, true),
+    fn serve(&mut self, place: usize, woken: bool) {
+        let Some(member) = &mut self.members[place] else { return };
+        member.ready = false;
+        if member.waiting && !woken {
+            return;
+        }
+        let lane = member.lane;
+        let mut turn = Turn { hub: &self.hub, lane: &mut self.lanes[lane].lane, scratch: &mut self.scratch };
+        let served = match &mut member.kind {
+            Kind::Stream(stream) => stream.serve(&mut turn),
+            Kind::Datagrams(datagrams) => datagrams.serve(&mut turn),
+            Kind::Listener(listener) => match listener.serve() {
+                Ok(accepted) => {
+                    let paused = listener.is_paused();
+                    self.connected(lane, accepted);
+                    return self.wait_for(place, !paused);
+                }
+                Err(e) => Err(e),
+            },
+        };
+        match served {
+            Ok(Served::More) => self.wait_for(place, true),
             // Nothing will come back while the log cannot write: what has not been read stays where it is.
             Ok(Served::Blocked) if self.stopping && self.hub.in_trouble() => {
-                source.hand_over(&self.hub);
-                self.end(at, None);
+                self.hand_over(place);
+                self.end(place, None);
             }
-            Ok(Served::Blocked) => self.wait_for(at, false),
-            Ok(Served::Ended) => self.end(at, None),
-            Err(e) => self.end(at, Some(e.to_string())),
-        }
-    }
-
-    /// Polls a source, or leaves it alone until budget returns. It is taken out
-    /// then: a hang-up would be told again and again, whatever is asked for.
-    fn wait_for(&mut self, at: usize, interested: bool) {
-        let source = &mut self.sources[at];
-        if source.waiting == interested {
-            let done = if interested {
-                let data = epoll::EventData::new_u64(at as u64);
-                epoll::add(&self.epoll, &source.fd, data, epoll::EventFlags::IN)
-            } else {
-                epoll::delete(&self.epoll, &source.fd)
-            };
-            source.waiting = !interested;
-            if let Err(e) = done {
-                self.end(at, Some(format!("epoll: {}", io::Error::from(e))));
-            }
-        }
-    }
-
-    fn end(&mut self, at: usize, fault: Option<String>) {
-        let source = &mut self.sources[at];
-        if source.phase != Phase::Ended {
-            source.phase = Phase::Ended;
-            if fault.is_some() {
+            Ok(Served::Blocked) => self.wait_for(place, false),
+            Ok(Served::Ended) => self.end(place, None),
+            Err(e) => {
                 // What was read before a failure is accepted, half a line too.
-                source.hand_over(&self.hub);
+                self.hand_over(place);
+                self.end(place, Some(e.to_string()));
             }
-            source.framer.publish(&self.hub);
-            if !source.waiting {
-                let _ = epoll::delete(&self.epoll, &source.fd);
+        }
+    }
+
+    /// Polls a member, or leaves it alone until budget returns. It is taken out
+    /// then: a hang-up would be told again and again, whatever is asked for.
+    fn wait_for(&mut self, place: usize, interested: bool) {
+        let Some(member) = &mut self.members[place] else { return };
+        if member.waiting == interested {
+            let fd = member.kind.fd();
+            let done = if interested {
+                epoll::add(&self.epoll, fd, epoll::EventData::new_u64(place as u64), epoll::EventFlags::IN)
+            } else {
+                epoll::delete(&self.epoll, fd)
+            };
+            member.waiting = !interested;
+            if let Err(e) = done {
+                self.end(place, Some(format!("epoll: {}", io::Error::from(e))));
             }
-            let channel = source.framer.numbering.channel;
-            if !self.stopping || fault.is_some() {
-                self.hub.source_ended(channel, fault);
+        }
+    }
+
+    fn hand_over(&mut self, place: usize) {
+        if let Some(member) = &mut self.members[place] {
+            let lane = &mut self.lanes[member.lane].lane;
+            match &mut member.kind {
+                Kind::Stream(stream) => stream.hand_over(lane, &self.hub),
+                Kind::Datagrams(datagrams) => datagrams.hand_over(lane, &self.hub),
+                Kind::Listener(_) => {}
             }
-            self.hub.read_no_more(channel);
+        }
+    }
+
+    /// A member is done. Its channel is, when it has no other and none can come.
+    fn end(&mut self, place: usize, fault: Option<String>) {
+        let Some(member) = self.members[place].take() else { return };
+        if !member.waiting {
+            let _ = epoll::delete(&self.epoll, member.kind.fd());
+        }
+        let known = &mut self.lanes[member.lane];
+        let is_listener = matches!(member.kind, Kind::Listener(_));
+        match member.kind {
+            Kind::Stream(stream) => stream.close(&known.lane, &self.hub),
+            Kind::Datagrams(datagrams) => datagrams.close(&known.lane, &self.hub),
+            // Its socket goes, and its name.
+            Kind::Listener(listener) => drop(listener),
+        }
+        let channel = known.lane.channel;
+        if let Some(child) = member.child {
+            if let Some(fault) = fault {
+                self.hub.note_fault(channel, fault, false);
+            }
+            return (self.output_ended)(child);
+        }
+        if is_listener {
+            known.listener = None;
+        }
+        let is_connection = known.opening.is_some() && !is_listener;
+        match (is_connection, fault) {
+            // A peer that hangs up is nobody's failure.
+            (true, Some(fault)) => self.hub.note_fault(channel, fault, false),
+            (false, Some(fault)) => self.hub.source_ended(channel, Some(fault)),
+            (false, None) if !self.stopping => self.hub.source_ended(channel, None),
+            _ => {}
+        }
+        self.note_closed(member.lane);
+    }
+
+    /// One less is open in a lane.
+    fn note_closed(&mut self, lane: usize) {
+        let open = self.members.iter().flatten().filter(|member| member.lane == lane).count();
+        let known = &self.lanes[lane];
+        if let Some(Some(Member { kind: Kind::Listener(listener), .. })) =
+            known.listener.map(|place| self.members[place].as_mut())
+        {
+            listener.open = open - 1;
+        } else if open == 0 {
+            self.hub.read_no_more(known.lane.channel);
         }
     }
 
     fn fail_all(&mut self, error: &io::Error) {
-        for at in 0..self.sources.len() {
-            self.end(at, Some(format!("epoll: {error}")));
+        for place in 0..self.members.len() {
+            self.hand_over(place);
+            self.end(place, Some(format!("epoll: {error}")));
         }
     }
 
     /// Nothing more is accepted: what is read but not handed over is refused, and
     /// counted as that.
     fn leave(&mut self) {
-        for source in &mut self.sources {
-            source.hand_over(&self.hub);
+        for place in 0..self.members.len() {
+            self.hand_over(place);
         }
     }
 }
 
-enum Served {
-    More,
-    Blocked,
-    Ended,
+/// A thread that is gone reads nothing of commands either.
+struct ToldWhenPanicking {
+    hub: Arc<Hub>,
+    commands: Vec<usize>,
 }
 
-impl Pollable {
-    /// Reads for a quantum.
-    fn serve(&mut self, hub: &Hub, scratch: &mut [u8]) -> io::Result<Served> {
-        for _ in 0..QUANTUM_READS {
-            if !self.backlog.is_empty() {
-                let taken = self.framer.take(hub, &self.backlog, WAKES);
-                self.backlog.drain(..taken);
-                if !self.backlog.is_empty() {
-                    return Ok(Served::Blocked);
-                }
+impl Drop for ToldWhenPanicking {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for channel in &self.commands {
+                self.hub.source_ended(*channel, Some("its reader panicked".to_owned()));
+                self.hub.read_no_more(*channel);
             }
-            let limit = match self.phase {
-                Phase::Reading => PAYLOAD_BYTES_MAX,
-                Phase::Draining(left) => left.min(PAYLOAD_BYTES_MAX),
-                Phase::Ending | Phase::Ended => 0,
-            };
-            if limit == 0 {
-                self.phase = Phase::Ending;
-                return Ok(if self.framer.end(hub, WAKES).is_ok() { Served::Ended } else { Served::Blocked });
-            }
-            match self.read(hub, scratch, limit)? {
-                Read::Bytes(n) => self.note_read(n),
-                Read::End => self.phase = Phase::Ending,
-                Read::Nothing => break,
-                Read::Blocked => return Ok(Served::Blocked),
-            }
-            if self.phase == Phase::Reading && self.waiting_bytes() == 0 {
-                break;
-            }
-        }
-        if self.waiting_bytes() == 0 || self.framer.pending_bytes() == 0 {
-            self.framer.publish(hub);
-        }
-        Ok(Served::More)
-    }
-
-    /// Accepts what was read, beyond the budget where it must be.
-    fn hand_over(&mut self, hub: &Hub) {
-        let backlog = std::mem::take(&mut self.backlog);
-        let taken = self.framer.take(hub, &backlog, Refused::Never);
-        let ended = self.framer.end(hub, Refused::Never);
-        assert!(taken == backlog.len() && ended.is_ok(), "invariant: this budget is never refused");
-    }
-
-    fn note_read(&mut self, bytes: usize) {
-        self.hot = bytes >= HOT_BYTES;
-        if let Phase::Draining(left) = &mut self.phase {
-            *left -= bytes;
-        }
-    }
-
-    fn waiting_bytes(&self) -> u64 {
-        rustix::io::ioctl_fionread(&self.fd).unwrap_or(0)
-    }
-
-    fn read(&mut self, hub: &Hub, scratch: &mut [u8], limit: usize) -> io::Result<Read> {
-        let direct = self.hot && self.framer.is_direct();
-        let read = if direct {
-            let Ok(slot) = self.framer.slot(hub, WAKES) else { return Ok(Read::Blocked) };
-            rustix::io::read(self.fd.as_fd(), &mut slot[..limit])
-        } else {
-            rustix::io::read(self.fd.as_fd(), &mut scratch[..limit])
-        };
-        match read {
-            Ok(0) => Ok(Read::End),
-            Ok(n) if direct => {
-                self.framer.fill(n);
-                Ok(Read::Bytes(n))
-            }
-            Ok(n) => {
-                let taken = self.framer.take(hub, &scratch[..n], WAKES);
-                self.backlog.extend_from_slice(&scratch[taken..n]);
-                Ok(Read::Bytes(n))
-            }
-            Err(Errno::INTR | Errno::AGAIN) => Ok(Read::Nothing),
-            Err(e) => Err(e.into()),
         }
     }
 }
 
-enum Read {
-    Bytes(usize),
-    Nothing,
-    End,
-    Blocked,
+impl Kind {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Stream(stream) => stream.fd(),
+            Self::Datagrams(datagrams) => datagrams.fd(),
+            Self::Listener(listener) => listener.fd(),
+        }
+    }
+
+    fn drain(&mut self) {
+        match self {
+            Self::Stream(stream) => stream.drain(),
+            Self::Datagrams(datagrams) => datagrams.drain(),
+            Self::Listener(_) => {}
+        }
+    }
+
+    fn is_pressing(&self) -> bool {
+        match self {
+            Self::Stream(stream) => stream.is_pressing(),
+            Self::Datagrams(datagrams) => datagrams.is_pressing(),
+            Self::Listener(_) => false,
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        matches!(self, Self::Listener(listener) if listener.is_paused())
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::hub::budget_bytes;
-    use evenkeel_log::{Batch, LogOptions, LogWriter, Resume, sim::SimStorage};
-    use std::io::Write;
-
-    /// A hub, and one stream in each of its channels.
-    fn hub(names: &[String]) -> (Arc<Hub>, Vec<Numbering>) {
-        let hub = Arc::new(Hub::new(names, 1 << 20).unwrap());
-        let storage = Arc::new(SimStorage::new());
-        let mut log =
-            LogWriter::create(storage, LogOptions::default(), Resume::default(), crate::now()).unwrap();
-        let mut numbering = |(channel, name): (usize, &String)| {
-            let id = log.channel(name, evenkeel_log::OCTETS);
-            Numbering { channel, stream: log.stream(id, &[]), next_sequence: 1, last_time_ns: 0 }
-        };
-        let numberings = names.iter().enumerate().map(&mut numbering).collect();
-        (hub, numberings)
-    }
-
-    // REQ W2, REQ W4
-    #[test]
-    fn a_source_without_memory_ends_when_the_intake_is_closed() {
-        let (hub, mut numberings) = hub(&["flood".to_owned()]);
-        let (flood, mut feed) = io::pipe().unwrap();
-        let source = Pollable::new(flood.into(), numberings.remove(0), Framing::Chunk);
-        let capture = Capture::new(hub.clone(), vec![source]).unwrap();
-        let readers = crate::hub::Reading::begin(hub.clone(), vec![0]);
-        let reading = std::thread::spawn(move || {
-            let _readers = readers;
-            capture.run();
-        });
-        // Nobody takes anything out: the memory is used up, and more waits than still fits.
-        let waiting = feed.try_clone().unwrap();
-        let feeding = std::thread::spawn(move || while feed.write_all(&[1; 60_000]).is_ok() {});
-        let counts = || hub.counts().remove(0);
-        let least = Batch::bytes_for(PAYLOAD_BYTES_MAX);
-        while counts().held_bytes + least <= budget_bytes(1)
-            || rustix::io::ioctl_fionread(&waiting).unwrap() < 500_000
-        {
-            std::thread::yield_now();
-        }
-        hub.give_order(Order::StopCapture);
-        let ended_after = |wait_ns: u64| {
-            let until_ns = crate::now().mono_ns + wait_ns;
-            hub.wait_until(until_ns, |state| (state.readers() == 0).then_some(true))
-        };
-        assert!(!ended_after(50_000_000), "it cannot have read all");
-        hub.give_order(Order::Finish);
-        let closed = counts();
-        assert!(ended_after(10_000_000_000), "it waits for memory for ever");
-        reading.join().unwrap();
-        feeding.join().unwrap();
-        let after = counts();
-        assert!(!after.ended);
-        assert_eq!(after.accepted_bytes, closed.accepted_bytes);
-        assert!(after.refused_records < 8, "one read, and one batch: {after:?}");
-    }
-
-    // REQ E1, REQ W4
-    #[test]
-    fn the_fault_of_a_source_outlives_the_others_going_on() {
-        let (hub, numberings) = hub(&["broken", "good"].map(str::to_owned));
-        let mut numberings = numberings.into_iter();
-        let mut pollable = |fd: OwnedFd| Pollable::new(fd, numberings.next().unwrap(), Framing::Chunk);
-        // The writing end of a pipe that nobody reads: it is ready, and reading it fails.
-        let (unread, broken) = rustix::pipe::pipe().unwrap();
-        drop(unread);
-        let (good, feed) = rustix::pipe::pipe().unwrap();
-        let sources = vec![pollable(broken), pollable(good)];
-        let capture = Capture::new(hub.clone(), sources).unwrap();
-        let reading = std::thread::spawn(move || capture.run());
-        let faulted = |hub: &Hub| hub.counts()[0].fault.is_some();
-        while !faulted(&hub) {
-            std::thread::yield_now();
-        }
-        // Every wake-up looks at all sources again, those that have ended too.
-        for round in 1..=20 {
-            rustix::io::write(&feed, b"x").unwrap();
-            hub.wake_capture();
-            while hub.counts()[1].accepted_bytes < round {
-                std::thread::yield_now();
-            }
-        }
-        drop(feed);
-        reading.join().unwrap();
-        assert!(faulted(&hub), "the fault was forgotten");
-        assert!(hub.counts()[1].ended);
-    }
-}
+mod tests;

@@ -1,13 +1,13 @@
-//! `ek-file-N`: a file, read to its end on a thread of its own, because reading
-//! a file can block and nothing can wait for it.
+//! `ek-file-N`: what is read to its end on a thread of its own, because reading it
+//! can block and nothing can wait for it.
 //!
-//! A regular file blocks for as long as its disk takes. Anything else that has a
-//! name (a FIFO, a device) can block for ever: what it brought is handed over
-//! before it is read again, so that a stop has all of it but what comes later.
+//! A regular file blocks for as long as its disk takes. Anything else that nothing can
+//! wait for (some devices, a reader of an embedder's) can block for ever: what it brought
+//! is handed over before it is read again, so that a stop has all of it but what comes later.
 
-use crate::config::Framing;
-use crate::framing::Framer;
-use crate::hub::{Hub, Numbering, Order, Refused};
+use crate::config::{Framing, OnFull};
+use crate::framing::{Framer, Sink, Stream};
+use crate::hub::{Hub, Lane, Order, Refused};
 use evenkeel_log::{PAYLOAD_BYTES_MAX, SourcePosition};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 pub(crate) struct FileReader {
     hub: Arc<Hub>,
-    file: File,
+    file: Box<dyn Read + Send>,
+    lane: Lane,
     framer: Framer,
     /// Whether a read comes back by itself.
     regular: bool,
@@ -47,21 +48,38 @@ pub(crate) fn resume(
 }
 
 impl FileReader {
-    pub(crate) fn new(
+    /// A reader of a file, of which a regular one comes back from every read.
+    pub(crate) fn of_file(
         hub: Arc<Hub>,
         file: File,
-        numbering: Numbering,
-        framing: Framing,
+        lane: Lane,
+        (stream, framing): (Stream, Framing),
         position: Option<SourcePosition>,
     ) -> Self {
         let regular = file.metadata().is_ok_and(|meta| meta.is_file());
         let resumable = position.is_some();
-        Self { hub, file, framer: Framer::new(numbering, framing, position), regular, resumable }
+        let framer = Framer::new(stream, framing, position);
+        Self { hub, file: Box::new(file), lane, framer, regular, resumable }
+    }
+
+    /// A reader of whatever an embedder has.
+    pub(crate) fn of_reader(
+        hub: Arc<Hub>,
+        reader: Box<dyn Read + Send>,
+        lane: Lane,
+        (stream, framing): (Stream, Framing),
+    ) -> Self {
+        let framer = Framer::new(stream, framing, None);
+        Self { hub, file: reader, lane, framer, regular: false, resumable: false }
+    }
+
+    fn sink(hub: &Hub, refused: Refused) -> Sink<'_> {
+        Sink { hub, refused }
     }
 
     /// Reads to the end, or to where it stands when a stop is ordered.
     pub(crate) fn run(mut self) {
-        let channel = self.framer.numbering.channel;
+        let channel = self.lane.channel;
         match self.read_all() {
             Ok(true) => self.hub.source_ended(channel, None),
             Ok(false) => {}
@@ -75,12 +93,14 @@ impl FileReader {
     /// Whether the end of the file was reached.
     fn read_all(&mut self) -> io::Result<bool> {
         let mut piece = vec![0; PAYLOAD_BYTES_MAX];
-        let direct = self.regular && self.framer.is_direct();
+        // Who drops has to have read it first, elsewhere.
+        let blocks = self.lane.on_full == OnFull::Block;
+        let direct = self.regular && blocks && self.framer.is_direct();
         while self.hub.order() == Order::Run {
             match if direct { self.read_direct()? } else { self.read_through(&mut piece)? } {
                 Some(0) => return Ok(self.hand_over_end()),
                 Some(_) if self.regular => {}
-                Some(_) => self.framer.publish(&self.hub),
+                Some(_) => self.framer.publish(&self.lane, &self.hub),
                 None => break,
             }
         }
@@ -91,7 +111,7 @@ impl FileReader {
     /// `None` when there is no budget and a stop.
     fn read_direct(&mut self) -> io::Result<Option<usize>> {
         loop {
-            let Ok(slot) = self.framer.slot(&self.hub, Refused::Wait) else {
+            let Ok(slot) = self.framer.slot(&self.lane, Self::sink(&self.hub, Refused::Wait)) else {
                 if !self.may_wait() {
                     return Ok(None);
                 }
@@ -100,7 +120,7 @@ impl FileReader {
             match self.file.read(slot) {
                 Ok(0) => return Ok(Some(0)),
                 Ok(n) => {
-                    self.framer.fill(n);
+                    self.framer.fill(&mut self.lane, n);
                     return Ok(Some(n));
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -118,10 +138,12 @@ impl FileReader {
         };
         let mut taken = 0;
         while taken < n {
-            taken += self.framer.take(&self.hub, &piece[taken..n], Refused::Wait);
+            let sink = Self::sink(&self.hub, Refused::Wait);
+            taken += self.framer.take(&mut self.lane, sink, &piece[taken..n]);
             if taken < n && !self.may_wait() {
                 if !self.resumable {
-                    self.framer.take(&self.hub, &piece[taken..n], Refused::Never);
+                    let sink = Self::sink(&self.hub, Refused::Never);
+                    self.framer.take(&mut self.lane, sink, &piece[taken..n]);
                 }
                 return Ok(None);
             }
@@ -139,16 +161,16 @@ impl FileReader {
     /// run; where it is not, it is a message too.
     fn hand_over(&mut self) {
         if self.resumable {
-            self.framer.publish(&self.hub);
+            self.framer.publish(&self.lane, &self.hub);
         } else {
-            let ended = self.framer.end(&self.hub, Refused::Never);
+            let ended = self.framer.end(&mut self.lane, Self::sink(&self.hub, Refused::Never));
             assert!(ended.is_ok(), "invariant: this budget is never refused");
         }
     }
 
     /// The last line may have no line break; answers whether it was accepted.
     fn hand_over_end(&mut self) -> bool {
-        while self.framer.end(&self.hub, Refused::Wait).is_err() {
+        while self.framer.end(&mut self.lane, Self::sink(&self.hub, Refused::Wait)).is_err() {
             if !self.may_wait() {
                 self.hand_over();
                 return !self.resumable;

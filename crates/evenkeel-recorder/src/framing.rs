@@ -1,15 +1,63 @@
 //! From what reads bring to messages in batches.
 
-use crate::config::Framing;
-use crate::hub::{Hub, LARGE_BYTES, Numbering, Refused};
-use evenkeel_log::{Batch, PAYLOAD_BYTES_MAX, SourcePosition};
+use crate::config::{Framing, OnFull};
+use crate::hub::{Define, Hub, LARGE_BYTES, Lane, Refused};
+use evenkeel_log::{Batch, ChannelId, PAYLOAD_BYTES_MAX, SourcePosition, StreamId, StreamIds};
 
 /// Reads of at least this length go into large buffers without a copy.
 pub(crate) const HOT_BYTES: usize = 16 << 10;
 
-/// One stream on its way into batches: framing, numbering, the batch in the making.
+/// The stream that a framer's messages belong to.
+pub(crate) enum Stream {
+    /// The log knows it.
+    Open(StreamId),
+    /// To be opened with its first message: a peer that says nothing leaves nothing.
+    ToOpen {
+        ids: StreamIds,
+        channel: ChannelId,
+        /// Who sends it.
+        peer: String,
+        /// Unix time in nanoseconds.
+        opened_ns: u64,
+    },
+    /// Has its id; its definition goes with its first batch.
+    Opened(Define),
+}
+
+impl Stream {
+    /// Its id; `None` while every id is taken.
+    fn id(&mut self) -> Option<StreamId> {
+        if let Self::ToOpen { ids, channel, peer, opened_ns } = self {
+            let stream = ids.open(*channel)?;
+            *self = Self::Opened(Define { stream, peer: std::mem::take(peer), opened_ns: *opened_ns });
+        }
+        match self {
+            Self::Open(id) | Self::Opened(Define { stream: id, .. }) => Some(*id),
+            Self::ToOpen { .. } => None,
+        }
+    }
+
+    /// What the log is to be told before the first batch.
+    fn definition(&mut self) -> Option<Define> {
+        match self {
+            Self::Opened(Define { stream, .. }) => {
+                let known = Self::Open(*stream);
+                match std::mem::replace(self, known) {
+                    Self::Opened(define) => Some(define),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One stream on its way into batches: framing, the batch in the making.
+///
+/// The numbers come from the channel's [`Lane`], which several streams may share: a
+/// framer that yields to another one of its channel has published its batch.
 pub(crate) struct Framer {
-    pub(crate) numbering: Numbering,
+    stream: Stream,
     framing: Framing,
     batch: Option<Batch>,
     /// The beginning of a line whose end has not been read; not accepted yet.
@@ -22,14 +70,25 @@ pub(crate) struct Framer {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Blocked;
 
+/// Where bytes come from and go to: the hub, and what is to happen without budget.
+#[derive(Clone, Copy)]
+pub(crate) struct Sink<'a> {
+    pub(crate) hub: &'a Hub,
+    pub(crate) refused: Refused,
+}
+
 impl Framer {
-    pub(crate) fn new(numbering: Numbering, framing: Framing, position: Option<SourcePosition>) -> Self {
-        Self { numbering, framing, batch: None, carry: Vec::new(), position }
+    pub(crate) fn new(stream: Stream, framing: Framing, position: Option<SourcePosition>) -> Self {
+        Self { stream, framing, batch: None, carry: Vec::new(), position }
     }
 
     /// A message was made of this many bytes of the source.
-    fn advance(&mut self, bytes: usize) {
-        self.numbering.next_sequence += 1;
+    fn advance(&mut self, lane: &mut Lane, bytes: usize) {
+        lane.next_sequence += 1;
+        self.pass(bytes);
+    }
+
+    fn pass(&mut self, bytes: usize) {
         if let Some(position) = &mut self.position {
             position.offset += bytes as u64;
         }
@@ -41,132 +100,143 @@ impl Framer {
     }
 
     /// A place for a read of up to 64 KiB to go to, of which [`Framer::fill`] makes a message.
-    pub(crate) fn slot(&mut self, hub: &Hub, refused: Refused) -> Result<&mut [u8], Blocked> {
+    pub(crate) fn slot(&mut self, lane: &Lane, sink: Sink<'_>) -> Result<&mut [u8], Blocked> {
         let roomy = self.batch.as_mut().and_then(Batch::slot).is_some_and(|s| s.len() >= PAYLOAD_BYTES_MAX);
         if !roomy {
-            self.publish(hub);
-            let buffer = hub
-                .buffer(self.numbering.channel, LARGE_BYTES, refused)
-                .or_else(|| hub.buffer(self.numbering.channel, Batch::bytes_for(PAYLOAD_BYTES_MAX), refused))
-                .ok_or(Blocked)?;
-            self.batch = Some(self.begin(buffer));
+            self.publish(lane, sink.hub);
+            let sizes = [LARGE_BYTES, Batch::bytes_for(PAYLOAD_BYTES_MAX)];
+            self.begin(lane, sink, &sizes)?;
         }
         self.batch.as_mut().and_then(Batch::slot).ok_or(Blocked)
     }
 
-    fn begin(&self, buffer: Vec<u8>) -> Batch {
-        Batch::new(self.numbering.stream, self.numbering.next_sequence, buffer)
+    /// Begins a batch in the first of these sizes that there is room for.
+    fn begin(&mut self, lane: &Lane, sink: Sink<'_>, sizes: &[usize]) -> Result<(), Blocked> {
+        let stream = self.stream.id().ok_or(Blocked)?;
+        let mut buffers = sizes.iter().map(|bytes| sink.hub.buffer(lane.channel, *bytes, sink.refused));
+        let buffer = buffers.find_map(|buffer| buffer).ok_or(Blocked)?;
+        self.batch = Some(Batch::new(stream, lane.next_sequence, buffer));
+        Ok(())
     }
 
     /// Makes a message of the first `bytes` of the slot.
-    pub(crate) fn fill(&mut self, bytes: usize) {
-        let time = self.numbering.stamp();
+    pub(crate) fn fill(&mut self, lane: &mut Lane, bytes: usize) {
+        let time = lane.stamp();
         if let Some(batch) = &mut self.batch {
             batch.finish(bytes, time);
-            self.advance(bytes);
+            self.advance(lane, bytes);
         }
     }
 
     /// Takes bytes that were read elsewhere, up to 64 KiB; answers how many it
     /// took. Fewer than all: the budget is used up, bring the rest again.
-    pub(crate) fn take(&mut self, hub: &Hub, bytes: &[u8], refused: Refused) -> usize {
-        match self.framing {
+    pub(crate) fn take(&mut self, lane: &mut Lane, sink: Sink<'_>, bytes: &[u8]) -> usize {
+        let taken = match self.framing {
             // No bytes are no message.
             _ if bytes.is_empty() => 0,
+            Framing::Lines => self.take_lines(lane, sink, bytes),
             Framing::Chunk | Framing::Datagram => {
-                let time = self.numbering.stamp();
-                if self.put(hub, bytes, bytes.len(), time, refused).is_ok() { bytes.len() } else { 0 }
+                if self.put(lane, sink, bytes, bytes.len()).is_ok() {
+                    bytes.len()
+                } else {
+                    0
+                }
             }
-            Framing::Lines => self.take_lines(hub, bytes, refused),
+        };
+        if taken < bytes.len() && lane.on_full == OnFull::DropNewest && sink.refused != Refused::Never {
+            self.drop_newest(lane, sink.hub, &bytes[taken..]);
+            return bytes.len();
         }
+        taken
     }
 
-    fn take_lines(&mut self, hub: &Hub, bytes: &[u8], refused: Refused) -> usize {
-        let time = self.numbering.stamp();
+    /// Takes a datagram, which may be empty; `expected` bytes are about to come in all.
+    pub(crate) fn take_datagram(
+        &mut self,
+        lane: &mut Lane,
+        sink: Sink<'_>,
+        bytes: &[u8],
+        expected: usize,
+    ) -> Result<(), Blocked> {
+        let put = self.put(lane, sink, bytes, expected.max(bytes.len()));
+        if put.is_err() && lane.on_full == OnFull::DropNewest {
+            let dropped = lane.drop(1, bytes.len() as u64);
+            sink.hub.drop_newest(lane.channel, dropped);
+            return Ok(());
+        }
+        put
+    }
+
+    fn take_lines(&mut self, lane: &mut Lane, sink: Sink<'_>, bytes: &[u8]) -> usize {
         let mut start = 0;
+        // One look at the clock for all lines of a read.
+        lane.stamp();
         for end in memchr::memchr_iter(b'\n', bytes).map(|at| at + 1) {
             let line = &bytes[start..end];
             let left = bytes.len() - start;
             if self.carry.is_empty() {
                 // A read has no more than a message may have, so nor has a line in it.
-                if self.put(hub, line, left, time, refused).is_err() {
+                if self.put(lane, sink, line, left).is_err() {
                     return start;
                 }
                 start = end;
             } else {
-                let taken = self.put_carried(hub, line, time, refused);
+                let taken = self.put_carried(lane, sink, line);
                 start += taken;
                 if taken < line.len() {
                     return start;
                 }
             }
         }
-        start + self.lengthen(hub, &bytes[start..], time, refused)
+        start + self.lengthen(lane, sink, &bytes[start..])
     }
 
     /// Puts a message into the batch, beginning a new one where it does not
     /// fit; `expected` payload bytes are about to come in all.
     fn put(
         &mut self,
-        hub: &Hub,
+        lane: &mut Lane,
+        sink: Sink<'_>,
         payload: &[u8],
         expected: usize,
-        time: u64,
-        refused: Refused,
     ) -> Result<(), Blocked> {
+        let time = if self.framing == Framing::Lines { lane.last_time_ns } else { lane.stamp() };
         if !self.batch.as_mut().is_some_and(|batch| batch.push(payload, time)) {
-            self.publish(hub);
-            let buffer = self.buffer(hub, payload.len(), expected, refused).ok_or(Blocked)?;
-            let mut batch = self.begin(buffer);
-            let fits = batch.push(payload, time);
+            self.publish(lane, sink.hub);
+            self.begin(lane, sink, &sizes(payload.len(), expected))?;
+            let fits = self.batch.as_mut().is_some_and(|batch| batch.push(payload, time));
             assert!(fits, "invariant: a buffer is asked for that fits");
-            self.batch = Some(batch);
         }
-        self.advance(payload.len());
+        self.advance(lane, payload.len());
         Ok(())
     }
 
-    /// A buffer that fits a payload of `least`, and more where more is expected.
-    fn buffer(&self, hub: &Hub, least: usize, expected: usize, refused: Refused) -> Option<Vec<u8>> {
-        let channel = self.numbering.channel;
-        let exact = Batch::bytes_for(least);
-        if expected <= exact {
-            return hub.buffer(channel, exact, refused);
-        }
-        // Room for the heads of lines of 64 bytes; shorter ones take another batch.
-        let roomy =
-            if expected > HOT_BYTES { LARGE_BYTES } else { expected + expected / 64 * 31 + 64 }.max(exact);
-        let medium = Batch::bytes_for(PAYLOAD_BYTES_MAX);
-        let wishes = [roomy, medium.max(exact).min(roomy), exact];
-        wishes.into_iter().find_map(|bytes| hub.buffer(channel, bytes, refused))
-    }
-
     /// The end of a line that began in an earlier read; answers how much of it was taken.
-    fn put_carried(&mut self, hub: &Hub, end: &[u8], time: u64, refused: Refused) -> usize {
+    fn put_carried(&mut self, lane: &mut Lane, sink: Sink<'_>, end: &[u8]) -> usize {
         let before = self.carry.len();
         let fits = end.len().min(PAYLOAD_BYTES_MAX - before);
         let mut carry = std::mem::take(&mut self.carry);
         carry.extend_from_slice(&end[..fits]);
-        let put = self.put(hub, &carry, carry.len(), time, refused);
+        let put = self.put(lane, sink, &carry, carry.len());
         carry.truncate(if put.is_ok() { 0 } else { before });
         self.carry = carry;
         match put {
             Err(Blocked) => 0,
             Ok(()) if fits == end.len() => fits,
-            Ok(()) if self.put(hub, &end[fits..], end.len(), time, refused).is_ok() => end.len(),
+            Ok(()) if self.put(lane, sink, &end[fits..], end.len()).is_ok() => end.len(),
             Ok(()) => fits,
         }
     }
 
     /// More of a line without its end; answers how much of it was taken. The
     /// carry stays shorter than a message may be.
-    fn lengthen(&mut self, hub: &Hub, bytes: &[u8], time: u64, refused: Refused) -> usize {
+    fn lengthen(&mut self, lane: &mut Lane, sink: Sink<'_>, bytes: &[u8]) -> usize {
         let fills = PAYLOAD_BYTES_MAX - self.carry.len();
         if bytes.len() < fills {
             self.carry.extend_from_slice(bytes);
             return bytes.len();
         }
-        let taken = self.put_carried(hub, &bytes[..fills], time, refused);
+        let taken = self.put_carried(lane, sink, &bytes[..fills]);
         if taken < fills {
             return taken;
         }
@@ -174,32 +244,74 @@ impl Framer {
         bytes.len()
     }
 
+    /// Drops what there is no room for: it is numbered as if it had been taken, and
+    /// declared. A line whose end has not been read stays: there may be room for it then.
+    fn drop_newest(&mut self, lane: &mut Lane, hub: &Hub, bytes: &[u8]) {
+        self.publish(lane, hub);
+        let (mut records, mut dropped, mut rest) = (0, 0, bytes);
+        if self.framing == Framing::Lines {
+            while let Some(end) = self.end_of_message(rest) {
+                records += 1;
+                dropped += self.carry.len() + end;
+                self.carry.clear();
+                rest = &rest[end..];
+            }
+            self.carry.extend_from_slice(rest);
+        } else {
+            (records, dropped) = (1, bytes.len());
+        }
+        if records > 0 {
+            self.pass(dropped);
+            hub.drop_newest(lane.channel, lane.drop(records, dropped as u64));
+        }
+    }
+
+    /// Where the message ends that begins with what is carried, if it ends in these bytes.
+    fn end_of_message(&self, bytes: &[u8]) -> Option<usize> {
+        let fits = PAYLOAD_BYTES_MAX - self.carry.len();
+        let window = &bytes[..fits.min(bytes.len())];
+        memchr::memchr(b'\n', window).map(|at| at + 1).or((bytes.len() >= fits).then_some(fits))
+    }
+
     /// The source has ended, or is read no more: what is carried is a message too.
-    pub(crate) fn end(&mut self, hub: &Hub, refused: Refused) -> Result<(), Blocked> {
+    pub(crate) fn end(&mut self, lane: &mut Lane, sink: Sink<'_>) -> Result<(), Blocked> {
         if !self.carry.is_empty() {
-            let time = self.numbering.stamp();
+            lane.stamp();
             let carry = std::mem::take(&mut self.carry);
-            let put = self.put(hub, &carry, carry.len(), time, refused);
-            if put.is_err() {
+            if let Err(blocked) = self.put(lane, sink, &carry, carry.len()) {
                 self.carry = carry;
-                return put;
+                if lane.on_full == OnFull::Block || sink.refused == Refused::Never {
+                    return Err(blocked);
+                }
+                let dropped = self.carry.len();
+                self.carry.clear();
+                self.pass(dropped);
+                sink.hub.drop_newest(lane.channel, lane.drop(1, dropped as u64));
             }
         }
-        self.publish(hub);
+        self.publish(lane, sink.hub);
         Ok(())
     }
 
     /// Hands the batch over: its records are accepted.
-    pub(crate) fn publish(&mut self, hub: &Hub) {
+    pub(crate) fn publish(&mut self, lane: &Lane, hub: &Hub) {
         if let Some(mut batch) = self.batch.take() {
             if let Some(position) = &self.position {
                 batch.set_position(position.clone());
             }
             if batch.is_empty() {
-                hub.return_buffer(self.numbering.channel, batch.into_buffer());
+                hub.return_buffer(lane.channel, batch.into_buffer());
             } else {
-                hub.accept(self.numbering.channel, batch);
+                hub.accept(lane.channel, self.stream.definition(), batch);
             }
+        }
+    }
+
+    /// Its stream has no more messages: the log may forget it.
+    pub(crate) fn close(&mut self, lane: &Lane, hub: &Hub) {
+        self.publish(lane, hub);
+        if let Stream::Open(stream) = self.stream {
+            hub.close_stream(lane.channel, stream);
         }
     }
 
@@ -207,6 +319,19 @@ impl Framer {
     pub(crate) fn pending_bytes(&self) -> u64 {
         self.batch.as_ref().map_or(0, Batch::payload_bytes)
     }
+}
+
+/// Sizes of buffers that fit a payload of `least`, the roomiest first where more is expected.
+fn sizes(least: usize, expected: usize) -> [usize; 3] {
+    let exact = Batch::bytes_for(least);
+    if expected <= exact {
+        return [exact; 3];
+    }
+    // Room for the heads of lines of 64 bytes; shorter ones take another batch.
+    let roomy =
+        if expected > HOT_BYTES { LARGE_BYTES } else { expected + expected / 64 * 31 + 64 }.max(exact);
+    let medium = Batch::bytes_for(PAYLOAD_BYTES_MAX);
+    [roomy, medium.max(exact).min(roomy), exact]
 }
 
 #[cfg(test)]

@@ -20,9 +20,11 @@ mod owner;
 pub use budget::budget_bytes;
 pub(crate) use budget::{LARGE_BYTES, RESERVE_BYTES, Refused, SURPLUS_BYTES};
 pub use counts::{ChannelCounts, Condition};
-pub(crate) use intake::{Numbering, Reading};
+pub(crate) use intake::{Define, Dropped, Item, Lane, Reading};
+pub(crate) use outlet::InMemory;
 
-use evenkeel_log::{Batch, JobDone};
+use crate::config::Durability;
+use evenkeel_log::JobDone;
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -45,10 +47,14 @@ pub(crate) enum Order {
 
 #[derive(Default)]
 struct Channel {
-    queue: VecDeque<Batch>,
+    queue: VecDeque<Item>,
     counts: ChannelCounts,
+    durability: Durability,
     /// Records and bytes of the whole recording before this run.
     before: (u64, u64),
+    /// Last sequence accepted, and the last one that was acknowledged as in the queue.
+    last_sequence: u64,
+    told_sequence: u64,
 }
 
 #[derive(Default)]
@@ -60,6 +66,7 @@ struct State {
     spare: Vec<Vec<u8>>,
     /// Whether buffers that come back are freed, not kept.
     released: bool,
+    queued_items: usize,
     queued_bytes: usize,
     done: Vec<JobDone>,
     order: Order,

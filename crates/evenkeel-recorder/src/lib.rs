@@ -24,9 +24,11 @@ mod disk;
 mod file;
 mod framing;
 mod hub;
+mod listen;
 mod log;
 mod recorder;
 mod steps;
+mod sys;
 
 pub use clock::now;
 pub use config::{

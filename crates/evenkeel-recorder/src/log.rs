@@ -5,10 +5,11 @@
 //! waits for a sync: jobs go to `ek-disk` and come back through the hub.
 
 use crate::acks::Acks;
+use crate::config::Durability;
 use crate::disk::Disk;
-use crate::hub::{Hub, Order, Sealing};
+use crate::hub::{Define, Dropped, Hub, InMemory, Item, Order, Sealing};
 use evenkeel_log::storage::DirLock;
-use evenkeel_log::{ChannelId, ChannelState, Condition, GapReason, Job, LogWriter, Progress};
+use evenkeel_log::{ChannelId, ChannelState, Condition, Gap, GapReason, Job, LogWriter, Progress, Stamp};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -27,6 +28,10 @@ pub(crate) struct LogThread {
     pub(crate) writer: LogWriter,
     /// Channels in the order of the configuration.
     pub(crate) ids: Vec<ChannelId>,
+    /// When each of them counts as safe.
+    pub(crate) levels: Vec<Durability>,
+    /// Last sequence of each that was told as safe.
+    pub(crate) told: Vec<u64>,
     pub(crate) commit_ns: u64,
     pub(crate) acks: Option<Acks>,
     pub(crate) disk: Disk,
@@ -55,9 +60,10 @@ impl LogThread {
                 let progress = self.writer.complete(done, stamp);
                 self.progress(progress);
             }
-            for batch in work.batches {
-                self.writer.append(batch, stamp);
+            for (channel, item) in work.items {
+                self.append(channel, item, stamp);
             }
+            self.tell_in_memory(&work.in_memory);
             self.note_ended();
             self.writer.retry(stamp);
             if work.order == Order::Abandon {
@@ -70,6 +76,34 @@ impl LogThread {
             }
         };
         self.close(order);
+    }
+
+    fn append(&mut self, channel: usize, item: Item, stamp: Stamp) {
+        match item {
+            Item::Batch(batch) => self.writer.append(batch, stamp),
+            Item::Define(Define { stream, peer, opened_ns }) => {
+                let opened = opened_ns.to_string();
+                self.writer.define(stream, &[("peer", &*peer), ("opened", &*opened)]);
+            }
+            Item::Close(stream) => self.writer.close_stream(stream),
+            Item::Dropped(dropped) => self.declare(channel, &dropped, stamp),
+        }
+    }
+
+    /// Records that their reader had no room for become a gap, in their place.
+    fn declare(&mut self, channel: usize, dropped: &Dropped, stamp: Stamp) {
+        let gap = Gap {
+            channel: self.writer.name(self.ids[channel]).to_owned(),
+            first_sequence: dropped.first_sequence,
+            last_sequence: Some(dropped.first_sequence + dropped.records - 1),
+            records: Some(dropped.records),
+            bytes: Some(dropped.bytes),
+            reason: GapReason::DropNewest,
+            from: dropped.from_ns,
+            to: dropped.to_ns,
+        };
+        self.writer.declare(&gap, stamp);
+        self.hub.declared(channel, dropped.records);
     }
 
     /// When the next thing is due, monotonic nanoseconds.
@@ -120,12 +154,14 @@ impl LogThread {
     }
 
     fn progress(&mut self, progress: Progress) {
-        let Progress { synced, released, sealed, jobs, .. } = progress;
+        let Progress { committed, synced, released, sealed, jobs } = progress;
+        self.tell_committed(committed);
         if !synced.is_empty() || !released.is_empty() {
             let ids = &self.ids;
             let index = |id: ChannelId| ids.iter().position(|known| *known == id);
             self.hub.acknowledged(&synced, released, &index);
-            self.tell(&synced);
+            self.tell(&synced, Durability::Disk);
+            self.tell(&synced, Durability::Process);
         }
         if let Some(sealed) = sealed {
             // The run's last is for whoever stops to read back.
@@ -142,10 +178,34 @@ impl LogThread {
         self.start(jobs);
     }
 
-    fn tell(&self, synced: &[(ChannelId, ChannelState)]) {
+    /// What is written is safe for some channels.
+    fn tell_committed(&mut self, committed: Vec<(ChannelId, ChannelState)>) {
+        if self.levels.contains(&Durability::Process) && !committed.is_empty() {
+            self.tell(&committed, Durability::Process);
+            let known = |(id, state)| Some((self.ids.iter().position(|known| *known == id)?, state));
+            let states: Vec<_> = committed.into_iter().filter_map(known).collect();
+            self.hub.committed(&states);
+        }
+    }
+
+    /// Acknowledges what is safe for the channels of a level.
+    fn tell(&mut self, safe: &[(ChannelId, ChannelState)], level: Durability) {
         let Some(acks) = &self.acks else { return };
-        for (id, state) in synced.iter().filter(|(id, _)| self.ids.contains(id)) {
-            acks.post(self.writer.name(*id), state.last_sequence, state.bytes);
+        for (id, state) in safe {
+            let at = self.ids.iter().position(|known| known == id);
+            let Some(at) = at.filter(|at| self.levels[*at] == level) else { continue };
+            // What is written is told before what is durable, which is less.
+            if self.told[at] <= state.last_sequence {
+                self.told[at] = state.last_sequence;
+                acks.post(self.writer.name(*id), state.last_sequence, state.bytes);
+            }
+        }
+    }
+
+    fn tell_in_memory(&self, news: &[InMemory]) {
+        let Some(acks) = &self.acks else { return };
+        for InMemory { channel, last_sequence, bytes } in news {
+            acks.post(self.writer.name(self.ids[*channel]), *last_sequence, *bytes);
         }
     }
 
@@ -204,7 +264,7 @@ impl LogThread {
         let given_up = self.writer.give_up_unwritten(GapReason::DiskFull, crate::now());
         for (id, records, bytes) in given_up.lost {
             if let Some(at) = self.ids.iter().position(|known| *known == id) {
-                self.hub.dropped(at, records, bytes);
+                self.hub.given_up(at, records, bytes);
                 let name = self.writer.name(id).to_owned();
                 let fault = format!("{name}: {records} records did not fit on the full disk");
                 self.hub.update_log(|log| log.faults.push(fault));

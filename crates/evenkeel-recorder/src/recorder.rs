@@ -8,12 +8,12 @@ pub use stop::{Ending, Held, StillHeld};
 use crate::acks::Acks;
 use crate::config::{ChannelConfig, Config, Framing};
 use crate::disk::{Disk, start_readback};
-use crate::hub::{ChannelCounts, Hub, Numbering, budget_bytes};
+use crate::hub::{ChannelCounts, Hub, Lane, budget_bytes};
 use crate::log::LogThread;
 use evenkeel::journal::Journal;
 use evenkeel_log::storage::{DirLock, DirStorage, LockError, Storage};
 use evenkeel_log::{ChannelId, LogWriter, OCTETS, Recovery, Stamp, TEXT, recover};
-use sources::{Opened, Reader};
+use sources::{CaptureMeans, Opened, Reader};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -114,22 +114,27 @@ impl Recorder {
         // Room for what may wait in memory too: then a stop on a full disk loses nothing accepted.
         options.ballast_wanted_bytes = options.ballast_bytes + budget_bytes(names.len()) as u64;
         let mut writer = LogWriter::create(storage.clone(), options, resume, stamp).map_err(dir_error)?;
-        let (mut ids, mut readers) = (Vec::new(), Vec::new());
+        let (mut ids, mut readers, mut listening) = (Vec::new(), Vec::new(), Vec::new());
         for (at, (channel, opened)) in config.channels.iter().zip(opened).enumerate() {
             let id = open_channel(&mut writer, channel, &recovery, stamp);
-            hub.set_before(at, writer.state(id));
+            hub.set_before(at, writer.state(id), channel.durability);
+            listening.extend(opened.address().map(|address| (channel.name.clone(), address.to_owned())));
             if recovery.undeclared.iter().any(|gap| gap.channel == channel.name) {
                 hub.note_gap(at);
             }
             readers.push(reader(&mut writer, id, at, channel, opened, stamp));
             ids.push(id);
         }
-        let tasks = sources::prepare(&hub, readers)?;
+        let (_arrivals, arriving) = std::sync::mpsc::channel();
+        let means = CaptureMeans { arrivals: arriving, output_ended: Box::new(|_| {}) };
+        let tasks = sources::prepare(&hub, readers, means)?;
         let acks = config.acks.map(Acks::start).transpose().map_err(StartError::Thread)?;
         let log = LogThread {
             hub: hub.clone(),
             writer,
+            told: vec![0; ids.len()],
             ids,
+            levels: config.channels.iter().map(|c| c.durability).collect(),
             commit_ns: config.commit_ns,
             acks,
             disk: Disk::start(hub.clone()).map_err(StartError::Thread)?,
@@ -141,7 +146,7 @@ impl Recorder {
             attempts: 0,
         };
         sources::spawn("ek-log".to_owned(), move || log.run())?;
-        let recorder = Self { hub, storage, recovery, listening: Vec::new(), _lock: lock };
+        let recorder = Self { hub, storage, recovery, listening, _lock: lock };
         sources::start(&recorder.hub, tasks)?;
         Ok(recorder)
     }
@@ -233,16 +238,13 @@ fn reader<'a>(
     stamp: Stamp,
 ) -> Reader<'a> {
     let opened_ns = stamp.wall_ns.to_string();
-    let stream = writer.stream(id, &[("peer", &*channel.source.describe()), ("opened", &opened_ns)]);
+    let metadata = [("peer", &*channel.source.describe()), ("opened", &opened_ns)];
+    let stream = (!opened.opens_streams()).then(|| writer.stream(id, &metadata));
     let state = writer.state(id);
     let next_sequence = state.last_sequence + 1;
     let committed = state.position.clone();
-    Reader {
-        channel,
-        opened,
-        numbering: Numbering { channel: at, stream, next_sequence, last_time_ns: 0 },
-        committed,
-    }
+    let lane = Lane { channel: at, next_sequence, last_time_ns: 0, on_full: channel.on_full };
+    Reader { channel, opened, lane, id, stream, ids: writer.stream_ids(), committed }
 }
 
 #[cfg(test)]

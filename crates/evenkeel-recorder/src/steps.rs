@@ -159,8 +159,7 @@ impl Recorder {
             return Ok(());
         }
         let (accepted, bytes) = (counts.accepted_records, counts.accepted_bytes);
-        let told = counts.committed_records + counts.dropped_records;
-        let told_bytes = counts.committed_bytes + counts.dropped_bytes;
+        let (told, told_bytes) = counts.told();
         Err(format!(
             "{accepted} records ({bytes} bytes) accepted, {told} ({told_bytes} bytes) stored or declared dropped"
         ))

@@ -1,9 +1,11 @@
 //! Any input, cut into any reads, refused at any time: what is accepted is what came.
 
 use super::*;
-use crate::hub::Hub;
+use crate::hub::{Hub, Item};
 use evenkeel_log::storage::Storage;
-use evenkeel_log::{LogOptions, LogWriter, Resume, Selection, export, sim::SimStorage};
+use evenkeel_log::{
+    Gap, GapReason, LogOptions, LogWriter, Outcome, Resume, Selection, export, sim::SimStorage, verify,
+};
 use fastrand::Rng;
 use std::sync::Arc;
 
@@ -11,11 +13,15 @@ struct Bench {
     hub: Hub,
     storage: SimStorage,
     writer: LogWriter,
+    lane: Lane,
+    id: ChannelId,
     framer: Framer,
     lines: Vec<u64>,
+    /// What came out of the queue, in order: records, bytes, and whether they were dropped.
+    out: Vec<(u64, u64, bool)>,
 }
 
-fn bench(framing: Framing) -> Bench {
+fn bench(framing: Framing, on_full: OnFull) -> Bench {
     let hub = Hub::new(&["x".to_owned()], 1 << 20).unwrap();
     let storage = SimStorage::new();
     let shared: Arc<dyn Storage> = Arc::new(storage.clone());
@@ -23,9 +29,10 @@ fn bench(framing: Framing) -> Bench {
         LogWriter::create(shared, LogOptions::default(), Resume::default(), crate::now()).unwrap();
     let id = writer.channel("x", evenkeel_log::TEXT);
     let stream = writer.stream(id, &[]);
-    let numbering = Numbering { channel: 0, stream, next_sequence: 1, last_time_ns: 0 };
+    let lane = Lane { channel: 0, next_sequence: 1, last_time_ns: 0, on_full };
     let position = SourcePosition { device: 1, inode: 2, offset: 0 };
-    Bench { hub, storage, writer, framer: Framer::new(numbering, framing, Some(position)), lines: Vec::new() }
+    let framer = Framer::new(Stream::Open(stream), framing, Some(position));
+    Bench { hub, storage, writer, lane, id, framer, lines: Vec::new(), out: Vec::new() }
 }
 
 impl Bench {
@@ -33,18 +40,43 @@ impl Bench {
     fn drain(&mut self) {
         loop {
             let work = self.hub.take(0, true, false);
-            if work.batches.is_empty() {
+            if work.items.is_empty() {
                 break;
             }
-            for batch in work.batches {
-                self.lines.push(batch.records());
-                self.writer.append(batch, crate::now());
+            for (_, item) in work.items {
+                self.append(item);
             }
         }
         let _ = self.writer.commit(crate::now());
         if let Some(job) = self.writer.sync() {
             let progress = self.writer.complete(job.run(), crate::now());
-            self.hub.acknowledged(&progress.synced, progress.released, &|id| Some(id.index()));
+            self.hub.acknowledged(&progress.synced, progress.released, &|id| (id.index() == 0).then_some(0));
+        }
+    }
+
+    fn append(&mut self, item: Item) {
+        match item {
+            Item::Batch(batch) => {
+                self.lines.push(batch.records());
+                self.out.push((batch.records(), batch.payload_bytes(), false));
+                self.writer.append(batch, crate::now());
+            }
+            Item::Dropped(dropped) => {
+                self.out.push((dropped.records, dropped.bytes, true));
+                let gap = Gap {
+                    channel: "x".to_owned(),
+                    first_sequence: dropped.first_sequence,
+                    last_sequence: Some(dropped.first_sequence + dropped.records - 1),
+                    records: Some(dropped.records),
+                    bytes: Some(dropped.bytes),
+                    reason: GapReason::DropNewest,
+                    from: dropped.from_ns,
+                    to: dropped.to_ns,
+                };
+                self.writer.declare(&gap, crate::now());
+                self.hub.declared(0, dropped.records);
+            }
+            Item::Define(_) | Item::Close(_) => panic!("nothing of the kind was put in"),
         }
     }
 
@@ -55,15 +87,17 @@ impl Bench {
             let mut read = &bytes[..n];
             bytes = &bytes[n..];
             while !read.is_empty() {
-                let taken = self.framer.take(&self.hub, read, Refused::Wait);
+                let sink = Sink { hub: &self.hub, refused: Refused::Wait };
+                let taken = self.framer.take(&mut self.lane, sink, read);
                 read = &read[taken..];
                 if !read.is_empty() || rng.u8(0..10) == 0 {
-                    self.framer.publish(&self.hub);
+                    self.framer.publish(&self.lane, &self.hub);
                     self.drain();
                 }
             }
         }
-        while self.framer.end(&self.hub, Refused::Wait) == Err(Blocked) {
+        let refused = Refused::Wait;
+        while self.framer.end(&mut self.lane, Sink { hub: &self.hub, refused }) == Err(Blocked) {
             self.drain();
         }
         self.drain();
@@ -102,10 +136,11 @@ fn whatever_the_framing_the_concatenation_is_what_came() {
         let mut rng = Rng::with_seed(seed);
         let text = text(&mut rng);
         for framing in [Framing::Chunk, Framing::Lines] {
-            let mut bench = bench(framing);
+            let mut bench = bench(framing, OnFull::Block);
+            bench.hub.set_surplus(rng.usize(0..200_000));
             bench.feed(&text, &mut rng);
             assert!(bench.stored() == text, "seed {seed}, {framing:?}");
-            let state = bench.writer.state(bench.framer.numbering.stream.channel());
+            let state = bench.writer.state(bench.id);
             assert_eq!(state.position.as_ref().map(|p| p.offset), Some(text.len() as u64), "seed {seed}");
             assert_eq!(bench.hub.counts()[0].held_bytes, 0, "seed {seed}: budget was lost");
             if framing == Framing::Lines {
@@ -113,6 +148,43 @@ fn whatever_the_framing_the_concatenation_is_what_came() {
             }
         }
     }
+}
+
+// REQ R9, REQ W4
+#[test]
+fn what_is_dropped_is_numbered_and_declared_and_the_rest_is_what_came() {
+    let mut dropped_in_all = 0;
+    for seed in 0..60 {
+        let mut rng = Rng::with_seed(seed);
+        let text = text(&mut rng);
+        for framing in [Framing::Chunk, Framing::Lines] {
+            let mut bench = bench(framing, OnFull::DropNewest);
+            bench.hub.set_surplus(rng.usize(0..40_000));
+            bench.feed(&text, &mut rng);
+            let (mut at, mut expected, mut sequence) = (0, Vec::new(), 1);
+            for (records, bytes, dropped) in &bench.out {
+                let piece = &text[at..at + *bytes as usize];
+                let whole = framing != Framing::Lines || piece.ends_with(b"\n") || piece.len() >= 65_536;
+                assert!(whole || at + piece.len() == text.len(), "seed {seed}: a line was cut");
+                if !*dropped {
+                    expected.extend_from_slice(piece);
+                }
+                dropped_in_all += u64::from(*dropped);
+                at += piece.len();
+                sequence += records;
+            }
+            assert_eq!((at, sequence), (text.len(), bench.lane.next_sequence), "seed {seed}");
+            assert!(bench.stored() == expected, "seed {seed}, {framing:?}");
+            let counts = bench.hub.counts().remove(0);
+            assert!(counts.is_settled(), "seed {seed}: {counts:?}");
+            assert_eq!(counts.accepted_bytes, text.len() as u64);
+            assert_eq!(counts.held_bytes, 0, "seed {seed}: budget was lost");
+            let found = verify(&bench.storage, true).unwrap();
+            assert!(found.channels.iter().all(|c| c.missing.is_empty()), "seed {seed}: {found:?}");
+            assert!(found.outcome <= Outcome::Declared, "seed {seed}: {found:?}");
+        }
+    }
+    assert!(dropped_in_all > 100, "{dropped_in_all}: too few to mean anything");
 }
 
 /// A message a line; one more for every full 64 KiB of a line before its end.

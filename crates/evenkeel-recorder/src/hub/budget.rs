@@ -1,5 +1,10 @@
 //! The memory that waits between readers and log: a reserve for each channel,
 //! and a surplus for whoever is fast.
+//!
+//! Of the surplus a channel may borrow up to [`BORROW_SHARE`] times what is then still free:
+//! one flood alone takes four fifths of it, two of them four ninths each, and there is
+//! always some left for whoever comes next. (The dynamic thresholds of switches with shared
+//! memory: Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998.)
 
 use super::State;
 use evenkeel_log::Batch;
@@ -10,6 +15,9 @@ pub(crate) const RESERVE_BYTES: usize = 2 * Batch::bytes_for(evenkeel_log::PAYLO
 pub(crate) const LARGE_BYTES: usize = 4 * Batch::bytes_for(evenkeel_log::PAYLOAD_BYTES_MAX);
 /// Budget that whoever is fast can use.
 pub(crate) const SURPLUS_BYTES: usize = 14 << 20;
+
+/// How much of the surplus one channel may borrow for each byte that stays free.
+const BORROW_SHARE: isize = 4;
 
 /// Bytes of memory that the records of so many channels can take between reader and disk.
 pub const fn budget_bytes(channels: usize) -> usize {
@@ -30,15 +38,30 @@ pub(crate) enum Refused {
 
 impl State {
     pub(super) fn grant(&mut self, channel: usize, bytes: usize, always: bool) -> bool {
+        let borrow = match self.borrows(channel, bytes) {
+            None if always => self.beyond_reserve(channel, bytes).1,
+            None => return false,
+            Some(borrow) => borrow,
+        };
+        self.surplus_free -= borrow;
+        self.channels[channel].counts.held_bytes += bytes;
+        true
+    }
+
+    /// What a buffer of `bytes` would take out of the surplus; `None` if it may not.
+    pub(super) fn borrows(&self, channel: usize, bytes: usize) -> Option<isize> {
+        let (before, borrow) = self.beyond_reserve(channel, bytes);
+        let free_after = self.surplus_free - borrow;
+        let fair = free_after >= 0 && before + borrow <= BORROW_SHARE * free_after;
+        (borrow == 0 || fair).then_some(borrow)
+    }
+
+    /// What a channel has borrowed, and what it would borrow more for a buffer.
+    fn beyond_reserve(&self, channel: usize, bytes: usize) -> (isize, isize) {
         let held = self.channels[channel].counts.held_bytes;
-        let borrow = (held + bytes).saturating_sub(RESERVE_BYTES) - held.saturating_sub(RESERVE_BYTES);
-        let borrow = borrow.cast_signed();
-        let granted = always || borrow == 0 || borrow <= self.surplus_free;
-        if granted {
-            self.surplus_free -= borrow;
-            self.channels[channel].counts.held_bytes += bytes;
-        }
-        granted
+        let before = held.saturating_sub(RESERVE_BYTES).cast_signed();
+        let after = (held + bytes).saturating_sub(RESERVE_BYTES).cast_signed();
+        (before, after - before)
     }
 
     /// Takes a buffer back; answers it when it is not worth keeping, to be
@@ -59,6 +82,14 @@ impl State {
         } else {
             Some(buffer)
         }
+    }
+}
+
+#[cfg(test)]
+impl crate::hub::Hub {
+    /// Makes the memory scarce.
+    pub(crate) fn set_surplus(&self, bytes: usize) {
+        self.lock().surplus_free = bytes.cast_signed();
     }
 }
 

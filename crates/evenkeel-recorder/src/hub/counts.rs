@@ -26,14 +26,20 @@ pub struct ChannelCounts {
     pub accepted_records: u64,
     /// Their payload bytes.
     pub accepted_bytes: u64,
-    /// Records acknowledged.
+    /// Records acknowledged: safe at the channel's level.
     pub committed_records: u64,
     /// Their payload bytes.
     pub committed_bytes: u64,
+    /// Records on the disk.
+    pub stored_records: u64,
+    /// Their payload bytes.
+    pub stored_bytes: u64,
     /// Records dropped and declared.
     pub dropped_records: u64,
     /// Their payload bytes.
     pub dropped_bytes: u64,
+    /// Records of these whose gap has not been handed to the log yet.
+    pub undeclared_records: u64,
     /// Records that came after the intake was closed: never accepted, not stored.
     pub refused_records: u64,
     /// Their payload bytes.
@@ -74,10 +80,17 @@ impl ChannelCounts {
         }
     }
 
-    /// Whether everything accepted is acknowledged or declared dropped.
+    /// Whether everything accepted is on the disk or declared dropped.
     pub fn is_settled(&self) -> bool {
-        self.accepted_records == self.committed_records + self.dropped_records
-            && self.accepted_bytes == self.committed_bytes + self.dropped_bytes
+        self.accepted_records == self.stored_records + self.dropped_records
+            && self.accepted_bytes == self.stored_bytes + self.dropped_bytes
+            && self.undeclared_records == 0
+    }
+
+    /// Records and bytes stored or declared dropped.
+    pub(crate) fn told(&self) -> (u64, u64) {
+        let records = self.stored_records + self.dropped_records - self.undeclared_records;
+        (records, self.stored_bytes + self.dropped_bytes)
     }
 
     /// What went wrong with the channel, in words.
@@ -93,8 +106,7 @@ impl ChannelCounts {
         }
         if !self.is_settled() {
             let (records, bytes) = (self.accepted_records, self.accepted_bytes);
-            let told_records = self.committed_records + self.dropped_records;
-            let told_bytes = self.committed_bytes + self.dropped_bytes;
+            let (told_records, told_bytes) = self.told();
             faults.push(format!(
                 "{name}: {records} records ({bytes} bytes) accepted, {told_records} ({told_bytes} bytes) \
                  stored or declared dropped"
@@ -113,8 +125,8 @@ mod tests {
             name: "x".to_owned(),
             accepted_records: accepted.0,
             accepted_bytes: accepted.1,
-            committed_records: committed.0,
-            committed_bytes: committed.1,
+            stored_records: committed.0,
+            stored_bytes: committed.1,
             dropped_records: dropped.0,
             dropped_bytes: dropped.1,
             ..ChannelCounts::default()

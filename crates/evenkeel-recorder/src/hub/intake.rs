@@ -4,28 +4,88 @@
 //! 1. A batch is accepted or refused under the lock that closes the intake: what
 //!    is accepted is in a queue before the log is told to write the end.
 //! 2. A source that is read no more stays so, and its fault is never overwritten.
+//! 3. What one thread puts into a channel comes out in the same order: a stream is
+//!    defined before its first batch and closed after its last.
 
 use super::{Hub, Order, Refused};
+use crate::config::{Durability, OnFull};
 use crate::hub::LARGE_BYTES;
 use evenkeel_log::{Batch, ChannelState, StreamId};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Channel and stream of a source, and the sequence it gives next.
+/// What waits in the queue of a channel.
 #[derive(Debug)]
-pub(crate) struct Numbering {
-    pub(crate) channel: usize,
+pub(crate) enum Item {
+    /// A stream whose first batch comes next.
+    Define(Define),
+    /// Records of a stream.
+    Batch(Batch),
+    /// A stream that has no more of them.
+    Close(StreamId),
+    /// Records that were numbered and dropped.
+    Dropped(Dropped),
+}
+
+/// A stream that was opened while recording.
+#[derive(Debug)]
+pub(crate) struct Define {
     pub(crate) stream: StreamId,
+    /// Who sends it.
+    pub(crate) peer: String,
+    /// Unix time in nanoseconds.
+    pub(crate) opened_ns: u64,
+}
+
+/// A range of a channel that was dropped because its queue was full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    pub(crate) first_sequence: u64,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// Log time of what came before it, and of its last record.
+    pub(crate) from_ns: u64,
+    pub(crate) to_ns: u64,
+}
+
+impl Dropped {
+    fn extend(&mut self, next: &Self) -> bool {
+        let follows = self.first_sequence + self.records == next.first_sequence;
+        if follows {
+            self.records += next.records;
+            self.bytes += next.bytes;
+            self.to_ns = next.to_ns;
+        }
+        follows
+    }
+}
+
+/// A channel as the one thread that reads it sees it.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) channel: usize,
     pub(crate) next_sequence: u64,
     /// Log times of a channel never go back, whatever the clock does.
     pub(crate) last_time_ns: u64,
+    pub(crate) on_full: OnFull,
 }
 
-impl Numbering {
+impl Lane {
     /// The log time of bytes that were read now.
     pub(crate) fn stamp(&mut self) -> u64 {
         self.last_time_ns = self.last_time_ns.max(crate::now().wall_ns);
         self.last_time_ns
+    }
+
+    /// Numbers records that are dropped.
+    pub(crate) fn drop(&mut self, records: u64, bytes: u64) -> Dropped {
+        let from_ns = self.last_time_ns;
+        let first_sequence = self.next_sequence;
+        self.next_sequence += records;
+        let to_ns = self.stamp();
+        // Nothing was read before it: then it is as old as itself.
+        let from_ns = if from_ns == 0 { to_ns } else { from_ns };
+        Dropped { first_sequence, records, bytes, from_ns, to_ns }
     }
 }
 
@@ -58,8 +118,11 @@ impl Drop for Reading {
 }
 
 impl Hub {
-    pub(crate) fn set_before(&self, channel: usize, state: &ChannelState) {
-        self.lock().channels[channel].before = (state.records, state.bytes);
+    pub(crate) fn set_before(&self, channel: usize, state: &ChannelState, durability: Durability) {
+        let of = &mut self.lock().channels[channel];
+        of.before = (state.records, state.bytes);
+        of.durability = durability;
+        (of.last_sequence, of.told_sequence) = (state.last_sequence, state.last_sequence);
     }
 
     /// A channel's source is read no more: all that it brought is handed over.
@@ -77,6 +140,11 @@ impl Hub {
         }
     }
 
+    /// Whether a channel's source is still read.
+    pub(crate) fn is_reading(&self, channel: usize) -> bool {
+        self.lock().channels[channel].counts.reading
+    }
+
     pub(crate) fn order(&self) -> Order {
         self.lock().order
     }
@@ -89,6 +157,15 @@ impl Hub {
         let spare = if granted && bytes == LARGE_BYTES { state.spare.pop() } else { None };
         drop(state);
         granted.then(|| spare.unwrap_or_else(|| vec![0; bytes]))
+    }
+
+    /// Whether a buffer of `bytes` would be granted now; if not, `ek-capture` is woken
+    /// when some budget comes back.
+    pub(crate) fn has_room(&self, channel: usize, bytes: usize) -> bool {
+        let mut state = self.lock();
+        let has_room = state.borrows(channel, bytes).is_some();
+        state.capture_blocked |= !has_room;
+        has_room
     }
 
     /// Waits for budget to come back, for a while; `false` when the recorder is
@@ -110,29 +187,72 @@ impl Hub {
         drop(dropped);
     }
 
-    /// Accepts a batch; once the intake is closed, refuses it and counts it as that.
-    pub(crate) fn accept(&self, channel: usize, batch: Batch) {
+    /// Accepts a batch, and before it its stream where that is new; once the intake
+    /// is closed, refuses it and counts it as that.
+    pub(crate) fn accept(&self, channel: usize, define: Option<Define>, batch: Batch) {
         let batch = batch.seal();
         let mut state = self.lock();
         if state.is_closed() {
-            let counts = &mut state.channels[channel].counts;
-            counts.refused_records += batch.records();
-            counts.refused_bytes += batch.payload_bytes();
+            state.channels[channel].refuse(batch.records(), batch.payload_bytes());
             let dropped = state.release(channel, batch.into_buffer());
             drop(state);
             drop(dropped);
             return;
         }
-        let before = state.queued_bytes;
+        let (before, first) = (state.queued_bytes, state.queued_items == 0);
         state.queued_bytes += batch.buffer_bytes();
+        state.queued_items += 1 + usize::from(define.is_some());
         let of = &mut state.channels[channel];
-        of.counts.accepted_records += batch.records();
-        of.counts.accepted_bytes += batch.payload_bytes();
-        of.queue.push_back(batch);
-        let wake = before == 0 || (before < self.chunk_bytes && state.queued_bytes >= self.chunk_bytes);
+        of.accepted(batch.records(), batch.payload_bytes());
+        of.counts.queued_records += batch.records();
+        of.counts.queued_bytes += batch.payload_bytes();
+        of.last_sequence = batch.last_sequence();
+        of.queue.extend(define.map(Item::Define));
+        of.queue.push_back(Item::Batch(batch));
+        let wake = first || (before < self.chunk_bytes && state.queued_bytes >= self.chunk_bytes);
         drop(state);
         if wake {
             self.log_wakes.notify_one();
+        }
+    }
+
+    /// Takes note of records that were dropped because there was no room for them.
+    pub(crate) fn drop_newest(&self, channel: usize, dropped: Dropped) {
+        let mut state = self.lock();
+        if state.is_closed() {
+            state.channels[channel].refuse(dropped.records, dropped.bytes);
+            return;
+        }
+        let of = &mut state.channels[channel];
+        of.counts.accepted_records += dropped.records;
+        of.counts.accepted_bytes += dropped.bytes;
+        of.counts.dropped_records += dropped.records;
+        of.counts.dropped_bytes += dropped.bytes;
+        of.counts.undeclared_records += dropped.records;
+        of.last_sequence = dropped.first_sequence + dropped.records - 1;
+        // Nothing of it says that it is safe: only what comes after it does.
+        let extended = match of.queue.back_mut() {
+            Some(Item::Dropped(before)) => before.extend(&dropped),
+            _ => false,
+        };
+        if !extended {
+            of.queue.push_back(Item::Dropped(dropped));
+            state.queued_items += 1;
+        }
+        let wake = state.queued_items == 1;
+        drop(state);
+        if wake {
+            self.log_wakes.notify_one();
+        }
+    }
+
+    /// No more batches come of a stream that was defined.
+    pub(crate) fn close_stream(&self, channel: usize, stream: StreamId) {
+        let mut state = self.lock();
+        // At the end of a run all streams are closed.
+        if !state.is_closed() {
+            state.channels[channel].queue.push_back(Item::Close(stream));
+            state.queued_items += 1;
         }
     }
 
@@ -143,10 +263,47 @@ impl Hub {
         let closed = state.is_closed();
         let counts = &mut state.channels[channel].counts;
         counts.ended |= !closed;
+        counts.restarting = false;
         if counts.fault.is_none() {
+            counts.last_fault = fault.clone().or(counts.last_fault.take());
             counts.fault = fault;
         }
         drop(state);
         self.log_wakes.notify_one();
+    }
+
+    /// Something went wrong with a channel, but not for good.
+    pub(crate) fn note_fault(&self, channel: usize, fault: String, restarting: bool) {
+        let counts = &mut self.lock().channels[channel].counts;
+        counts.last_fault = Some(fault);
+        counts.restarting |= restarting;
+    }
+
+    /// Its command runs again.
+    pub(crate) fn note_restart(&self, channel: usize) {
+        let counts = &mut self.lock().channels[channel].counts;
+        counts.restarts += 1;
+        counts.restarting = false;
+    }
+
+    /// Datagrams that the kernel has dropped so far.
+    pub(crate) fn note_kernel_dropped(&self, channel: usize, datagrams: u64) {
+        self.lock().channels[channel].counts.kernel_dropped = Some(datagrams);
+    }
+}
+
+impl super::Channel {
+    fn accepted(&mut self, records: u64, bytes: u64) {
+        self.counts.accepted_records += records;
+        self.counts.accepted_bytes += bytes;
+        if self.durability == Durability::Memory {
+            self.counts.committed_records += records;
+            self.counts.committed_bytes += bytes;
+        }
+    }
+
+    fn refuse(&mut self, records: u64, bytes: u64) {
+        self.counts.refused_records += records;
+        self.counts.refused_bytes += bytes;
     }
 }

@@ -1,15 +1,29 @@
 //! The log thread's side of the hub.
 
-use super::{Hub, LogStatus, Order, State};
-use evenkeel_log::{Batch, ChannelId, ChannelState, JobDone};
+use super::{Hub, Item, LARGE_BYTES, LogStatus, Order, State};
+use crate::config::Durability;
+use evenkeel_log::{ChannelId, ChannelState, JobDone};
 use std::time::Duration;
 
 /// A time further away than this was not set for what is queued: commits are closer together.
 const ARRIVAL_NS: u64 = 20_000_000;
 
+/// What one channel may take of a chunk before it is the next one's turn, in bytes of memory.
+const QUANTUM_BYTES: usize = LARGE_BYTES;
+
+/// A channel of which everything accepted counts as safe: its last sequence, and its bytes in all.
+pub(crate) struct InMemory {
+    pub(crate) channel: usize,
+    pub(crate) last_sequence: u64,
+    pub(crate) bytes: u64,
+}
+
 /// What the log thread is to do next.
 pub(crate) struct Work {
-    pub(crate) batches: Vec<Batch>,
+    /// In turns, each with its channel.
+    pub(crate) items: Vec<(usize, Item)>,
+    /// Acknowledgements of what is in the queue.
+    pub(crate) in_memory: Vec<InMemory>,
     pub(crate) done: Vec<JobDone>,
     pub(crate) order: Order,
     /// Whether nothing is queued and nothing more can come.
@@ -24,12 +38,12 @@ impl Hub {
         let mut state = self.lock();
         loop {
             let pressing = state.queued_bytes >= self.chunk_bytes && may_write;
-            let closing = state.is_closed() && (state.queued_bytes > 0 || may_end);
+            let closing = state.is_closed() && (state.queued_items > 0 || may_end);
             let ending = closing || state.order == Order::Abandon;
             let now = crate::now().mono_ns;
             state.seen_at_work_ns = now;
             // The time was set while nothing was queued: the caller sets it anew.
-            let arrived = may_write && state.queued_bytes > 0 && until_ns > now + ARRIVAL_NS;
+            let arrived = may_write && state.queued_items > 0 && until_ns > now + ARRIVAL_NS;
             if pressing || ending || arrived || !state.done.is_empty() || now >= until_ns {
                 break;
             }
@@ -40,10 +54,10 @@ impl Hub {
             };
         }
         // An end has to know all there is, whether it can be written or not.
-        let batches =
-            if may_write || state.is_closed() { state.dequeue(self.chunk_bytes) } else { Vec::new() };
+        let items = if may_write || state.is_closed() { state.dequeue(self.chunk_bytes) } else { Vec::new() };
         Work {
-            batches,
+            items,
+            in_memory: state.in_memory(),
             done: std::mem::take(&mut state.done),
             order: state.order,
             drained: state.is_drained(),
@@ -51,7 +65,7 @@ impl Hub {
     }
 
     pub(crate) fn has_queued(&self) -> bool {
-        self.lock().queued_bytes > 0
+        self.lock().queued_items > 0
     }
 
     /// Which channels have ended and have nothing queued.
@@ -61,7 +75,19 @@ impl Hub {
         ended.map(|(at, _)| at).collect()
     }
 
-    /// Takes note of what is acknowledged, and takes buffers back.
+    /// Takes note of what is committed: that is what some channels call safe.
+    pub(crate) fn committed(&self, states: &[(usize, ChannelState)]) {
+        let mut state = self.lock();
+        for (at, now) in states {
+            let channel = &mut state.channels[*at];
+            if channel.durability == Durability::Process {
+                channel.counts.committed_records = now.records - channel.before.0;
+                channel.counts.committed_bytes = now.bytes - channel.before.1;
+            }
+        }
+    }
+
+    /// Takes note of what is durable, and takes buffers back.
     pub(crate) fn acknowledged(
         &self,
         states: &[(ChannelId, ChannelState)],
@@ -73,8 +99,12 @@ impl Hub {
         for (id, now) in states {
             if let Some(at) = index(*id) {
                 let channel = &mut state.channels[at];
-                channel.counts.committed_records = now.records - channel.before.0;
-                channel.counts.committed_bytes = now.bytes - channel.before.1;
+                let counts = &mut channel.counts;
+                counts.stored_records = now.records - channel.before.0;
+                counts.stored_bytes = now.bytes - channel.before.1;
+                // What is durable is safe at every level; some is so before.
+                counts.committed_records = counts.committed_records.max(counts.stored_records);
+                counts.committed_bytes = counts.committed_bytes.max(counts.stored_bytes);
             }
         }
         let any = !released.is_empty();
@@ -99,12 +129,29 @@ impl Hub {
         self.log_wakes.notify_one();
     }
 
-    pub(crate) fn dropped(&self, channel: usize, records: u64, bytes: u64) {
+    /// What was accepted is given up, with a gap. Of a channel that calls the queue safe,
+    /// it had been acknowledged.
+    pub(crate) fn given_up(&self, channel: usize, records: u64, bytes: u64) {
         let mut state = self.lock();
+        let in_memory = state.channels[channel].durability == Durability::Memory;
         let counts = &mut state.channels[channel].counts;
         counts.dropped_records += records;
         counts.dropped_bytes += bytes;
         counts.gaps += 1;
+        if in_memory {
+            counts.committed_records -= records;
+            counts.committed_bytes -= bytes;
+        }
+    }
+
+    /// Records that were dropped have their gap.
+    pub(crate) fn declared(&self, channel: usize, records: u64) {
+        let mut state = self.lock();
+        let counts = &mut state.channels[channel].counts;
+        counts.undeclared_records -= records;
+        counts.gaps += 1;
+        drop(state);
+        self.progress.notify_all();
     }
 
     pub(crate) fn note_gap(&self, channel: usize) {
@@ -134,26 +181,53 @@ impl Hub {
 impl State {
     /// Whether nothing is queued and nothing more can come.
     fn is_drained(&self) -> bool {
-        self.is_closed() && self.queued_bytes == 0
+        self.is_closed() && self.queued_items == 0
     }
 
-    /// One batch from each channel in turn, until `bytes` are together.
-    fn dequeue(&mut self, bytes: usize) -> Vec<Batch> {
+    /// A quantum from each channel in turn, until `bytes` are together.
+    fn dequeue(&mut self, bytes: usize) -> Vec<(usize, Item)> {
         let (mut taken, mut sum, mut idle) = (Vec::new(), 0, 0);
         let count = self.channels.len();
         while sum < bytes && idle < count {
             let at = self.turn % count;
             self.turn = (at + 1) % count;
-            match self.channels[at].queue.pop_front() {
-                Some(batch) => {
-                    idle = 0;
-                    sum += batch.buffer_bytes();
-                    taken.push(batch);
-                }
-                None => idle += 1,
-            }
+            let quantum = self.channels[at].take(QUANTUM_BYTES.min(bytes - sum), &mut taken, at);
+            idle = if quantum.is_some() { 0 } else { idle + 1 };
+            sum += quantum.unwrap_or(0);
         }
         self.queued_bytes -= sum;
+        self.queued_items -= taken.len();
         taken
+    }
+
+    /// Channels that call the queue safe and have something new in it.
+    fn in_memory(&mut self) -> Vec<InMemory> {
+        let mut all = Vec::new();
+        for (at, channel) in self.channels.iter_mut().enumerate() {
+            let news = channel.last_sequence != channel.told_sequence;
+            if channel.durability == Durability::Memory && news {
+                channel.told_sequence = channel.last_sequence;
+                let bytes = channel.before.1 + channel.counts.committed_bytes;
+                all.push(InMemory { channel: at, last_sequence: channel.last_sequence, bytes });
+            }
+        }
+        all
+    }
+}
+
+impl super::Channel {
+    /// Takes items off the queue until `bytes` of memory are together; `None` when there are none.
+    fn take(&mut self, bytes: usize, taken: &mut Vec<(usize, Item)>, at: usize) -> Option<usize> {
+        let (mut sum, before) = (0, taken.len());
+        while sum < bytes {
+            let Some(item) = self.queue.pop_front() else { break };
+            if let Item::Batch(batch) = &item {
+                sum += batch.buffer_bytes();
+                self.counts.queued_records -= batch.records();
+                self.counts.queued_bytes -= batch.payload_bytes();
+            }
+            taken.push((at, item));
+        }
+        (taken.len() > before).then_some(sum)
     }
 }

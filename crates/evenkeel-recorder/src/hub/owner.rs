@@ -61,7 +61,7 @@ impl Hub {
         let mut queues = Vec::new();
         if state.order == Order::Abandon {
             queues.extend(state.channels.iter_mut().map(|c| std::mem::take(&mut c.queue)));
-            state.queued_bytes = 0;
+            (state.queued_items, state.queued_bytes) = (0, 0);
         }
         drop(state);
         drop((spare, queues));

@@ -1,15 +1,23 @@
 //! Opening sources, and who reads them.
 
 use super::StartError;
-use crate::capture::{Capture, Pollable, can_be_waited_for};
+use crate::capture::{
+    Arrival, Capture, CaptureLane, CaptureSource, Datagrams, Listener, Opening, Pollable, can_be_waited_for,
+};
 use crate::config::{ChannelConfig, Source};
 use crate::file::{self, FileReader};
-use crate::hub::{Hub, Numbering, Reading};
-use evenkeel_log::SourcePosition;
+use crate::framing::Stream;
+use crate::hub::{Hub, Lane, Reading};
+use crate::listen::{self, Listening};
+use evenkeel_log::{ChannelId, SourcePosition, StreamId, StreamIds};
+use rustix::fs::OFlags;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::thread;
 
 /// An open source.
@@ -18,13 +26,25 @@ pub(super) enum Opened {
     Pollable(OwnedFd),
     /// Read by a thread of its own.
     File(File),
+    /// The same, for what an embedder has.
+    Reader(Box<dyn Read + Send>),
+    /// Others connect to it.
+    Listening(Listening),
+    /// Others send to it.
+    Datagrams(Listening),
+    /// Run when recording begins.
+    Command,
 }
 
 /// A source with all that reading it needs.
 pub(super) struct Reader<'a> {
     pub(super) channel: &'a ChannelConfig,
     pub(super) opened: Opened,
-    pub(super) numbering: Numbering,
+    pub(super) lane: Lane,
+    pub(super) id: ChannelId,
+    /// The stream of this run; of what opens streams on the way, none.
+    pub(super) stream: Option<StreamId>,
+    pub(super) ids: StreamIds,
     /// Where an earlier run left it.
     pub(super) committed: Option<SourcePosition>,
 }
@@ -38,53 +58,141 @@ pub(super) struct Task {
 
 pub(super) fn open(channel: &ChannelConfig) -> Result<Opened, StartError> {
     let opened = match &channel.source {
-        Source::Stdin => io::stdin().as_fd().try_clone_to_owned().and_then(|fd| {
-            Ok(if can_be_waited_for(&fd)? { Opened::Pollable(fd) } else { Opened::File(fd.into()) })
-        }),
-        Source::File(path) => File::open(path).and_then(|file| {
-            if file.metadata()?.is_dir() {
-                Err(io::ErrorKind::IsADirectory.into())
-            } else {
-                Ok(Opened::File(file))
-            }
-        }),
-        _ => Err(io::ErrorKind::Unsupported.into()),
+        Source::Stdin => io::stdin().as_fd().try_clone_to_owned().and_then(polled_or_read),
+        Source::File(path) => open_file(path),
+        Source::Exec(_) => Ok(Opened::Command),
+        Source::Tcp(address) => listen::tcp(*address).map(Opened::Listening),
+        Source::Unix(path) => listen::unix(path).map(Opened::Listening),
+        Source::Udp(address) => listen::udp(*address).map(Opened::Datagrams),
+        Source::Reader(reader) => {
+            let taken = || io::Error::other("another recorder has taken this reader");
+            reader.take().map(Opened::Reader).ok_or_else(taken)
+        }
     };
     opened.map_err(|source| cannot_open(channel, source))
+}
+
+/// Opens a file. Opening a FIFO waits for nobody, and a stop of it neither.
+fn open_file(path: &Path) -> io::Result<Opened> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let kind = file.metadata()?;
+    if kind.is_dir() {
+        Err(io::ErrorKind::IsADirectory.into())
+    } else if kind.is_file() {
+        Ok(Opened::File(file))
+    } else {
+        polled_or_read(file.into())
+    }
+}
+
+/// What can be waited for is; the rest is read by a thread that may block.
+fn polled_or_read(fd: OwnedFd) -> io::Result<Opened> {
+    if can_be_waited_for(fd.as_fd())? {
+        return Ok(Opened::Pollable(fd));
+    }
+    let flags = rustix::fs::fcntl_getfl(&fd)?;
+    if flags.contains(OFlags::NONBLOCK) {
+        rustix::fs::fcntl_setfl(&fd, flags - OFlags::NONBLOCK)?;
+    }
+    Ok(Opened::File(fd.into()))
 }
 
 fn cannot_open(channel: &ChannelConfig, source: io::Error) -> StartError {
     StartError::Source { channel: channel.name.clone(), source_name: channel.source.describe(), source }
 }
 
-/// One task for all that can be waited for, one for each file.
-pub(super) fn prepare(hub: &Arc<Hub>, readers: Vec<Reader<'_>>) -> Result<Vec<Task>, StartError> {
-    let (mut tasks, mut pollables, mut polled) = (Vec::new(), Vec::new(), Vec::new());
-    for Reader { channel, opened, numbering, committed } in readers {
-        let at = numbering.channel;
-        match opened {
-            Opened::Pollable(fd) => {
-                polled.push(at);
-                pollables.push(Pollable::new(fd, numbering, channel.framing));
-            }
-            Opened::File(mut file) => {
-                let position = match channel.source {
-                    Source::File(_) => file::resume(&mut file, committed.as_ref())
-                        .map_err(|source| cannot_open(channel, source))?,
-                    _ => None,
-                };
-                let reader = FileReader::new(hub.clone(), file, numbering, channel.framing, position);
-                let read = Box::new(move || reader.run());
-                tasks.push(Task { name: format!("ek-file-{at}"), channels: vec![at], read });
-            }
+impl Opened {
+    /// Where it listens.
+    pub(super) fn address(&self) -> Option<&str> {
+        match self {
+            Self::Listening(socket) | Self::Datagrams(socket) => Some(&socket.address),
+            _ => None,
         }
     }
-    if !pollables.is_empty() {
-        let capture = Capture::new(hub.clone(), pollables).map_err(StartError::Thread)?;
+
+    /// Whether its streams begin on the way, each with its first byte.
+    pub(super) fn opens_streams(&self) -> bool {
+        matches!(self, Self::Listening(_) | Self::Command)
+    }
+}
+
+/// What `ek-capture` needs beside its sources.
+pub(super) struct CaptureMeans {
+    pub(super) arrivals: Receiver<Arrival>,
+    pub(super) output_ended: Box<dyn Fn(u64) + Send>,
+}
+
+/// One task for all that can be waited for, one for each of the rest.
+pub(super) fn prepare(
+    hub: &Arc<Hub>,
+    readers: Vec<Reader<'_>>,
+    means: CaptureMeans,
+) -> Result<Vec<Task>, StartError> {
+    let (mut tasks, mut lanes, mut polled) = (Vec::new(), Vec::new(), Vec::new());
+    for reader in readers {
+        let at = reader.lane.channel;
+        // Of a command, whoever runs it says when it is over.
+        let is_polled = !matches!(reader.opened, Opened::File(_) | Opened::Reader(_) | Opened::Command);
+        if is_polled {
+            polled.push(at);
+        }
+        if is_polled || matches!(reader.opened, Opened::Command) {
+            lanes.push(capture_lane(reader));
+        } else {
+            let read = blocking(hub, reader)?;
+            tasks.push(Task { name: format!("ek-file-{at}"), channels: vec![at], read });
+        }
+    }
+    if !lanes.is_empty() {
+        let capture = Capture::new(hub.clone(), lanes, means.arrivals, means.output_ended);
+        let capture = capture.map_err(StartError::Thread)?;
         let read = Box::new(move || capture.run());
         tasks.push(Task { name: "ek-capture".to_owned(), channels: polled, read });
     }
     Ok(tasks)
+}
+
+impl Reader<'_> {
+    /// The stream of this run.
+    fn known(&self) -> Stream {
+        self.stream.map(Stream::Open).expect("invariant: whatever opens no streams on the way has one")
+    }
+}
+
+/// What `ek-capture` reads.
+fn capture_lane(reader: Reader<'_>) -> CaptureLane {
+    let framing = reader.channel.framing;
+    let opening =
+        Opening { ids: reader.ids.clone(), id: reader.id, framing, peer: reader.channel.source.describe() };
+    let stream = (!reader.opened.opens_streams()).then(|| reader.known());
+    let source = match (reader.opened, stream) {
+        (Opened::Pollable(fd), Some(stream)) => CaptureSource::Stream(Pollable::new(fd, stream, framing)),
+        (Opened::Datagrams(socket), Some(stream)) => {
+            CaptureSource::Datagrams(Datagrams::new(socket.fd, stream))
+        }
+        (Opened::Listening(socket), _) => CaptureSource::Listener(Listener::new(socket), opening),
+        _ => CaptureSource::Command(opening),
+    };
+    CaptureLane { lane: reader.lane, source }
+}
+
+/// What a thread of its own reads.
+fn blocking(hub: &Arc<Hub>, reader: Reader<'_>) -> Result<Box<dyn FnOnce() + Send>, StartError> {
+    let (hub, framed) = (hub.clone(), (reader.known(), reader.channel.framing));
+    let reading = match reader.opened {
+        Opened::Reader(read) => FileReader::of_reader(hub, read, reader.lane, framed),
+        Opened::File(mut file) => {
+            let position = match reader.channel.source {
+                Source::File(_) => file::resume(&mut file, reader.committed.as_ref())
+                    .map_err(|source| cannot_open(reader.channel, source))?,
+                _ => None,
+            };
+            FileReader::of_file(hub, file, reader.lane, framed, position)
+        }
+        _ => unreachable!("invariant: everything else is polled"),
+    };
+    Ok(Box::new(move || reading.run()))
 }
 
 /// Starts all tasks. Every channel counts as read before the first one runs:

@@ -3,9 +3,8 @@
 
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{LogOptions, Selection, export};
-use evenkeel_recorder::{ChannelConfig, Config, Framing, Source};
-use rustix::fs::{FileType, Mode, mknodat};
-use std::fs::File;
+use evenkeel_recorder::{ChannelConfig, Config, Framing, ReaderSource, Source};
+use std::io::PipeWriter;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,18 +25,15 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A FIFO with its writing end, which keeps readers waiting for as long as it is open.
-pub(crate) struct Fifo {
-    pub(crate) path: PathBuf,
-    pub(crate) feed: File,
+/// A source of an embedder's own, which hangs in a read until its writing end says something.
+pub(crate) struct Silent {
+    pub(crate) source: Source,
+    pub(crate) feed: PipeWriter,
 }
 
-pub(crate) fn fifo(dir: &Path, name: &str) -> Fifo {
-    let path = dir.join(name);
-    mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    // For reading too: else opening would wait for a reader.
-    let feed = File::options().read(true).write(true).open(&path).unwrap();
-    Fifo { path, feed }
+pub(crate) fn silent() -> Silent {
+    let (reader, feed) = std::io::pipe().unwrap();
+    Silent { source: Source::Reader(ReaderSource::new("silent", reader)), feed }
 }
 
 pub(crate) fn put(dir: &Path, name: &str, content: &[u8]) -> PathBuf {
