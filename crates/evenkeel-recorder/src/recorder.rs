@@ -3,6 +3,7 @@
 mod sources;
 mod stop;
 
+pub(crate) use stop::KILL_AFTER_NS;
 pub use stop::{Ending, Held, StillHeld};
 
 use crate::acks::Acks;

@@ -12,7 +12,7 @@
 
 use crate::config::ChannelConfig;
 use crate::hub::{ChannelCounts, RESERVE_BYTES, SURPLUS_BYTES};
-use crate::recorder::Recorder;
+use crate::recorder::{KILL_AFTER_NS, Recorder};
 use evenkeel::cleanup::{ChannelReport, Phase, RegisterError, Step, StepSpec};
 use evenkeel::{Exhausted, Keel, Reservation};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -96,7 +96,7 @@ impl Recorder {
             let (runs, checks) = (self.clone(), self.clone());
             let step = match (spec.phase, at) {
                 (Phase::StoppingCapture, Some(at)) => step
-                    .run_blocking(move |_| runs.capture_step(at))
+                    .run_blocking(move |step| runs.capture_step(at, &step))
                     .verify_blocking(move |_| checks.captured(at)),
                 (_, Some(at)) => step
                     .run_blocking(move |_| runs.flush_step(at))
@@ -129,8 +129,10 @@ impl Recorder {
         space.chain(shared).collect()
     }
 
-    fn capture_step(&self, channel: usize) -> Result<(), String> {
-        self.order_stop_capture();
+    fn capture_step(&self, channel: usize, step: &Step) -> Result<(), String> {
+        // A command that does not end has to be made to while there is time to read the rest.
+        let kill_after_ns = u64::try_from(step.remaining().as_nanos() / 4 * 3).unwrap_or(u64::MAX);
+        self.order_stop_capture(crate::now().mono_ns + kill_after_ns.min(KILL_AFTER_NS));
         self.wait_captured(channel, FOR_EVER);
         Ok(())
     }

@@ -44,7 +44,7 @@ fn stop_while_one_hangs(recorder: &Recorder, storage: &dyn Storage, silent: &mut
     eventually("the others at their end", || [0, 2].iter().all(|c| recorder.channels()[*c].ended));
     assert_eq!(recorder.channel_names(), ["text", "silent", "bytes"]);
 
-    recorder.order_stop_capture();
+    recorder.order_stop_capture(u64::MAX);
     assert!(recorder.wait_captured(0, after(LONG)) && recorder.wait_captured(2, after(LONG)));
     if recorder.wait_captured(1, after(SHORT)) {
         return false;
@@ -160,7 +160,7 @@ fn a_file_blocked_on_a_full_disk_does_not_hold_up_the_stop() {
     let before = recorder.channels().swap_remove(0);
 
     let begin = Instant::now();
-    recorder.order_stop_capture();
+    recorder.order_stop_capture(u64::MAX);
     assert!(recorder.wait_captured(0, after(LONG)));
     assert!(!recorder.wait_flushed(0, after(SHORT)), "only the end spends the ballast");
     let ending = recorder.stop(after(LONG));
@@ -197,7 +197,7 @@ fn half_a_line_of_what_cannot_be_read_again_is_accepted_at_a_stop() {
     let recorder = Recorder::start_on(Arc::new(storage.clone()), None, config).unwrap();
     source.feed.write_all(b"a line\nhalf").unwrap();
     eventually("the line", || recorder.channels()[0].accepted_bytes == 7);
-    recorder.order_stop_capture();
+    recorder.order_stop_capture(u64::MAX);
     let hung = !recorder.wait_captured(0, after(SHORT));
     source.feed.write_all(b" another").unwrap();
     assert!(recorder.wait_captured(0, after(LONG)));
@@ -260,7 +260,7 @@ fn every_part_can_be_called_again_and_from_anywhere() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..2 {
-                    recorder.order_stop_capture();
+                    recorder.order_stop_capture(u64::MAX);
                     assert!((0..2).all(|c| recorder.wait_captured(c, after(LONG))));
                     recorder.order_finish();
                     assert!((0..2).all(|c| recorder.wait_flushed(c, after(LONG))));

@@ -68,8 +68,10 @@ impl Recorder {
         self.channels().into_iter().map(|c| c.name).collect()
     }
 
-    /// Tells every source to read what has arrived and then no more. Returns at once.
-    pub fn order_stop_capture(&self) {
+    /// Tells every source to read what has arrived and then no more; commands are told
+    /// to end, and made to at `kill_at_ns` (monotonic). Returns at once.
+    pub fn order_stop_capture(&self, kill_at_ns: u64) {
+        let _ = kill_at_ns;
         self.hub.give_order(Order::StopCapture);
     }
 
@@ -219,7 +221,7 @@ impl Recorder {
         let mut faults = Vec::new();
         let now = crate::now().mono_ns;
         let captured_until = now + until_ns.saturating_sub(now) / 2;
-        self.order_stop_capture();
+        self.order_stop_capture(now + KILL_AFTER_NS.min((captured_until - now) / 4 * 3));
         for (channel, name) in self.channel_names().into_iter().enumerate() {
             if !self.wait_captured(channel, captured_until) {
                 faults.push(format!("{name}: could not be read to its end in time"));
@@ -250,5 +252,7 @@ impl Drop for Recorder {
     }
 }
 
+/// How long a command has between being told to end and being made to.
+pub(crate) const KILL_AFTER_NS: u64 = 5_000_000_000;
 /// How long a drop waits for the log to let go of the directory.
 const DROP_NS: u64 = 500_000_000;

@@ -108,7 +108,7 @@ fn stop_at_some_moment(seed: u64) {
         }
         dawdle(&mut rng);
         if rng.bool() {
-            recorder.order_stop_capture();
+            recorder.order_stop_capture(u64::MAX);
             dawdle(&mut rng);
         }
         recorder.order_finish();
