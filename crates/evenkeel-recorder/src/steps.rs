@@ -198,9 +198,9 @@ impl Recorder {
             committed_bytes: c.committed_bytes,
             dropped_records: c.dropped_records,
             dropped_bytes: c.dropped_bytes,
-            kernel_dropped: None,
+            kernel_dropped: c.kernel_dropped,
             gaps: c.gaps,
-            restarts: 0,
+            restarts: c.restarts,
         };
         let reports: Vec<ChannelReport> = self.channels().into_iter().map(report).collect();
         let complete = reports.iter().all(|c| c.dropped_records == 0 && c.gaps == 0);

@@ -349,3 +349,86 @@ fn what_is_written_is_safe_for_who_says_so_even_while_nothing_can_be_synced() {
     drop(feeds);
     stop_clean(&recorder, &storage);
 }
+
+/// What a peer sends: whose it is stands in every line.
+fn of_peer(peer: usize, bytes: usize) -> Vec<u8> {
+    let lines = (0u64..).flat_map(|n| format!("{peer} {}\n", n * n % 99_991).into_bytes());
+    lines.take(bytes).collect()
+}
+
+/// Peers come, speak and go; the stop comes at some moment.
+fn peers_at_some_moment(seed: u64) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let framing = if rng.bool() { Framing::Lines } else { Framing::Chunk };
+    let on_full = if rng.bool() { OnFull::DropNewest } else { OnFull::Block };
+    let (recorder, storage) = start(vec![ChannelConfig { framing, on_full, ..tcp("net") }]);
+    let address = address(&recorder, "net");
+    let peers = rng.usize(1..6);
+    std::thread::scope(|scope| {
+        for peer in 0..peers {
+            let (mut rng, address) = (fastrand::Rng::with_seed(seed << 8 | peer as u64), address.clone());
+            scope.spawn(move || {
+                let text = of_peer(peer, rng.usize(1..200_000));
+                // Who comes too late is not heard.
+                let Ok(mut socket) = TcpStream::connect(address) else { return };
+                let mut rest = &text[..];
+                while !rest.is_empty() {
+                    let n = rng.usize(1..=rest.len().min(20_000));
+                    if socket.write_all(&rest[..n]).is_err() {
+                        return;
+                    }
+                    rest = &rest[n..];
+                }
+            });
+        }
+        (0..rng.usize(0..300)).for_each(|_| std::thread::yield_now());
+        recorder.order_stop_capture(after(LONG));
+        let ending = recorder.stop(after(LONG));
+        assert!(ending.clean && ending.complete, "seed {seed}: {:?}", ending.faults);
+    });
+    let counts = counts(&recorder, 0);
+    assert!(counts.is_settled() && counts.refused_records == 0, "seed {seed}: {counts:?}");
+    let mut bytes = 0;
+    for number in 1..=peers as u32 {
+        let of_stream = stream(&storage, "net", number);
+        bytes += of_stream.len() as u64;
+        if let Some(first) = of_stream.first() {
+            let sent = of_peer(usize::from(first - b'0'), of_stream.len());
+            assert!(of_stream == sent, "seed {seed}: stream {number} is not what peer {first} sent");
+        }
+    }
+    assert_eq!(bytes, counts.accepted_bytes, "seed {seed}");
+    assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Intact, "seed {seed}");
+}
+
+// REQ W2, REQ W4
+#[test]
+fn whenever_the_stop_comes_what_was_accepted_of_each_peer_is_there() {
+    for seed in 0..100 {
+        peers_at_some_moment(seed);
+    }
+}
+
+// REQ W1
+#[test]
+fn a_fifo_waits_for_its_writer_and_holds_up_no_stop() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let scratch = tempfile::tempdir().unwrap();
+    let paths = ["silent", "spoken"].map(|name| scratch.path().join(name));
+    for path in &paths {
+        mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    }
+    let channel = |path: &std::path::PathBuf| {
+        ChannelConfig::new(path.file_name().unwrap().to_str().unwrap(), Source::File(path.clone()))
+    };
+    let (recorder, storage) = start(paths.iter().map(channel).collect());
+    // Nobody has opened them yet: that is no end.
+    let mut writer = std::fs::File::options().write(true).open(&paths[1]).unwrap();
+    writer.write_all(b"said").unwrap();
+    eventually("what was said", || counts(&recorder, 1).accepted_bytes == 4);
+    drop(writer);
+    eventually("the end", || counts(&recorder, 1).condition() == Condition::Ended);
+    assert_eq!(counts(&recorder, 0).condition(), Condition::Running);
+    stop_clean(&recorder, &storage);
+    assert_eq!(stored(&storage, "spoken"), b"said");
+}
