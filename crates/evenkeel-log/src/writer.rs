@@ -85,16 +85,6 @@ impl StreamId {
     }
 }
 
-/// STUB
-#[derive(Clone, Debug)]
-pub struct StreamIds(Arc<std::sync::atomic::AtomicU32>);
-impl StreamIds {
-    /// STUB
-    pub fn open(&self, channel: ChannelId) -> Option<StreamId> {
-        Some(StreamId { channel, mcap: self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) as u16 })
-    }
-}
-
 /// Limits and names; `Default` has the documented values.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
@@ -329,28 +319,6 @@ impl LogWriter {
         channel.changed = true;
         ChannelId(u16::try_from(at).expect("invariant: fewer than 65,536 channels"))
     }
-
-    /// STUB
-    pub fn stream_ids(&self) -> StreamIds {
-        StreamIds(Arc::new(std::sync::atomic::AtomicU32::new(1000)))
-    }
-    /// STUB
-    pub fn define(&mut self, stream: StreamId, metadata: &[(&str, &str)]) {
-        let of = &mut self.channels[stream.channel.index()];
-        of.written.streams += 1;
-        of.changed = true;
-        let mut pairs = vec![("stream".to_owned(), of.written.streams.to_string())];
-        pairs.extend(metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
-        let definition = StreamDefinition {
-            topic: format!("/{}", of.name),
-            encoding: of.encoding.to_owned(),
-            schema: None,
-            metadata: pairs,
-        };
-        self.streams.insert(stream.mcap, (stream.channel, definition));
-    }
-    /// STUB
-    pub fn close_stream(&mut self, _stream: StreamId) {}
 
     /// Opens a stream of a channel: an MCAP channel record of its own.
     ///
