@@ -310,7 +310,8 @@ impl Framer {
     /// Its stream has no more messages: the log may forget it.
     pub(crate) fn close(&mut self, lane: &Lane, hub: &Hub) {
         self.publish(lane, hub);
-        if let Stream::Open(stream) = self.stream {
+        // One that has its id and was never heard of gives it back too.
+        if let Stream::Open(stream) | Stream::Opened(Define { stream, .. }) = self.stream {
             hub.close_stream(lane.channel, stream);
         }
     }
