@@ -1,0 +1,155 @@
+//! The journal as this thread sees it: it never waits for it.
+//!
+//! Invariants:
+//! 1. Of the journal's queue the lines of standard error take a quarter at most,
+//!    however fast they come and however slow the disk is: no more of them are
+//!    appended until earlier ones are durable. Each channel has its share.
+//! 2. An entry that the journal refused is kept and tried again, in order; so many
+//!    are kept and no more.
+
+use super::stderr::Line;
+use evenkeel::journal::Journal;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+
+/// Lines of standard error in the journal's queue at most, and their bytes.
+const LINES_MAX: usize = 1024;
+const BYTES_MAX: usize = 256 << 10;
+/// About what an entry takes beside its text, in bytes.
+const FRAME_BYTES: usize = 384;
+/// Refused entries that are kept.
+const OWED_MAX: usize = 1024;
+/// Refused entries are tried again after this, in nanoseconds.
+pub(super) const RETRY_NS: u64 = 50_000_000;
+
+struct Owed {
+    kind: &'static str,
+    channel: String,
+    body: Value,
+}
+
+/// A line of standard error that is not durable yet.
+struct Queued {
+    entry: u64,
+    channel: usize,
+    bytes: usize,
+}
+
+/// What one channel, or all, have in the queue.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    lines: usize,
+    bytes: usize,
+}
+
+impl Load {
+    fn has_room(self, bytes: usize, share: usize) -> bool {
+        self.lines == 0 || (self.lines < LINES_MAX / share && self.bytes + bytes <= BYTES_MAX / share)
+    }
+}
+
+/// The way to the journal.
+pub(super) struct Ledger {
+    journal: Option<Journal>,
+    owed: VecDeque<Owed>,
+    queued: VecDeque<Queued>,
+    all: Load,
+    channels: Vec<Load>,
+}
+
+impl Ledger {
+    pub(super) fn new(journal: Option<Journal>, channels: usize) -> Self {
+        let (owed, queued) = (VecDeque::new(), VecDeque::new());
+        Self { journal, owed, queued, all: Load::default(), channels: vec![Load::default(); channels] }
+    }
+
+    pub(super) fn has_journal(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.journal.as_ref()?.trouble()
+    }
+
+    /// Whether an entry is on disk.
+    pub(super) fn is_durable(&self, entry: u64) -> bool {
+        self.journal.as_ref().is_some_and(|journal| journal.durable_through() >= entry)
+    }
+
+    /// Appends at once or not at all; answers the entry's number.
+    pub(super) fn append(&self, kind: &str, channel: &str, body: Value) -> Option<u64> {
+        Some(self.journal.as_ref()?.append(kind, Some(channel), body)?.entry)
+    }
+
+    /// Appends, now or as soon as the journal takes it.
+    pub(super) fn note(&mut self, kind: &'static str, channel: &str, body: Value) {
+        if self.journal.is_none() {
+            return;
+        }
+        if self.owed.len() == OWED_MAX {
+            self.owed.pop_front();
+        }
+        self.owed.push_back(Owed { kind, channel: channel.to_owned(), body });
+        self.pay();
+    }
+
+    /// Tries again what was refused.
+    pub(super) fn pay(&mut self) {
+        while let Some(Owed { kind, channel, body }) = self.owed.front() {
+            if self.append(kind, channel, body.clone()).is_none() {
+                return;
+            }
+            self.owed.pop_front();
+        }
+    }
+
+    /// Whether the journal refused something that it is still to be told.
+    pub(super) fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Forgets those lines that have become durable: they are in nobody's way.
+    pub(super) fn settle(&mut self) {
+        let Some(journal) = &self.journal else { return };
+        let durable = journal.durable_through();
+        while let Some(Queued { channel, bytes, .. }) =
+            self.queued.front().filter(|line| line.entry <= durable)
+        {
+            for load in [&mut self.all, &mut self.channels[*channel]] {
+                load.lines -= 1;
+                load.bytes -= bytes;
+            }
+            self.queued.pop_front();
+        }
+    }
+
+    /// Appends a line of standard error if there is room for it now.
+    pub(super) fn line(&mut self, channel: usize, name: &str, line: &Line) -> bool {
+        let bytes = FRAME_BYTES + json_bytes(&line.text);
+        let share = self.channels.len();
+        if !(self.all.has_room(bytes, 1) && self.channels[channel].has_room(bytes, share)) {
+            return false;
+        }
+        let mut body = json!({ "text": line.text });
+        if line.goes_on {
+            body["goes_on"] = json!(true);
+        }
+        let Some(entry) = self.append("stderr", name, body) else { return false };
+        for load in [&mut self.all, &mut self.channels[channel]] {
+            load.lines += 1;
+            load.bytes += bytes;
+        }
+        self.queued.push_back(Queued { entry, channel, bytes });
+        true
+    }
+}
+
+/// Bytes of a text in JSON, at most.
+fn json_bytes(text: &str) -> usize {
+    let of = |byte: u8| match byte {
+        0..0x20 => 6,
+        b'"' | b'\\' => 2,
+        _ => 1,
+    };
+    text.bytes().map(of).sum()
+}

@@ -1,0 +1,112 @@
+//! The thread itself: killed, in pieces, held up.
+
+use super::rig::{is_alive, is_child};
+use super::*;
+use std::sync::mpsc::channel;
+
+const DEAF: &str = "trap '' TERM; echo ready; sleep 1000; sleep 1000";
+
+// REQ T8, REQ C16
+#[test]
+fn a_kill_ends_everything_and_nothing_more_is_told() {
+    let mut rig = Rig::start(vec![never(DEAF), Exec { channel: 8, ..never(DEAF) }]);
+    rig.see("ready\nready");
+    let pids = rig.children.0.groups.leaders();
+    assert_eq!(pids.len(), 2);
+    rig.children.kill();
+    for pid in &pids {
+        assert!(!is_child(*pid), "a zombie is left");
+    }
+    let pids = pids.into_iter().collect();
+    eventually("the end of the others", || proc::living_groups(&pids).is_empty());
+    rig.rest();
+    let ended = rig.entries_of("child-ended");
+    assert!(ended.len() == 2 && ended.iter().all(|entry| entry.body["ended_by"] == "SIGKILL"));
+}
+
+// REQ T8, REQ C16
+#[test]
+fn a_handle_that_is_dropped_kills() {
+    let (tell, news) = channel();
+    let children = Children::start(vec![never("sleep 1000")], None, [0; 16], move |happened| {
+        let _ = tell.send(happened);
+    })
+    .unwrap();
+    let output = news.recv().unwrap();
+    let pid = children.0.groups.leaders()[0];
+    drop(children);
+    assert!(!is_child(pid));
+    drop(output);
+    assert!(news.recv().is_err(), "something was told");
+}
+
+// REQ T8, REQ S8
+#[test]
+fn a_kill_does_not_wait_for_who_is_told() {
+    let (release, held) = channel::<()>();
+    let (begun, begins) = channel();
+    let children = Children::start(vec![never(DEAF)], None, [0; 16], move |_| {
+        begun.send(()).unwrap();
+        let _ = held.recv();
+    })
+    .unwrap();
+    begins.recv().unwrap();
+    let pid = children.0.groups.leaders()[0];
+    children.kill();
+    assert!(!is_alive(pid));
+    drop(release);
+    eventually("the end of the thread", || children.0.lock().gone);
+    assert!(!is_child(pid));
+}
+
+// REQ E5, REQ S8
+#[test]
+fn a_panic_of_the_thread_is_the_fault_of_every_channel_and_leaves_no_group() {
+    let (tell, news) = channel();
+    let mut first = true;
+    let execs = (0..3).map(|channel| Exec { channel, ..never(DEAF) }).collect();
+    let children = Children::start(execs, None, [0; 16], move |happened| {
+        assert!(!std::mem::take(&mut first), "the spring broke");
+        tell.send(happened).unwrap();
+    })
+    .unwrap();
+    for expected in 0..3 {
+        let Ok(Happened::Over { channel, fault: Some(fault), .. }) = news.recv() else { panic!() };
+        assert_eq!(
+            (channel, &*fault),
+            (expected, "the thread that watches its command panicked: the spring broke")
+        );
+    }
+    assert!(news.recv().is_err(), "something was told after the end");
+    assert!(children.0.groups.leaders().is_empty());
+    let own = std::process::id() as i32;
+    let run = hex(&[0; 16]);
+    let left = proc::pids().filter(|pid| is_child(*pid) && proc::belongs_to(*pid, &run));
+    assert_eq!(left.count(), 0, "of {own}");
+}
+
+// REQ E5
+#[test]
+fn a_panic_with_every_word_still_ends() {
+    let children = Children::start(vec![never(DEAF)], None, [0; 16], |_| panic!("always")).unwrap();
+    eventually("the end of the thread", || children.0.lock().gone);
+    assert!(children.0.groups.leaders().is_empty());
+}
+
+// REQ T8
+#[test]
+fn what_is_told_may_drop_the_handle() {
+    let slot: Arc<Mutex<Option<Children>>> = Arc::default();
+    let (theirs, ready) = (slot.clone(), Arc::new(OnceLock::new()));
+    let is_set = ready.clone();
+    let tell = move |_| {
+        is_set.wait();
+        drop(theirs.lock().unwrap().take());
+    };
+    let children = Children::start(vec![never("sleep 1000")], None, [0; 16], tell).unwrap();
+    let shared = children.0.clone();
+    *slot.lock().unwrap() = Some(children);
+    ready.set(()).unwrap();
+    eventually("the end of the thread", || shared.lock().gone);
+    assert!(shared.groups.leaders().is_empty());
+}
