@@ -481,6 +481,9 @@ impl Capture {
     fn leave(&mut self) {
         for place in 0..self.members.len() {
             self.hand_over(place);
+            if let Some(Member { child: Some(child), .. }) = &self.members[place] {
+                (self.output_ended)(*child);
+            }
         }
     }
 }

@@ -18,7 +18,6 @@
 
 mod acks;
 mod capture;
-#[cfg_attr(not(test), expect(dead_code, reason = "not wired yet"))]
 mod children;
 mod clock;
 mod config;

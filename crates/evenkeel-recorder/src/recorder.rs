@@ -1,5 +1,6 @@
 //! The recorder: wiring and start; its stop is in [`stop`].
 
+mod commands;
 mod sources;
 mod stop;
 
@@ -11,6 +12,7 @@ use crate::config::{ChannelConfig, Config, Framing};
 use crate::disk::{Disk, start_readback};
 use crate::hub::{ChannelCounts, Hub, Lane, budget_bytes};
 use crate::log::LogThread;
+use commands::Commands;
 use evenkeel::journal::Journal;
 use evenkeel_log::storage::{DirLock, DirStorage, LockError, Storage};
 use evenkeel_log::{ChannelId, LogWriter, OCTETS, Recovery, Stamp, TEXT, recover};
@@ -57,6 +59,8 @@ pub struct Recorder {
     storage: Arc<dyn Storage>,
     recovery: Recovery,
     listening: Vec<(String, String)>,
+    leftovers: Vec<String>,
+    commands: Commands,
     /// Shared with the log's thread, which may outlive this.
     _lock: Option<Arc<DirLock>>,
 }
@@ -94,14 +98,14 @@ impl Recorder {
         config: Config,
     ) -> Result<Self, StartError> {
         let opened = open_all(&config)?;
-        Self::start_opened(storage, lock, config, opened)
+        Self::start_opened(storage, lock, config, (opened, None))
     }
 
     fn start_opened(
         storage: Arc<dyn Storage>,
         lock: Option<DirLock>,
         config: Config,
-        opened: Vec<Opened>,
+        (opened, journal): (Vec<Opened>, Option<Journal>),
     ) -> Result<Self, StartError> {
         let dir_error = |source| StartError::Directory { path: config.dir.clone(), source };
         let lock = lock.map(Arc::new);
@@ -126,8 +130,10 @@ impl Recorder {
             readers.push(reader(&mut writer, id, at, channel, opened, stamp));
             ids.push(id);
         }
-        let (_arrivals, arriving) = std::sync::mpsc::channel();
-        let means = CaptureMeans { arrivals: arriving, output_ended: Box::new(|_| {}) };
+        let (commands, (arrivals, arriving)) = (Commands::default(), commands::arrivals());
+        let ending = commands.clone();
+        let output_ended = Box::new(move |child| ending.output_ended(child));
+        let means = CaptureMeans { arrivals: arriving, output_ended };
         let tasks = sources::prepare(&hub, readers, means)?;
         let acks = config.acks.map(Acks::start).transpose().map_err(StartError::Thread)?;
         let log = LogThread {
@@ -147,7 +153,10 @@ impl Recorder {
             attempts: 0,
         };
         sources::spawn("ek-log".to_owned(), move || log.run())?;
-        let recorder = Self { hub, storage, recovery, listening, _lock: lock };
+        let leftovers = Vec::new();
+        let recorder = Self { hub, storage, recovery, listening, leftovers, commands, _lock: lock };
+        let run = (journal, config.log.run_id);
+        recorder.commands.start(&recorder.hub, &config.channels, run, arrivals)?;
         sources::start(&recorder.hub, tasks)?;
         Ok(recorder)
     }
@@ -171,6 +180,11 @@ impl Recorder {
     /// where 0 was asked for.
     pub fn listening(&self) -> &[(String, String)] {
         &self.listening
+    }
+
+    /// What an earlier run had left running, and what became of it; for people.
+    pub fn leftovers(&self) -> &[String] {
+        &self.leftovers
     }
 
     /// When the thread that writes the log was last seen at work, monotonic nanoseconds.
@@ -204,8 +218,13 @@ impl Prepared {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(self, _journal: Option<Journal>) -> Result<Recorder, StartError> {
-        Recorder::start_opened(self.storage, Some(self.lock), self.config, self.opened)
+    pub fn start(self, journal: Option<Journal>) -> Result<Recorder, StartError> {
+        let left = |journal| commands::end_those_left(&self.config.dir, journal);
+        let leftovers = journal.as_ref().map(left).unwrap_or_default();
+        let opened = (self.opened, journal);
+        let mut recorder = Recorder::start_opened(self.storage, Some(self.lock), self.config, opened)?;
+        recorder.leftovers = leftovers;
+        Ok(recorder)
     }
 }
 

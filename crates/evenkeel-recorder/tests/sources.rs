@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod common;
+#[expect(dead_code, reason = "its other users need all of it")]
 #[path = "../../evenkeel/tests/journal/gate.rs"]
 mod gate;
 

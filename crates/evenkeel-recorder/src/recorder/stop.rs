@@ -71,8 +71,8 @@ impl Recorder {
     /// Tells every source to read what has arrived and then no more; commands are told
     /// to end, and made to at `kill_at_ns` (monotonic). Returns at once.
     pub fn order_stop_capture(&self, kill_at_ns: u64) {
-        let _ = kill_at_ns;
         self.hub.give_order(Order::StopCapture);
+        self.commands.stop(kill_at_ns);
     }
 
     /// Waits until a channel's source is read no more; `false` when `until_ns`
@@ -90,6 +90,8 @@ impl Recorder {
     /// the disk. What a reader brings from now on is refused, and the reader ends.
     pub fn order_finish(&self) {
         self.hub.give_order(Order::Finish);
+        // One that has not ended by now had its time.
+        self.commands.stop(0);
     }
 
     /// Waits until everything accepted of a channel is acknowledged or declared
@@ -242,13 +244,23 @@ impl Recorder {
     }
 }
 
-impl Drop for Recorder {
-    fn drop(&mut self) {
+impl Recorder {
+    /// Ends everything at once: what is acknowledged stays, the end is not written, and
+    /// commands are killed. Waits half a second at most for the log to let go, and a
+    /// second for the commands.
+    pub fn abandon(&self) {
         self.hub.give_order(Order::Abandon);
+        self.commands.kill();
         let until_ns = crate::now().mono_ns.saturating_add(DROP_NS);
         self.hub.wait_until(until_ns, |state| state.log().gone.then_some(true));
         // A reader that hangs keeps the hub, but not what is in it.
         self.hub.free_buffers();
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }
 

@@ -1,0 +1,125 @@
+//! The commands of a recorder: run by `ek-exec`, read by `ek-capture`.
+
+use super::StartError;
+use crate::capture::Arrival;
+use crate::children::{Children, Exec, Happened, end_leftovers};
+use crate::config::{ChannelConfig, Source};
+use crate::hub::{Hub, Reading};
+use evenkeel::journal::{DIR_NAME, Journal};
+use evenkeel_log::storage::DirStorage;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long what an earlier recorder left running has between being told to end and being made to.
+const LEFTOVER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The handle of `ek-exec`, once it runs.
+#[derive(Clone, Default)]
+pub(super) struct Commands(Arc<Mutex<Option<Children>>>);
+
+impl Commands {
+    fn with(&self, act: impl FnOnce(&Children)) {
+        let children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(children) = &*children {
+            act(children);
+        }
+    }
+
+    /// All output of a command is handed over.
+    pub(super) fn output_ended(&self, child: u64) {
+        self.with(|children| children.output_ended(child));
+    }
+
+    /// Ends all of them, at `kill_at_ns` (monotonic) by force.
+    pub(super) fn stop(&self, kill_at_ns: u64) {
+        self.with(|children| children.stop(kill_at_ns));
+    }
+
+    /// Ends all of them at once, by force; waits a second at most.
+    pub(super) fn kill(&self) {
+        let children = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Not under the lock: whoever tells of output that has ended would wait.
+        drop(children);
+    }
+
+    /// Starts them. Before that nobody reads: what they tell waits in `arrivals`.
+    pub(super) fn start(
+        &self,
+        hub: &Arc<Hub>,
+        channels: &[ChannelConfig],
+        (journal, run_id): (Option<Journal>, [u8; 16]),
+        arrivals: Sender<Arrival>,
+    ) -> Result<(), StartError> {
+        let exec = |(channel, of): (usize, &ChannelConfig)| match &of.source {
+            Source::Exec(command) => {
+                Some(Exec { channel, name: of.name.clone(), command: command.clone(), restart: of.restart })
+            }
+            _ => None,
+        };
+        let execs: Vec<Exec> = channels.iter().enumerate().filter_map(exec).collect();
+        if execs.is_empty() {
+            return Ok(());
+        }
+        let reading = Reading::begin(hub.clone(), execs.iter().map(|exec| exec.channel).collect());
+        let hub = hub.clone();
+        let commands = self.clone();
+        let tell = move |happened| {
+            // With the thread that tells, whatever happens to it, the reading ends.
+            let _ = &reading;
+            commands.told(&hub, &arrivals, happened);
+        };
+        let children = Children::start(execs, journal, run_id, tell).map_err(StartError::Thread)?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(children);
+        Ok(())
+    }
+}
+
+/// What the readers are told on the way.
+pub(super) fn arrivals() -> (Sender<Arrival>, Receiver<Arrival>) {
+    channel()
+}
+
+impl Commands {
+    fn told(&self, hub: &Hub, arrivals: &Sender<Arrival>, happened: Happened) {
+        match happened {
+            Happened::Output { channel, child, stdout } => {
+                // Whoever read is gone: the intake is closed, and nobody hears it.
+                if arrivals.send(Arrival::Output { channel, child, fd: stdout }).is_err() {
+                    self.output_ended(child);
+                }
+            }
+            Happened::CutOff { child } => _ = arrivals.send(Arrival::CutOff { child }),
+            Happened::Unjournalled { channel, why } => hub.note_fault(channel, why, false),
+            Happened::Failed { channel, fault, after } => {
+                let fault = format!("{fault}; it is run again after {after:?}");
+                hub.note_fault(channel, fault, true);
+            }
+            Happened::Restarted { channel } => hub.note_restart(channel),
+            Happened::Over { channel, fault, by_itself } => {
+                if by_itself || fault.is_some() {
+                    hub.source_ended(channel, fault);
+                }
+                hub.read_no_more(channel);
+            }
+        }
+        hub.wake_capture();
+    }
+}
+
+/// Ends what an earlier recorder left running, and puts that into the journal. Answers
+/// what there was, a line each.
+pub(super) fn end_those_left(dir: &Path, journal: &Journal) -> Vec<String> {
+    let storage = match DirStorage::open(&dir.join(DIR_NAME)) {
+        Ok(storage) => storage,
+        Err(e) => return vec![format!("what an earlier run left running is not known: {e}")],
+    };
+    let (left, unread) = end_leftovers(&storage, LEFTOVER_PATIENCE);
+    for leftover in &left {
+        let (kind, body) = leftover.entry();
+        let _ = journal.append(kind, leftover.channel.as_deref(), body);
+    }
+    let there = left.iter().filter(|leftover| leftover.was_there()).map(ToString::to_string);
+    there.chain(unread).collect()
+}
