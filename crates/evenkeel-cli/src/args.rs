@@ -1,7 +1,8 @@
 //! The words of the command line, checked before anything is touched.
 
+use crate::words;
 use clap::{Args, Parser, Subcommand};
-use evenkeel_recorder::{ChannelConfig, Framing, Source, check_name};
+use evenkeel_recorder::Durability;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,22 +50,30 @@ pub(crate) struct Record {
 }
 
 /// What is recorded, and how it is stopped: the part of the words that `plan` looks at.
+/// [`Settings`](crate::config::Settings) makes sense of it.
 #[derive(Debug, Args)]
 pub(crate) struct What {
-    /// A channel and its source: stdin, file:PATH
+    /// A configuration file (TOML, the same words); channels of both are recorded, and flags win
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A channel and its source: stdin, exec:COMMAND, file:PATH, tcp:ADDR, unix:PATH, udp:ADDR
     #[arg(long = "channel", value_name = "NAME=SOURCE")]
     pub(crate) channels: Vec<String>,
-    /// How a channel's bytes become messages: chunk (default), lines
+    /// How a channel's bytes become messages: chunk (default), lines; datagram for udp
     #[arg(long = "frame", value_name = "NAME=FRAMING")]
     pub(crate) frames: Vec<String>,
-    /// When a record counts as safe: disk (default)
-    #[arg(long, value_name = "LEVEL")]
-    pub(crate) durability: Option<String>,
-    /// How long a stop may take, such as 20s, 500ms, 2m
-    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
-    pub(crate) grace: Duration,
-    #[arg(long, hide = true)]
-    pub(crate) config: Option<PathBuf>,
+    /// What happens while a channel's queue is full: block (default), drop-newest
+    #[arg(long, value_name = "NAME=POLICY")]
+    pub(crate) on_full: Vec<String>,
+    /// What happens when a channel's command fails: never (default), on-failure
+    #[arg(long, value_name = "NAME=POLICY")]
+    pub(crate) restart: Vec<String>,
+    /// When a record counts as safe, in channels that say nothing themselves: memory, process, disk (default)
+    #[arg(long, value_name = "LEVEL", value_parser = words::parse_durability)]
+    pub(crate) durability: Option<Durability>,
+    /// How long a stop may take, such as 20s (default), 500ms, 2m
+    #[arg(long, value_name = "DURATION", value_parser = words::measure::parse_grace)]
+    pub(crate) grace: Option<Duration>,
     #[arg(long, hide = true)]
     pub(crate) strict: bool,
 }
@@ -145,104 +154,6 @@ pub(crate) fn refuse(what: &str) -> String {
     }
 }
 
-impl What {
-    /// The channels, or what is wrong with the words.
-    pub(crate) fn channels(&self) -> Result<Vec<ChannelConfig>, String> {
-        self.refuse_what_is_to_come()?;
-        let mut channels: Vec<ChannelConfig> = Vec::new();
-        for word in &self.channels {
-            let (name, source) =
-                word.split_once('=').ok_or_else(|| format!("--channel {word}: NAME=SOURCE is needed"))?;
-            check_name(name).map_err(|e| format!("--channel {word}: {e}"))?;
-            if channels.iter().any(|c| c.name == name) {
-                return Err(format!("--channel {word}: there is a channel {name} already"));
-            }
-            let source = parse_source(source).map_err(|e| format!("--channel {word}: {e}"))?;
-            if source == Source::Stdin && channels.iter().any(|c| c.source == Source::Stdin) {
-                return Err(format!("--channel {word}: stdin is the source of another channel already"));
-            }
-            channels.push(ChannelConfig::new(name, source));
-        }
-        if channels.is_empty() {
-            return Err("at least one --channel NAME=SOURCE is needed".to_owned());
-        }
-        self.set_framings(&mut channels)?;
-        Ok(channels)
-    }
-
-    fn refuse_what_is_to_come(&self) -> Result<(), String> {
-        let given = [(self.config.is_some(), "--config"), (self.strict, "--strict")];
-        if let Some((_, flag)) = given.iter().find(|(given, _)| *given) {
-            return Err(refuse(flag));
-        }
-        match self.durability.as_deref() {
-            None | Some("disk") => Ok(()),
-            Some(level @ ("memory" | "process")) => Err(refuse(&format!("--durability {level}"))),
-            Some(other) => Err(format!("--durability {other}: memory, process and disk are allowed")),
-        }
-    }
-
-    fn set_framings(&self, channels: &mut [ChannelConfig]) -> Result<(), String> {
-        let mut framed: Vec<&str> = Vec::new();
-        for word in &self.frames {
-            let (name, framing) =
-                word.split_once('=').ok_or_else(|| format!("--frame {word}: NAME=FRAMING is needed"))?;
-            let channel = channels
-                .iter_mut()
-                .find(|c| c.name == name)
-                .ok_or_else(|| format!("--frame {word}: there is no channel {name}"))?;
-            if framed.contains(&name) {
-                return Err(format!("--frame {word}: {name} has a framing already"));
-            }
-            framed.push(name);
-            channel.framing = parse_framing(framing).map_err(|e| format!("--frame {word}: {e}"))?;
-        }
-        Ok(())
-    }
-}
-
-fn parse_source(word: &str) -> Result<Source, String> {
-    if word == "stdin" {
-        return Ok(Source::Stdin);
-    }
-    match word.split_once(':') {
-        Some(("file", "")) => Err("a path is needed after file:".to_owned()),
-        Some(("file", path)) => Ok(Source::File(path.into())),
-        Some((kind @ ("exec" | "tail" | "tcp" | "unix" | "udp"), _)) => Err(refuse(&format!("{kind}:"))),
-        _ => Err(format!(
-            "{word:?} is no source: stdin, exec:COMMAND, file:PATH, tail:PATH, tcp:ADDR, unix:PATH and udp:ADDR are allowed"
-        )),
-    }
-}
-
-fn parse_framing(word: &str) -> Result<Framing, String> {
-    match word {
-        "chunk" => Ok(Framing::Chunk),
-        "lines" => Ok(Framing::Lines),
-        "length-u32be" | "datagram" => Err(refuse(&format!("framing {word}"))),
-        _ => Err(format!("{word:?} is no framing: chunk, lines, length-u32be and datagram are allowed")),
-    }
-}
-
-/// A duration: a number and `ms`, `s`, `m` or `h`.
-fn duration(word: &str) -> Result<Duration, String> {
-    let digits = word.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(word.len());
-    let (number, unit) = word.split_at(digits);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err("a number and a unit are needed: ms, s, m or h".to_owned()),
-    };
-    let number: f64 = number.parse().map_err(|_| format!("{number:?} is no number"))?;
-    let duration = Duration::try_from_secs_f64(number * seconds).map_err(|e| e.to_string())?;
-    if duration.is_zero() || duration > Duration::from_secs(86_400) {
-        return Err("more than nothing and at most 24h is allowed".to_owned());
-    }
-    Ok(duration)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,16 +162,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
-    }
-
-    // REQ C5
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("20s"), Ok(Duration::from_secs(20)));
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
-        for wrong in ["", "20", "s", "-1s", "0s", "1d", "1e3s", "99h", "1..2s"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -4,6 +4,7 @@
 //! this crate only reads words, calls the floors below, and prints.
 
 mod args;
+mod config;
 mod export;
 mod journal;
 mod plan;
@@ -12,6 +13,7 @@ mod recover;
 mod sys;
 mod text;
 mod verify;
+mod words;
 
 use args::{Arguments, Command};
 use clap::Parser;

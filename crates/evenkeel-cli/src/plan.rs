@@ -1,6 +1,7 @@
 //! `evenkeel plan`: the stop before it happens.
 
 use crate::args::Plan;
+use crate::config::Settings;
 use crate::{exit, text};
 use evenkeel::cleanup::PlanPicture;
 use std::io::Write;
@@ -9,15 +10,15 @@ use std::io::Write;
 pub(crate) const CONCURRENCY_MAX: usize = 16;
 
 pub(crate) fn run(arguments: &Plan) -> u8 {
-    let channels = match arguments.what.channels() {
-        Ok(channels) => channels,
+    let settings = match Settings::of(&arguments.what) {
+        Ok(settings) => settings,
         Err(wrong) => {
-            text::complain(&wrong);
+            text::complain(&wrong.to_string());
             return exit::USAGE;
         }
     };
-    let steps = evenkeel_recorder::specs(&channels);
-    let plan = match evenkeel::plan_of(steps, true, arguments.what.grace, CONCURRENCY_MAX) {
+    let steps = evenkeel_recorder::specs(&settings.channels);
+    let plan = match evenkeel::plan_of(steps, true, settings.grace, CONCURRENCY_MAX) {
         Ok(plan) => plan,
         Err(wrong) => {
             text::complain(&wrong.to_string());

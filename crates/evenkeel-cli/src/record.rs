@@ -1,6 +1,7 @@
 //! `evenkeel record`.
 
 use crate::args::Record;
+use crate::config::Settings;
 use crate::plan::CONCURRENCY_MAX;
 use crate::{exit, sys, text};
 use evenkeel::cleanup::{Report, Verdict};
@@ -21,7 +22,7 @@ const SELF: &str = "evenkeel record";
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(arguments: &Record) -> u8 {
-    let (config, run_id) = match configure(arguments) {
+    let (config, grace, run_id) = match configure(arguments) {
         Ok(configured) => configured,
         Err((code, why)) => {
             text::complain(&why);
@@ -36,7 +37,7 @@ pub(crate) fn run(arguments: &Record) -> u8 {
     };
     let (said, last_word) = sync_channel(1);
     let running: Arc<OnceLock<Weak<Recorder>>> = Arc::default();
-    let keel = match build(arguments, channels.len(), run_id, &running, &said) {
+    let keel = match build(arguments, grace, channels.len(), run_id, &running, &said) {
         Ok(keel) => keel,
         Err(e) => return cannot_start(&e.to_string()),
     };
@@ -52,13 +53,15 @@ pub(crate) fn run(arguments: &Record) -> u8 {
     }
 }
 
-/// What is to be recorded, and the random number of this run; or the exit code and why not.
-fn configure(arguments: &Record) -> Result<(Config, [u8; 16]), (u8, String)> {
-    let channels = arguments.what.channels().map_err(|wrong| (exit::USAGE, wrong))?;
+/// What is to be recorded, how long its stop may take, and the random number of this run;
+/// or the exit code and why not.
+fn configure(arguments: &Record) -> Result<(Config, Duration, [u8; 16]), (u8, String)> {
+    let settings = Settings::of(&arguments.what).map_err(|wrong| (exit::USAGE, wrong.to_string()))?;
     if let Some(report) = &arguments.report {
         check_report(report, &arguments.out).map_err(|wrong| (exit::USAGE, wrong))?;
     }
-    let mut config = Config::new(arguments.out.clone(), channels);
+    let grace = settings.grace;
+    let mut config = settings.into_config(arguments.out.clone());
     if let Some(number) = arguments.acks {
         let adopted = sys::adopt(number);
         let told = |e| (exit::USAGE, format!("--acks {number}: no open descriptor: {e}"));
@@ -66,7 +69,7 @@ fn configure(arguments: &Record) -> Result<(Config, [u8; 16]), (u8, String)> {
     }
     let run_id = random_id().map_err(|e| (exit::CANNOT, format!("no random numbers: {e}")))?;
     config.log.run_id = run_id;
-    Ok((config, run_id))
+    Ok((config, grace, run_id))
 }
 
 /// A report that could not be written would be found out too late. The recording
@@ -101,6 +104,7 @@ fn random_id() -> io::Result<[u8; 16]> {
 /// and does not keep anybody from recording.
 fn build(
     arguments: &Record,
+    grace: Duration,
     channels: usize,
     run_id: [u8; 16],
     running: &Arc<OnceLock<Weak<Recorder>>>,
@@ -111,7 +115,7 @@ fn build(
         let bytes_max = budget_bytes(channels);
         let builder = Keel::builder(SELF)
             .deferred()
-            .grace(arguments.what.grace)
+            .grace(grace)
             .concurrency(CONCURRENCY_MAX)
             .pool(PoolLimits { bytes_max, channel_bytes_max: bytes_max })
             .on_progress(move |progress| tell_progress(progress, &said))

@@ -18,25 +18,48 @@ fn wrong_words_are_named_and_nothing_is_created() {
         (&["--channel", "a/b=stdin"], "is no name"),
         (&["--channel", &format!("{}=stdin", "x".repeat(64))], "1 to 63"),
         (&["--channel", "a=stdin", "--channel", "a=file:/dev/null"], "already"),
-        (&["--channel", "a=stdin", "--channel", "b=stdin"], "another channel"),
-        (&["--channel", "a=ftp:x"], "no source"),
+        (&["--channel", "a=stdin", "--channel", "b=stdin"], "channel a already"),
+        (&["--channel", "a=unix:s", "--channel", "b=unix:./s"], "channel a already"),
+        (&["--channel", "a=tcp:[::1]:7", "--channel", "b=tcp:[::1]:7"], "channel a already"),
+        (&["--channel", "a=ftp:x"], "\"ftp:x\" is no source"),
+        (&["--channel", "a=ftp:x"], "stdin, exec:COMMAND, file:PATH, tcp:ADDR, unix:PATH and udp:ADDR"),
         (&["--channel", "a=file:"], "path is needed"),
-        (&["--channel", "a=exec:true"], "not in this version"),
-        (&["--channel", "a=tcp:127.0.0.1:1"], "not in this version"),
+        (&["--channel", "a=unix:"], "path is needed"),
+        (&["--channel", "a=exec:"], "command is needed"),
+        (&["--channel", "a=tcp:example.org:80"], "IP:PORT, [IPv6]:PORT and localhost:PORT"),
+        (&["--channel", "a=udp:127.0.0.1"], "\"127.0.0.1\" is no address"),
+        (&["--channel", "a=tail:x"], "tail:: not in this version"),
         (&[a[0], a[1], "--frame", "b=lines"], "no channel b"),
-        (&[a[0], a[1], "--frame", "a=words"], "no framing"),
+        (&[a[0], a[1], "--frame", "a=words"], "\"words\" is no framing; chunk, lines and datagram"),
         (&[a[0], a[1], "--frame", "a"], "NAME=FRAMING"),
-        (&[a[0], a[1], "--frame", "a=lines", "--frame", "a=chunk"], "already"),
+        (
+            &[a[0], a[1], "--frame", "a=lines", "--frame", "a=chunk"],
+            "--frame a=chunk: --frame speaks of a already",
+        ),
         (&[a[0], a[1], "--frame", "a=length-u32be"], "not in this version"),
+        (&[a[0], a[1], "--frame", "a=datagram"], "chunk and lines are allowed"),
+        (&["--channel", "a=udp:[::]:0", "--frame", "a=lines"], "--frame a=lines: a: datagram is"),
+        (&[a[0], a[1], "--on-full", "a"], "NAME=POLICY"),
+        (&[a[0], a[1], "--on-full", "b=block"], "no channel b"),
+        (&[a[0], a[1], "--on-full", "a=drop"], "\"drop\" is no policy; block and drop-newest"),
+        (&[a[0], a[1], "--on-full", "a=drop-oldest"], "not in this version"),
+        (&[a[0], a[1], "--on-full", "a=block", "--on-full", "a=block"], "already"),
+        (&[a[0], a[1], "--restart", "a"], "NAME=POLICY"),
+        (&[a[0], a[1], "--restart", "b=never"], "no channel b"),
+        (&[a[0], a[1], "--restart", "a=always"], "\"always\" is no policy; never and on-failure"),
+        (&[a[0], a[1], "--restart", "a=on-failure"], "--restart a=on-failure: a: only exec:"),
+        (&[a[0], a[1], "--restart", "a=never", "--restart", "a=never"], "already"),
         (&[a[0], a[1], "--durability", "paper"], "memory, process and disk"),
-        (&[a[0], a[1], "--grace", "soon"], "number and a unit"),
+        (&[a[0], a[1], "--grace", "soon"], "a number and ms, s, m or h"),
         (&[a[0], a[1], "--grace", "0s"], "more than nothing"),
+        (&[a[0], a[1], "--grace", "25h"], "at most 24h"),
         (&[a[0], a[1], "--acks", "77"], "no open descriptor"),
         (&[a[0], a[1], "--acks", "x"], "--acks"),
         (&[a[0], a[1], "--colour"], "--colour"),
+        (&[a[0], a[1], "--strict"], "--strict: not in this version"),
         (&[a[0], a[1], "--report", "/no/such/directory/report.json"], "/no/such/directory"),
         (&[a[0], a[1], "--report", "/"], "a file is needed"),
-        (&[a[0], a[1], "--config", "x.toml"], "not in this version"),
+        (&[a[0], a[1], "--config", "/no/such/file.toml"], "/no/such/file.toml: cannot be read"),
     ];
     for (words, named) in cases {
         let scratch = Scratch::new();
@@ -46,6 +69,28 @@ fn wrong_words_are_named_and_nothing_is_created() {
         assert_eq!(code(output.status), 2, "{words:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(named), "{words:?}: {}", stderr(&output));
         assert!(!scratch.path("rec").exists(), "{words:?} created something");
+    }
+}
+
+// REQ W1
+#[test]
+fn every_source_and_policy_has_its_words() {
+    let cases: &[&[&str]] = &[
+        &["--channel", "a=stdin"],
+        &["--channel", "a=file:x", "--frame", "a=lines"],
+        &["--channel", "a=exec:cat x=y", "--restart", "a=on-failure", "--frame", "a=chunk"],
+        &["--channel", "a=tcp:127.0.0.1:0", "--on-full", "a=drop-newest"],
+        &["--channel", "a=tcp:[::1]:7001", "--durability", "process"],
+        &["--channel", "a=tcp:localhost:7001", "--durability", "memory"],
+        &["--channel", "a=unix:a.sock", "--on-full", "a=block", "--restart", "a=never"],
+        &["--channel", "a=udp:0.0.0.0:7002", "--frame", "a=datagram", "--durability", "disk"],
+    ];
+    for words in cases {
+        let all: Vec<&str> = ["plan", "--format", "json"].into_iter().chain(words.iter().copied()).collect();
+        let output = evenkeel(&all);
+        assert_eq!(code(output.status), 0, "{words:?}: {}", stderr(&output));
+        let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(plan["phases"].to_string().matches("\"stop-capture/a\"").count(), 2, "{words:?}: {plan}");
     }
 }
 

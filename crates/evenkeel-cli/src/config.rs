@@ -1,0 +1,80 @@
+//! What is to be recorded and how: the flags and the configuration file together.
+//!
+//! ```text
+//! file --> document: TOML, with places --> file: what may stand there --\
+//! flags ------------------------------------------------------------------> channels --> Settings
+//! ```
+//!
+//! Both are made of the same [`words`](crate::words). Everything is checked before
+//! anything is created; what is wrong is one [`Wrong`]: where, what was found, what is
+//! allowed. Where both speak, the flags win; `--durability` is for the channels that say
+//! nothing themselves.
+
+mod channels;
+mod document;
+mod file;
+mod place;
+
+use crate::args::What;
+use crate::words::to_come;
+use document::Document;
+use evenkeel_recorder::{ChannelConfig, Config, Retention};
+use file::FileWords;
+use place::{Place, Wrong};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a stop may take when nothing is said.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// What is to be recorded, and how.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// At least one, which fit each other.
+    pub(crate) channels: Vec<ChannelConfig>,
+    /// How long a stop may take.
+    pub(crate) grace: Duration,
+    segment_bytes: Option<u64>,
+    segment_ns: Option<u64>,
+    retention: Retention,
+}
+
+impl Settings {
+    /// What the flags, and the file if they name one, say together.
+    pub(crate) fn of(what: &What) -> Result<Self, Wrong> {
+        if what.strict {
+            return Err(Wrong::new(Place::Flag("--strict".to_owned()), to_come("--strict")));
+        }
+        let Some(path) = &what.config else { return Self::together(FileWords::default(), what, None) };
+        let document = Document::read(path)?;
+        Self::together(file::read(&document)?, what, Some(&document))
+    }
+
+    fn together(said: FileWords, what: &What, document: Option<&Document>) -> Result<Self, Wrong> {
+        if said.channels.is_empty() && what.channels.is_empty() {
+            let flag = || Place::Flag("no channel".to_owned());
+            let place = document.map_or_else(flag, Document::whole);
+            let reason = "at least one --channel NAME=SOURCE, or [[channel]] of a --config FILE, is needed";
+            return Err(Wrong::new(place, reason));
+        }
+        Ok(Self {
+            channels: channels::join(said.channels, what)?,
+            grace: what.grace.or(said.grace).unwrap_or(GRACE),
+            segment_bytes: said.segment_bytes,
+            segment_ns: said.segment_ns,
+            retention: said.retention,
+        })
+    }
+
+    /// The recorder's configuration for a directory: the documented defaults, and what was said.
+    pub(crate) fn into_config(self, dir: PathBuf) -> Config {
+        let mut config = Config::new(dir, self.channels);
+        config.log.segment_bytes = self.segment_bytes.unwrap_or(config.log.segment_bytes);
+        config.log.segment_ns = self.segment_ns.unwrap_or(config.log.segment_ns);
+        config.retention = self.retention;
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests;
