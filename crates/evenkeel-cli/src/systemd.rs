@@ -34,6 +34,8 @@ use std::time::{Duration, Instant};
 
 /// Messages that wait to be sent; older ones are not worth more.
 const WAITING_MAX: usize = 8;
+/// The watchdog hears of us no more often, whatever it asks for.
+const WATCH_EVERY_LEAST: Duration = Duration::from_millis(1);
 /// How soon one that could not be sent is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How often a stop asks for the rest of its time.
@@ -183,7 +185,11 @@ struct Schedule {
 
 impl Schedule {
     fn new(watchdog: Option<Duration>, now: Instant) -> Self {
-        Self { half: watchdog.map(|period| period / 2), watch_at: now, extend_at: None }
+        Self {
+            half: watchdog.map(|period| (period / 2).max(WATCH_EVERY_LEAST)),
+            watch_at: now,
+            extend_at: None,
+        }
     }
 
     /// What is due now, and how long nothing will be.
@@ -264,6 +270,8 @@ mod tests {
         }
         let watchdog = || "WATCHDOG=1".to_owned();
         assert_eq!(heard, [(0, watchdog()), (2, watchdog()), (4, watchdog())]);
+        let (words, pause) = Schedule::new(Some(Duration::from_nanos(1)), begin).turn(begin, None, || true);
+        assert!(words.len() == 1 && pause >= Duration::from_millis(1));
         let (words, pause) = Schedule::new(None, begin).turn(begin, None, || true);
         assert!(words.is_empty() && pause == EXTEND_EVERY);
     }

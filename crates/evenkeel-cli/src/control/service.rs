@@ -48,7 +48,11 @@ impl Service {
         let forecast = self.keel.forecast().total;
         let channels = self.recorder.channels();
         let alerts = self.alerts(&channels, forecast);
-        let channel = |counts: ChannelCounts| self.channel(counts);
+        let listening = self.recorder.listening();
+        let channel = |counts: ChannelCounts| {
+            let address = listening.iter().find(|(name, _)| *name == counts.name);
+            channel(counts, address.map(|(_, address)| address.clone()))
+        };
         Status {
             pid: std::process::id(),
             state: self.state().to_owned(),
@@ -56,28 +60,6 @@ impl Service {
             stop_forecast_ms: forecast.as_secs_f64() * 1e3,
             channels: channels.into_iter().map(channel).collect(),
             alerts,
-            more: Map::new(),
-        }
-    }
-
-    fn channel(&self, counts: ChannelCounts) -> ChannelStatus {
-        let listening = self.recorder.listening().iter().find(|(name, _)| *name == counts.name);
-        ChannelStatus {
-            state: condition(counts.condition()).to_owned(),
-            accepted_records: counts.accepted_records,
-            accepted_bytes: counts.accepted_bytes,
-            committed_records: counts.committed_records,
-            committed_bytes: counts.committed_bytes,
-            dropped_records: counts.dropped_records,
-            dropped_bytes: counts.dropped_bytes,
-            kernel_dropped: counts.kernel_dropped,
-            queue_records: counts.queued_records,
-            queue_bytes: counts.queued_bytes,
-            gaps: counts.gaps,
-            restarts: counts.restarts,
-            last_fault: counts.last_fault.or(counts.fault),
-            listening: listening.map(|(_, address)| address.clone()),
-            name: counts.name,
             more: Map::new(),
         }
     }
@@ -140,6 +122,27 @@ impl Service {
     }
 }
 
+fn channel(counts: ChannelCounts, listening: Option<String>) -> ChannelStatus {
+    ChannelStatus {
+        state: condition(counts.condition()).to_owned(),
+        accepted_records: counts.accepted_records,
+        accepted_bytes: counts.accepted_bytes,
+        committed_records: counts.committed_records,
+        committed_bytes: counts.committed_bytes,
+        dropped_records: counts.dropped_records,
+        dropped_bytes: counts.dropped_bytes,
+        kernel_dropped: counts.kernel_dropped,
+        queue_records: counts.queued_records,
+        queue_bytes: counts.queued_bytes,
+        gaps: counts.gaps,
+        restarts: counts.restarts,
+        last_fault: counts.last_fault.or(counts.fault),
+        listening,
+        name: counts.name,
+        more: Map::new(),
+    }
+}
+
 /// Whether what follows a channel's name says something of it.
 fn is_told(rest: &str) -> bool {
     rest.starts_with(": ")
@@ -165,4 +168,59 @@ pub(super) fn client(credentials: Option<UCred>) -> String {
     let of_name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
     let name = of_name.map(|name| format!(" ({})", name.trim())).unwrap_or_default();
     format!("process {pid}{name} of user {uid}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
+    use super::*;
+    use serde_json::Value;
+
+    fn counts() -> ChannelCounts {
+        ChannelCounts { name: "left".to_owned(), reading: true, ..ChannelCounts::default() }
+    }
+
+    // REQ W1
+    #[test]
+    fn each_count_has_its_own_field() {
+        let counts = ChannelCounts {
+            accepted_records: 1,
+            accepted_bytes: 2,
+            committed_records: 3,
+            committed_bytes: 4,
+            dropped_records: 5,
+            dropped_bytes: 6,
+            kernel_dropped: Some(7),
+            queued_records: 8,
+            queued_bytes: 9,
+            gaps: 10,
+            restarts: 11,
+            last_fault: Some("it stumbled".to_owned()),
+            ..counts()
+        };
+        let status = serde_json::to_value(channel(counts, Some("127.0.0.1:7".to_owned()))).unwrap();
+        let expected = json!({
+            "name": "left", "state": "Running", "accepted_records": 1, "accepted_bytes": 2,
+            "committed_records": 3, "committed_bytes": 4, "dropped_records": 5, "dropped_bytes": 6,
+            "kernel_dropped": 7, "queue_records": 8, "queue_bytes": 9, "gaps": 10, "restarts": 11,
+            "last_fault": "it stumbled", "listening": "127.0.0.1:7",
+        });
+        assert_eq!(status, expected);
+    }
+
+    // REQ P2
+    #[test]
+    fn a_channels_state_is_one_of_five_words() {
+        let fault = || Some("it broke".to_owned());
+        for (counts, state, last_fault) in [
+            (counts(), "Running", Value::Null),
+            (ChannelCounts { restarting: true, ..counts() }, "Restarting", Value::Null),
+            (ChannelCounts { ended: true, ..counts() }, "Ended", Value::Null),
+            (ChannelCounts { fault: fault(), ..counts() }, "Failed", json!("it broke")),
+            (ChannelCounts { reading: false, ..counts() }, "Stopped", Value::Null),
+        ] {
+            let status = channel(counts, None);
+            assert_eq!((status.state, json!(status.last_fault)), (state.to_owned(), last_fault));
+        }
+    }
 }
