@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Print the entries of a recording's journal
     Journal(Journal),
+    /// Tell how a running recorder does: exit code 0, 3 where nothing runs, 1 where what runs does not answer
+    Status(Status),
+    /// Stop a running recorder, wait, and exit with its exit code
+    Stop(Stop),
     #[command(external_subcommand)]
     Later(Vec<OsString>),
 }
@@ -144,13 +148,40 @@ pub(crate) struct Journal {
     pub(crate) kind: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The recording directory
+    pub(crate) dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Stop a running recorder in order, wait for the end, and exit with its exit code.
+///
+/// 3: nothing runs there. 1 also when the recorder dies before it says how it ended, or
+/// cannot be asked.
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    /// The recording directory
+    pub(crate) dir: PathBuf,
+    /// End it at once, naming what was abandoned: exit code 4
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Why, for the report and the journal
+    #[arg(long, value_name = "TEXT", value_parser = crate::control::check_reason)]
+    pub(crate) reason: Option<String>,
+}
+
 /// What a version that is to come will have.
 pub(crate) fn refuse(what: &str) -> String {
-    const TO_COME: [&str; 6] = ["status", "stop", "channel", "doctor", "completions", "man"];
+    const TO_COME: [&str; 4] = ["channel", "doctor", "completions", "man"];
     if what.starts_with("--") || what.contains(':') || what.contains(' ') || TO_COME.contains(&what) {
         format!("{what}: not in this version")
     } else {
-        format!("unknown command {what:?}; record, plan, verify, recover, export and journal are there")
+        format!(
+            "unknown command {what:?}; record, plan, verify, recover, export, journal, status and stop are there"
+        )
     }
 }
 

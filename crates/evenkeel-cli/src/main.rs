@@ -5,12 +5,16 @@
 
 mod args;
 mod config;
+mod control;
 mod export;
 mod journal;
 mod plan;
 mod record;
 mod recover;
+mod status;
+mod stop;
 mod sys;
+mod systemd;
 mod text;
 mod verify;
 mod words;
@@ -37,6 +41,8 @@ fn main() -> ExitCode {
         Command::Export(arguments) => export::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Journal(arguments) => journal::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Stop(arguments) => stop::run(&arguments),
         Command::Later(words) => {
             let name = words.first().and_then(|w| w.to_str()).unwrap_or("this command").to_owned();
             text::complain(&args::refuse(&name));

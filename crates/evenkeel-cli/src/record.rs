@@ -2,7 +2,9 @@
 
 use crate::args::Record;
 use crate::config::Settings;
+use crate::control::{Control, SOCKET, Service};
 use crate::plan::CONCURRENCY_MAX;
+use crate::systemd::Systemd;
 use crate::{exit, sys, text};
 use evenkeel::cleanup::{Report, Verdict};
 use evenkeel::journal::{DIR_NAME, JournalOptions};
@@ -36,15 +38,16 @@ pub(crate) fn run(arguments: &Record) -> u8 {
         Err(e) => return cannot_start(&format!("cannot start: {e}")),
     };
     let (said, last_word) = sync_channel(1);
+    let teller = Teller { said, systemd: Systemd::from_environment(), grace };
     let running: Arc<OnceLock<Weak<Recorder>>> = Arc::default();
-    let keel = match build(arguments, grace, channels.len(), run_id, &running, &said) {
+    let keel = match build(arguments, grace, channels.len(), run_id, &running, &teller) {
         Ok(keel) => keel,
         Err(e) => return cannot_start(&e.to_string()),
     };
     match start(prepared, &keel, &channels) {
         Ok(recorder) => {
             let _ = running.set(Arc::downgrade(&recorder));
-            record(&recorder, &keel, arguments, &channels, &last_word)
+            record(&recorder, &keel, &arguments.out, &channels, &teller, &last_word)
         }
         Err(why) => {
             keel.stop_unstarted(format!("cannot start: {why}"), SELF);
@@ -108,17 +111,17 @@ fn build(
     channels: usize,
     run_id: [u8; 16],
     running: &Arc<OnceLock<Weak<Recorder>>>,
-    said: &SyncSender<()>,
+    teller: &Teller,
 ) -> Result<Keel, BuildError> {
     let builder = || {
-        let (running, said) = (running.clone(), said.clone());
+        let (running, teller) = (running.clone(), teller.clone());
         let bytes_max = budget_bytes(channels);
         let builder = Keel::builder(SELF)
             .deferred()
             .grace(grace)
             .concurrency(CONCURRENCY_MAX)
             .pool(PoolLimits { bytes_max, channel_bytes_max: bytes_max })
-            .on_progress(move |progress| tell_progress(progress, &said))
+            .on_progress(move |progress| teller.tell(progress))
             .channel_reports(move || {
                 let recorder = running.get().and_then(Weak::upgrade);
                 recorder.map_or_else(Default::default, |recorder| recorder.reports())
@@ -148,23 +151,51 @@ fn start(prepared: Prepared, keel: &Keel, channels: &[ChannelConfig]) -> Result<
 }
 
 fn record(
-    recorder: &Recorder,
+    recorder: &Arc<Recorder>,
     keel: &Keel,
-    arguments: &Record,
+    out: &Path,
     channels: &[ChannelConfig],
+    teller: &Teller,
     last_word: &Receiver<()>,
 ) -> u8 {
     crate::recover::tell(recorder.recovery());
+    recorder.leftovers().iter().for_each(|left| text::say(left));
+    for (channel, address) in recorder.listening() {
+        text::say(&format!("{channel}: listening on {address}"));
+    }
     let (count, s) = (channels.len(), if channels.len() == 1 { "" } else { "s" });
-    text::say(&format!("recording {count} channel{s} into {}", arguments.out.display()));
+    let recording = format!("recording {count} channel{s} into {}", out.display());
+    text::say(&recording);
     note_channels(keel, channels);
+    let exit_code = |stopped: &Stopped| stopped.exit_code();
+    let control = control(out, Service::new(keel.clone(), recorder.clone(), teller.grace, exit_code));
+    if let Some(systemd) = &teller.systemd {
+        systemd.ready(&recording, recorder);
+    }
     keel.arm();
-    wait(recorder, keel);
+    wait(recorder, keel, teller.systemd.as_ref());
     let stopped = keel.wait();
+    if stopped.report.exit_code > exit::NOT_CLEAN {
+        // What did not end with the stop must not outlive it.
+        recorder.abandon();
+    }
     // What the other thread has to say about the steps comes first.
     let _ = last_word.recv_timeout(LAST_WORDS);
     tell(&stopped);
-    stopped.exit_code()
+    if let Some(systemd) = &teller.systemd {
+        systemd.status(&verdict(&stopped.report));
+    }
+    if let Some(control) = control {
+        control.close();
+    }
+    exit_code(&stopped)
+}
+
+/// The control socket. One that cannot be made is told, and does not keep anybody from recording.
+fn control(out: &Path, service: Service) -> Option<Control> {
+    let place = out.join(SOCKET);
+    let told = |e| text::complain(&format!("recording without {}, signals stop it: {e}", place.display()));
+    Control::start(out, service).map_err(told).ok()
 }
 
 fn note_channels(keel: &Keel, channels: &[ChannelConfig]) {
@@ -176,7 +207,7 @@ fn note_channels(keel: &Keel, channels: &[ChannelConfig]) {
 
 /// Waits until the stop has begun, or the sources have ended and it is asked for;
 /// tells of trouble on the way.
-fn wait(recorder: &Recorder, keel: &Keel) {
+fn wait(recorder: &Recorder, keel: &Keel, systemd: Option<&Systemd>) {
     let mut told: Option<String> = None;
     let second = Timespec { tv_sec: 1, tv_nsec: 0 };
     while !keel.is_stopping() {
@@ -194,6 +225,9 @@ fn wait(recorder: &Recorder, keel: &Keel) {
                 (Some(trouble), _) => text::complain(trouble),
                 (None, _) => text::say("recording goes on"),
             }
+            if let Some(systemd) = systemd {
+                systemd.status(trouble.as_deref().unwrap_or("recording goes on"));
+            }
             if let Some(journal) = keel.journal() {
                 let _ = journal.append("trouble", None, json!({ "now": trouble, "before": told }));
             }
@@ -204,7 +238,28 @@ fn wait(recorder: &Recorder, keel: &Keel) {
 
 /// Tells of the stop as it happens: on a terminal every phase and step, elsewhere
 /// what did not go well.
-fn tell_progress(progress: &Progress, said: &SyncSender<()>) {
+#[derive(Clone)]
+struct Teller {
+    /// Is told that the last word was said.
+    said: SyncSender<()>,
+    systemd: Option<Systemd>,
+    grace: Duration,
+}
+
+impl Teller {
+    fn tell(&self, progress: &Progress) {
+        if let (Progress::Stopping { reason, .. }, Some(systemd)) = (progress, &self.systemd) {
+            // First of all: people may be slow to listen.
+            systemd.stopping(reason, self.grace);
+        }
+        tell_progress(progress);
+        if let Progress::Stopped(_) = progress {
+            let _ = self.said.try_send(());
+        }
+    }
+}
+
+fn tell_progress(progress: &Progress) {
     let all = io::stderr().is_terminal();
     match progress {
         Progress::Stopping { reason, by } if by == SELF => text::say(&format!("stopping: {reason}")),
@@ -214,7 +269,6 @@ fn tell_progress(progress: &Progress, said: &SyncSender<()>) {
             let detail = detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
             text::say(&format!("  {name}: {}{detail}", verdict.name()));
         }
-        Progress::Stopped(_) => _ = said.try_send(()),
         _ => {}
     }
 }
@@ -240,7 +294,7 @@ fn tell(stopped: &Stopped) {
     text::say(&format!("{}, in {:.1} ms", verdict(report), report.duration_ms));
 }
 
-fn verdict(report: &Report) -> String {
+pub(crate) fn verdict(report: &Report) -> String {
     let steps = report.phases.iter().map(|phase| phase.steps.len()).sum::<usize>();
     match report.exit_code {
         exit::OK => format!("stopped clean: all {steps} steps verified"),

@@ -103,8 +103,8 @@ fn four_channels_in_full_flow_stop_with_all_that_was_accepted() {
     let file = format!("disk=file:{}", scratch.put("random", &filed));
     let count = "count=exec:i=0; while :; do i=$((i+1)); echo $i; done";
     let words = [
-        ["record", "--out", &dir, "--report", &out, "--channel", count, "--frame", "count=lines"],
-        [
+        &["record", "--out", &dir, "--report", &out, "--channel", count, "--frame", "count=lines"],
+        &[
             "--channel",
             "net=tcp:127.0.0.1:0",
             "--channel",
@@ -113,7 +113,7 @@ fn four_channels_in_full_flow_stop_with_all_that_was_accepted() {
             &file,
             "--grace",
             "30s",
-        ],
+        ][..],
     ]
     .concat();
     let mut running = Running::start(&scratch, &words);
@@ -268,8 +268,8 @@ fn one_that_floods_and_one_that_dies_delay_nobody() {
     let (dir, path) = (scratch.word("rec"), scratch.word("socket"));
     let socket = format!("quiet=unix:{path}");
     let words = [
-        ["record", "--out", &dir, "--channel", "flood=exec:yes", "--channel", "dies=exec:kill -9 $$"],
-        ["--channel", &socket, "--frame", "quiet=lines", "--grace", "20s", "--durability", "disk"],
+        &["record", "--out", &dir, "--channel", "flood=exec:yes", "--channel", "dies=exec:kill -9 $$"],
+        &["--channel", &socket, "--frame", "quiet=lines", "--grace", "20s", "--durability", "disk"][..],
     ]
     .concat();
     let mut running = Running::start(&scratch, &words);

@@ -41,7 +41,9 @@ use evenkeel::journal::Journal;
 use evenkeel_log::hex;
 use groups::Groups;
 use keeper::Keeper;
-pub(crate) use leftovers::{How, Leftover, end_leftovers};
+pub(crate) use leftovers::end_leftovers;
+#[cfg(test)]
+use leftovers::{How, Leftover};
 use rustix::event::{EventfdFlags, eventfd};
 use std::ffi::OsString;
 use std::io;

@@ -1,0 +1,226 @@
+//! What the control socket's server says and does: the recorder as it asks for it.
+
+use super::protocol::{ChannelStatus, End, Status, Stopping};
+use evenkeel::{Keel, Stopped};
+use evenkeel_recorder::{ChannelCounts, Condition, Recorder};
+use rustix::net::UCred;
+use serde_json::{Map, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Part of the grace period that a stop may be expected to take without an alert.
+const FORECAST_SHARE_MAX: f64 = 0.8;
+/// The reason of a stop that was given none.
+const REASON: &str = "evenkeel stop";
+
+/// A recorder that can be asked and stopped.
+pub(crate) struct Service {
+    keel: Keel,
+    recorder: Arc<Recorder>,
+    grace: Duration,
+    exit_code: Box<dyn Fn(&Stopped) -> u8 + Send>,
+    began: Instant,
+    /// Whether a client has asked for a stop: it begins a moment later.
+    is_asked_to_stop: bool,
+}
+
+impl Service {
+    /// `exit_code` says what the process will exit with.
+    pub(crate) fn new(
+        keel: Keel,
+        recorder: Arc<Recorder>,
+        grace: Duration,
+        exit_code: impl Fn(&Stopped) -> u8 + Send + 'static,
+    ) -> Self {
+        let (exit_code, began) = (Box::new(exit_code), Instant::now());
+        Self { keel, recorder, grace, exit_code, began, is_asked_to_stop: false }
+    }
+
+    pub(super) fn keel(&self) -> &Keel {
+        &self.keel
+    }
+
+    fn state(&self) -> &'static str {
+        if self.is_asked_to_stop || self.keel.is_stopping() { "stopping" } else { "recording" }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let forecast = self.keel.forecast().total;
+        let channels = self.recorder.channels();
+        let alerts = self.alerts(&channels, forecast);
+        let listening = self.recorder.listening();
+        let channel = |counts: ChannelCounts| {
+            let address = listening.iter().find(|(name, _)| *name == counts.name);
+            channel(counts, address.map(|(_, address)| address.clone()))
+        };
+        Status {
+            pid: std::process::id(),
+            state: self.state().to_owned(),
+            uptime_s: self.began.elapsed().as_secs_f64(),
+            stop_forecast_ms: forecast.as_secs_f64() * 1e3,
+            channels: channels.into_iter().map(channel).collect(),
+            alerts,
+            more: Map::new(),
+        }
+    }
+
+    /// What somebody should look at.
+    fn alerts(&self, channels: &[ChannelCounts], forecast: Duration) -> Vec<String> {
+        let mut alerts: Vec<String> = self.recorder.trouble().into_iter().collect();
+        match self.keel.journal() {
+            Some(journal) => alerts.extend(journal.trouble().map(|trouble| format!("journal: {trouble}"))),
+            None => alerts.push("no journal is kept".to_owned()),
+        }
+        // What channels have to say comes from their counts: `faults` has it only once all adds up.
+        let of_channel =
+            |fault: &String| channels.iter().any(|c| fault.strip_prefix(&*c.name).is_some_and(is_told));
+        alerts.extend(self.recorder.faults().into_iter().filter(|fault| !of_channel(fault)));
+        for counts in channels {
+            alerts.extend(counts.fault.as_ref().map(|fault| format!("{}: {fault}", counts.name)));
+        }
+        if forecast > self.grace.mul_f64(FORECAST_SHARE_MAX) {
+            let (forecast, grace) = (forecast.as_millis(), self.grace.as_millis());
+            alerts.push(format!("a stop is expected to take {forecast} ms of a grace period of {grace} ms"));
+        }
+        alerts
+    }
+
+    /// Asks for the stop.
+    pub(super) fn stop(&mut self, force: bool, reason: Option<&str>, by: &str) -> Stopping {
+        self.is_asked_to_stop = true;
+        if let (true, Some(journal)) = (force, self.keel.journal()) {
+            let body = json!({ "command": "stop", "force": true, "reason": reason, "from": by });
+            let _ = journal.append("control", None, body);
+        }
+        // Who forces without a word wants nothing to begin before it is forced.
+        if !force || reason.is_some() {
+            self.keel.request_stop(reason.unwrap_or(REASON), by);
+        }
+        if force {
+            self.keel.force(by);
+        }
+        Stopping {
+            state: self.state().to_owned(),
+            pid: std::process::id(),
+            grace_ms: u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    pub(super) fn end(&self, stopped: &Stopped) -> End {
+        let report = &stopped.report;
+        End {
+            exit_code: (self.exit_code)(stopped),
+            clean: report.clean,
+            complete: report.complete,
+            reason: report.reason.clone(),
+            initiated_by: report.initiated_by.clone(),
+            duration_ms: report.duration_ms,
+            abandoned: report.abandoned.clone(),
+            report_fault: stopped.report_fault.clone(),
+            verdict: crate::record::verdict(report),
+        }
+    }
+}
+
+fn channel(counts: ChannelCounts, listening: Option<String>) -> ChannelStatus {
+    ChannelStatus {
+        state: condition(counts.condition()).to_owned(),
+        accepted_records: counts.accepted_records,
+        accepted_bytes: counts.accepted_bytes,
+        committed_records: counts.committed_records,
+        committed_bytes: counts.committed_bytes,
+        dropped_records: counts.dropped_records,
+        dropped_bytes: counts.dropped_bytes,
+        kernel_dropped: counts.kernel_dropped,
+        queue_records: counts.queued_records,
+        queue_bytes: counts.queued_bytes,
+        gaps: counts.gaps,
+        restarts: counts.restarts,
+        last_fault: counts.last_fault.or(counts.fault),
+        listening,
+        name: counts.name,
+        more: Map::new(),
+    }
+}
+
+/// Whether what follows a channel's name says something of it.
+fn is_told(rest: &str) -> bool {
+    rest.starts_with(": ")
+}
+
+fn condition(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Running => "Running",
+        Condition::Restarting => "Restarting",
+        Condition::Ended => "Ended",
+        Condition::Failed => "Failed",
+        Condition::Stopped => "Stopped",
+        _ => "Unknown",
+    }
+}
+
+/// A client's process, its name while it still runs, and its user; in the words in
+/// which the sender of a signal is told.
+pub(super) fn client(credentials: Option<UCred>) -> String {
+    let Some(UCred { pid, uid, .. }) = credentials else {
+        return "a process that the system does not name".to_owned();
+    };
+    let of_name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    let name = of_name.map(|name| format!(" ({})", name.trim())).unwrap_or_default();
+    format!("process {pid}{name} of user {uid}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
+    use super::*;
+    use serde_json::Value;
+
+    fn counts() -> ChannelCounts {
+        ChannelCounts { name: "left".to_owned(), reading: true, ..ChannelCounts::default() }
+    }
+
+    // REQ W1
+    #[test]
+    fn each_count_has_its_own_field() {
+        let counts = ChannelCounts {
+            accepted_records: 1,
+            accepted_bytes: 2,
+            committed_records: 3,
+            committed_bytes: 4,
+            dropped_records: 5,
+            dropped_bytes: 6,
+            kernel_dropped: Some(7),
+            queued_records: 8,
+            queued_bytes: 9,
+            gaps: 10,
+            restarts: 11,
+            last_fault: Some("it stumbled".to_owned()),
+            ..counts()
+        };
+        let status = serde_json::to_value(channel(counts, Some("127.0.0.1:7".to_owned()))).unwrap();
+        let expected = json!({
+            "name": "left", "state": "Running", "accepted_records": 1, "accepted_bytes": 2,
+            "committed_records": 3, "committed_bytes": 4, "dropped_records": 5, "dropped_bytes": 6,
+            "kernel_dropped": 7, "queue_records": 8, "queue_bytes": 9, "gaps": 10, "restarts": 11,
+            "last_fault": "it stumbled", "listening": "127.0.0.1:7",
+        });
+        assert_eq!(status, expected);
+    }
+
+    // REQ P2
+    #[test]
+    fn a_channels_state_is_one_of_five_words() {
+        let fault = || Some("it broke".to_owned());
+        for (counts, state, last_fault) in [
+            (counts(), "Running", Value::Null),
+            (ChannelCounts { restarting: true, ..counts() }, "Restarting", Value::Null),
+            (ChannelCounts { ended: true, ..counts() }, "Ended", Value::Null),
+            (ChannelCounts { fault: fault(), ..counts() }, "Failed", json!("it broke")),
+            (ChannelCounts { reading: false, ..counts() }, "Stopped", Value::Null),
+        ] {
+            let status = channel(counts, None);
+            assert_eq!((status.state, json!(status.last_fault)), (state.to_owned(), last_fault));
+        }
+    }
+}
