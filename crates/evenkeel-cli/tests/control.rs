@@ -7,9 +7,11 @@ mod hostile;
 #[path = "control/stops.rs"]
 mod stops;
 
-use common::{PROGRAM, Running, Scratch, code, evenkeel, export, lines, stderr, verify};
+use common::{
+    HOLDING_BYTES, Held, PROGRAM, Running, Scratch, code, evenkeel, export, hanging_source, lines, stderr,
+    verify,
+};
 use serde_json::{Value, json};
-use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -84,13 +86,13 @@ fn recording(scratch: &Scratch, more: &[&str]) -> Running {
     running
 }
 
-/// Beside it a source that is read until the file is dropped.
-fn beside_a_silent_fifo(scratch: &Scratch, grace: &str) -> (Running, File) {
-    let fifo = scratch.word("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let held = File::options().read(true).write(true).open(&fifo).unwrap();
-    let (source, report) = (format!("stuck=file:{fifo}"), scratch.word("report.json"));
-    (recording(scratch, &["--channel", &source, "--grace", grace, "--report", &report]), held)
+/// Beside it a source that hangs until it is let go.
+fn beside_a_hanging_source(scratch: &Scratch, grace: &str) -> (Running, Held) {
+    let (stuck, held) = hanging_source(scratch);
+    let (source, report) = (format!("stuck={stuck}"), scratch.word("report.json"));
+    let running = recording(scratch, &["--channel", &source, "--grace", grace, "--report", &report]);
+    running.wait_for_ack("stuck", HOLDING_BYTES);
+    (running, held)
 }
 
 /// An `evenkeel stop` that the recorder has heard, and that waits.

@@ -4,18 +4,11 @@
 
 mod common;
 
-use common::{Running, Scratch, code, evenkeel, export, last_ack, lines, stderr, verify};
+use common::{
+    HOLDING_BYTES, Held, Running, Scratch, code, evenkeel, export, hanging_source, last_ack, lines, stderr,
+    verify,
+};
 use serde_json::{Value, json};
-use std::fs::File;
-use std::process::Command;
-
-/// A FIFO that nobody writes to and somebody holds open: a read of it never ends.
-fn silent_fifo(scratch: &Scratch) -> (String, File) {
-    let path = scratch.word("fifo");
-    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let held = File::options().read(true).write(true).open(&path).unwrap();
-    (path, held)
-}
 
 fn report(scratch: &Scratch) -> Value {
     serde_json::from_slice(&std::fs::read(scratch.path("report.json")).unwrap()).unwrap()
@@ -28,10 +21,9 @@ fn step<'a>(report: &'a Value, name: &str) -> &'a Value {
 }
 
 /// A recorder of standard input beside a source that hangs, some records acknowledged.
-fn beside_a_hanging_source(scratch: &Scratch, grace: &str) -> (Running, File, Vec<u8>) {
-    let (path, held) = silent_fifo(scratch);
-    let (dir, source, report) =
-        (scratch.word("rec"), format!("stuck=file:{path}"), scratch.word("report.json"));
+fn beside_a_hanging_source(scratch: &Scratch, grace: &str) -> (Running, Held, Vec<u8>) {
+    let (stuck, held) = hanging_source(scratch);
+    let (dir, source, report) = (scratch.word("rec"), format!("stuck={stuck}"), scratch.word("report.json"));
     let words = ["record", "--out", &dir, "--channel", "a=stdin", "--channel", &source];
     let words: Vec<&str> = words.into_iter().chain(["--grace", grace, "--report", &report]).collect();
     let mut running = Running::start(scratch, &words);
@@ -39,6 +31,7 @@ fn beside_a_hanging_source(scratch: &Scratch, grace: &str) -> (Running, File, Ve
     let mut once = Some(text.clone());
     let feed = running.feed(move || once.take());
     running.wait_for_ack("a", text.len() as u64);
+    running.wait_for_ack("stuck", HOLDING_BYTES);
     drop(feed.join().unwrap());
     (running, held, text)
 }
@@ -100,20 +93,16 @@ fn the_report_says_what_was_done_and_the_journal_says_the_same() {
 #[test]
 fn a_source_that_hangs_is_named_and_the_rest_is_sealed() {
     let scratch = Scratch::new();
-    let (mut running, _held, text) = beside_a_hanging_source(&scratch, "10s");
+    let (mut running, _held, text) = beside_a_hanging_source(&scratch, "1s");
     running.signal("-TERM");
     let status = running.child.wait().unwrap();
     let report = report(&scratch);
-    // Its own timeout and the grace period are close together: the budget is the shorter.
     assert_eq!(code(status), 5, "{report:#}");
     assert_eq!(step(&report, "stop-capture/stuck")["verdict"], "TimedOutStillRunning");
-    assert_eq!(report["abandoned"], json!(["stop-capture/stuck"]));
     for name in ["stop-capture/a", "flush/a", "flush/stuck", "seal", "close-journal"] {
         assert_eq!(step(&report, name)["verdict"], "Verified", "{report:#}");
     }
-    assert_eq!(step(&report, "release-buffers")["verdict"], "Failed");
-    assert!(step(&report, "release-buffers")["detail"].as_str().unwrap().contains("stuck"));
-    assert!(report["duration_ms"].as_f64().unwrap() < 10_000.0);
+    assert!(report["duration_ms"].as_f64().unwrap() < 1_000.0);
     assert!(export(&scratch.word("rec"), "a") == (text, 0));
     assert_eq!(verify(&scratch.word("rec")).1, 0, "what was accepted is whole all the same");
 }
@@ -137,7 +126,7 @@ fn a_second_signal_forces_and_loses_nothing_acknowledged() {
     assert_eq!(code(evenkeel(&["recover", &dir]).status), 0);
     let (acked, _) = (last_ack(&running.acks, "a").unwrap().1, ());
     let (stored, verdict) = export(&dir, "a");
-    assert!(verdict == 6 && stored.len() as u64 >= acked && text.starts_with(&stored));
+    assert!(matches!(verdict, 0 | 6) && stored.len() as u64 >= acked && text.starts_with(&stored));
     assert_eq!(verify(&dir).1, 6);
 }
 

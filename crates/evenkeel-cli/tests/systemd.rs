@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{PROGRAM, Scratch, code, export};
+use common::{PROGRAM, Scratch, code, export, hanging_source};
 use std::fs::File;
 use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
@@ -92,10 +92,8 @@ fn systemd_hears_when_it_is_ready_alive_and_stopping() {
 fn a_long_stop_is_alive_and_asks_for_its_time_again() {
     let scratch = Scratch::new();
     let (manager, name) = Manager::at(&scratch);
-    let fifo = scratch.word("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let held = File::options().read(true).write(true).open(&fifo).unwrap();
-    let channel = format!("stuck=file:{fifo}");
+    let (stuck, held) = hanging_source(&scratch);
+    let channel = format!("stuck={stuck}");
     let more = ["--grace", "60s", "--channel", &channel];
     let mut child = start(&scratch, &name, &[("WATCHDOG_USEC", "100000")], &more);
     manager.wait_for("READY=1");

@@ -133,3 +133,26 @@ pub fn lines(first: u64, n: u64) -> Vec<u8> {
     }
     out
 }
+
+/// What a [hanging source](hanging_source) says first.
+pub const HOLDING_BYTES: u64 = 8;
+
+/// What keeps a [hanging source](hanging_source) hanging, until it is dropped.
+pub struct Held(PathBuf);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A command that does not listen, and of which a part has left for a session of its own,
+/// where no signal of the recorder reaches it, and keeps the output open. A stop gives it up after 5 s and a bit.
+/// It has left when it has said so: [`HOLDING_BYTES`].
+pub fn hanging_source(scratch: &Scratch) -> (String, Held) {
+    let path = scratch.put("held", b"");
+    let source = format!(
+        "exec:trap '' TERM; setsid sh -c 'echo holding; while [ -e {path} ]; do sleep 0.02; done' & wait"
+    );
+    (source, Held(path.into()))
+}
