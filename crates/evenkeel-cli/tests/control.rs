@@ -8,8 +8,7 @@ mod hostile;
 mod stops;
 
 use common::{
-    HOLDING_BYTES, Held, PROGRAM, Running, Scratch, code, evenkeel, export, hanging_source, lines, stderr,
-    verify,
+    Held, PROGRAM, Running, Scratch, code, evenkeel, export, hanging_source, lines, stderr, verify,
 };
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
@@ -91,7 +90,7 @@ fn beside_a_hanging_source(scratch: &Scratch, grace: &str) -> (Running, Held) {
     let (stuck, held) = hanging_source(scratch);
     let (source, report) = (format!("stuck={stuck}"), scratch.word("report.json"));
     let running = recording(scratch, &["--channel", &source, "--grace", grace, "--report", &report]);
-    running.wait_for_ack("stuck", HOLDING_BYTES);
+    held.wait();
     (running, held)
 }
 

@@ -5,8 +5,7 @@
 mod common;
 
 use common::{
-    HOLDING_BYTES, Held, Running, Scratch, code, evenkeel, export, hanging_source, last_ack, lines, stderr,
-    verify,
+    Held, Running, Scratch, code, evenkeel, export, hanging_source, last_ack, lines, stderr, verify,
 };
 use serde_json::{Value, json};
 
@@ -31,7 +30,7 @@ fn beside_a_hanging_source(scratch: &Scratch, grace: &str) -> (Running, Held, Ve
     let mut once = Some(text.clone());
     let feed = running.feed(move || once.take());
     running.wait_for_ack("a", text.len() as u64);
-    running.wait_for_ack("stuck", HOLDING_BYTES);
+    held.wait();
     drop(feed.join().unwrap());
     (running, held, text)
 }

@@ -39,7 +39,10 @@ struct Manager(UnixDatagram);
 impl Manager {
     fn at(scratch: &Scratch) -> (Self, String) {
         let name = scratch.word("notify");
-        (Self(UnixDatagram::bind(&name).unwrap()), name)
+        let socket = UnixDatagram::bind(&name).unwrap();
+        // A word that never comes is a failure, not a wait for ever.
+        socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+        (Self(socket), name)
     }
 
     fn hear(&self) -> String {
@@ -97,6 +100,7 @@ fn a_long_stop_is_alive_and_asks_for_its_time_again() {
     let more = ["--grace", "60s", "--channel", &channel];
     let mut child = start(&scratch, &name, &[("WATCHDOG_USEC", "100000")], &more);
     manager.wait_for("READY=1");
+    held.wait();
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert!(manager.wait_for("STOPPING=1").contains("\nEXTEND_TIMEOUT_USEC=61000000\n"));

@@ -134,11 +134,17 @@ pub fn lines(first: u64, n: u64) -> Vec<u8> {
     out
 }
 
-/// What a [hanging source](hanging_source) says first.
-pub const HOLDING_BYTES: u64 = 8;
-
 /// What keeps a [hanging source](hanging_source) hanging, until it is dropped.
 pub struct Held(PathBuf);
+
+impl Held {
+    /// Waits until its process has left the group.
+    pub fn wait(&self) {
+        while !self.0.with_extension("on").exists() {
+            std::thread::yield_now();
+        }
+    }
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
@@ -148,11 +154,10 @@ impl Drop for Held {
 
 /// A command that does not listen, and of which a part has left for a session of its own,
 /// where no signal of the recorder reaches it, and keeps the output open. A stop gives it up after 5 s and a bit.
-/// It has left when it has said so: [`HOLDING_BYTES`].
 pub fn hanging_source(scratch: &Scratch) -> (String, Held) {
     let path = scratch.put("held", b"");
     let source = format!(
-        "exec:trap '' TERM; setsid sh -c 'echo holding; while [ -e {path} ]; do sleep 0.02; done' & wait"
+        "exec:trap '' TERM; setsid sh -c 'touch {path}.on; while [ -e {path} ]; do sleep 0.02; done' & wait"
     );
     (source, Held(path.into()))
 }
