@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// Bytes of one read of standard error.
 const READ_BYTES: usize = 64 << 10;
+/// Commands that are started before it is the others' turn.
+const STARTS_AT_ONCE: usize = 8;
 /// Once every channel is over, what is left for the journal is waited for so long, in nanoseconds.
 const LAST_WORDS_NS: u64 = 1_000_000_000;
 
@@ -64,6 +66,8 @@ pub(super) struct Keeper {
     tell: Box<dyn FnMut(Happened) + Send>,
     last_child: u64,
     stop_kill_ns: Option<u64>,
+    /// Commands that may still be started in this turn.
+    starts_left: usize,
     scratch: Vec<u8>,
 }
 
@@ -96,6 +100,7 @@ impl Keeper {
             tell,
             last_child: 0,
             stop_kill_ns: None,
+            starts_left: 0,
             scratch: vec![0; READ_BYTES],
         }
     }
@@ -137,6 +142,7 @@ impl Keeper {
             self.shared.wants_durable.store(true, Ordering::SeqCst);
             let now_ns = crate::now().mono_ns;
             self.take(&orders, now_ns);
+            self.starts_left = STARTS_AT_ONCE;
             self.move_on(now_ns);
             let written = self.write_down(now_ns);
             if self.channels.iter().all(|channel| matches!(channel.state, State::Over)) {
@@ -200,7 +206,7 @@ impl Keeper {
                     let fault = fault.take();
                     self.over(at, fault, false);
                 }
-                State::Waiting { at_ns, .. } if *at_ns > now_ns => return false,
+                State::Waiting { at_ns, .. } if *at_ns > now_ns || self.starts_left == 0 => return false,
                 State::Waiting { .. } => self.begin(at, now_ns),
                 State::Running(run) => {
                     run.note_exit(&self.shared.groups, now_ns);
@@ -218,13 +224,15 @@ impl Keeper {
 
     /// Starts a command behind its gate.
     fn begin(&mut self, at: usize, now_ns: u64) {
+        self.starts_left -= 1;
         let exec = &self.channels[at].exec;
         let spawned = match spawn(&self.settings.shell, &exec.command, &exec.name, &self.run_id) {
             Ok(spawned) => spawned,
             Err(e) => return self.failed(at, e.to_string(), 0, true, now_ns),
         };
         self.last_child += 1;
-        let until_ns = now_ns.saturating_add(self.settings.journal_ns);
+        // To start others took its time.
+        let until_ns = crate::now().mono_ns.saturating_add(self.settings.journal_ns);
         let run = Run::new(self.last_child, spawned, &self.shared.groups, until_ns);
         self.channels[at].state = State::Running(Box::new(run));
     }
