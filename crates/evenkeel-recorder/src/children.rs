@@ -24,6 +24,7 @@
 //! delays a command's beginning and is told. If the thread itself fails, its groups are
 //! killed and every channel is over with that fault.
 
+mod channel;
 mod ending;
 mod exit;
 mod groups;
