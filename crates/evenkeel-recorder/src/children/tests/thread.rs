@@ -65,7 +65,10 @@ fn a_panic_of_the_thread_is_the_fault_of_every_channel_and_leaves_no_group() {
     let (tell, news) = channel();
     let mut first = true;
     let execs = (0..3).map(|channel| Exec { channel, ..never(DEAF) }).collect();
-    let run_id = *b"nobody else's id";
+    // Nobody else's.
+    let mut run_id = [9; 16];
+    run_id[..4].copy_from_slice(&std::process::id().to_le_bytes());
+    run_id[8..].copy_from_slice(&crate::now().mono_ns.to_le_bytes());
     let children = Children::start(execs, None, run_id, move |happened| {
         assert!(!std::mem::take(&mut first), "the spring broke");
         tell.send(happened).unwrap();
