@@ -14,7 +14,9 @@
 //!    journal has had 250 ms. If this process dies before, the command never runs.
 //! 2. Nobody is signalled but the groups that this thread started, or, at the next start
 //!    ([`end_leftovers`]), processes that an earlier recorder is proved to have started.
-//! 3. Once a channel is over no process of its group is left, not even a zombie.
+//! 3. Once a channel is over no process of its group is left that can be killed, and no zombie.
+//!    Whoever lives on in a group whose output and leader have ended has a second to
+//!    end too, and is then made to: a command that runs again finds nobody of the run before.
 //! 4. A channel is told to be over exactly once, whatever happens, unless all are killed.
 //! 5. This thread waits in `poll` alone: for no journal, no command, no reader.
 //!
@@ -22,6 +24,7 @@
 //! delays a command's beginning and is told. If the thread itself fails, its groups are
 //! killed and every channel is over with that fault.
 
+mod channel;
 mod ending;
 mod exit;
 mod groups;

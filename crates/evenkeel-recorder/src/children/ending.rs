@@ -177,7 +177,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     /// A group and its output, in virtual time.
-    #[derive(Default)]
+    #[derive(Clone, Copy, Default)]
     struct World {
         /// When the leader exits, if nothing makes it.
         exits_ms: Option<u64>,

@@ -73,7 +73,9 @@ impl fmt::Display for Exit {
                     None => write!(f, "killed by signal {number}"),
                 }
             }
-            Self::Unknown => f.write_str("exit status unknown: something else in this process took it"),
+            Self::Unknown => f.write_str(
+                "exit status unknown: something else in this process took it, or SIGCHLD is ignored",
+            ),
         }
     }
 }

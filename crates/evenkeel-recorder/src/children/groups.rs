@@ -31,10 +31,15 @@ pub(super) struct Group {
 }
 
 impl Group {
-    fn signal(&self, signal: Signal) {
+    /// Signals the group; `false` when somebody else has reaped its leader, and the number may be anybody's.
+    fn signal(&self, signal: Signal) -> bool {
         assert!(!self.pid.is_init(), "invariant: a child of ours is not the first process");
-        // Nobody of the group runs, or nobody whom we may signal: both are found out elsewhere.
-        let _ = kill_process_group(self.pid, signal);
+        let is_ours = self.exit().is_ok();
+        if is_ours {
+            // Nobody of the group runs, or nobody whom we may signal: both are found out elsewhere.
+            let _ = kill_process_group(self.pid, signal);
+        }
+        is_ours
     }
 
     fn wait(&self, options: WaitIdOptions) -> Result<Option<Exit>, Errno> {
@@ -67,16 +72,16 @@ impl Groups {
     /// From now on its group can be signalled. Nobody has reaped its leader yet.
     pub(super) fn put(&self, child: u64, group: Group) {
         let mut table = self.lock();
-        if table.closed {
-            group.signal(Signal::KILL);
+        if !table.closed || group.signal(Signal::KILL) {
+            table.groups.insert(child, group);
         }
-        table.groups.insert(child, group);
     }
 
     /// Signals a group, if it is still ours.
     pub(super) fn signal(&self, child: u64, signal: Signal) {
-        if let Some(group) = self.lock().groups.get(&child) {
-            group.signal(signal);
+        let mut table = self.lock();
+        if table.groups.get(&child).is_some_and(|group| !group.signal(signal)) {
+            table.groups.remove(&child);
         }
     }
 
@@ -96,7 +101,7 @@ impl Groups {
         let mut table = self.lock();
         if let Some(group) = table.groups.remove(&child) {
             group.signal(Signal::KILL);
-            // It has exited, so this does not wait; if somebody else has reaped it there is nothing to do.
+            // It has exited, so this finds it; if somebody else has reaped it there is nothing to do.
             let _ = group.wait(WaitIdOptions::NOHANG);
         }
     }
@@ -111,7 +116,7 @@ impl Groups {
     pub(super) fn close(&self) {
         let mut table = self.lock();
         table.closed = true;
-        table.groups.values().for_each(|group| group.signal(Signal::KILL));
+        table.groups.retain(|_, group| group.signal(Signal::KILL));
     }
 
     /// Closes, and reaps the leaders as they go, until `until_ns` at the latest. Answers how they ended.

@@ -1,50 +1,29 @@
 //! The thread itself: takes orders, moves every channel on, waits.
 
+use super::channel::{Channel, State, nanoseconds};
 use super::ending::Act;
 use super::groups::timespec;
 use super::ledger::{Ledger, RETRY_NS};
 use super::proc;
-use super::restart::{Policy, Verdict};
-use super::run::{Exited, Gated, Run};
-use super::spawn::spawn;
-use super::stderr::Stderr;
+use super::run::Exited;
 use super::{Exec, Happened, KILL_GRACE, Orders, Settings, Shared};
-use crate::config::Restart;
 use evenkeel::journal::Journal;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 /// Bytes of one read of standard error.
 const READ_BYTES: usize = 64 << 10;
+/// Commands that are started before it is the others' turn.
+const STARTS_AT_ONCE: usize = 8;
 /// Once every channel is over, what is left for the journal is waited for so long, in nanoseconds.
 const LAST_WORDS_NS: u64 = 1_000_000_000;
-
-struct Channel {
-    exec: Exec,
-    policy: Policy,
-    stderr: Stderr,
-    /// Times that its command was let run.
-    runs: u64,
-    state: State,
-}
-
-enum State {
-    /// It is to be run at this time; after a fault, if it has been run.
-    Waiting {
-        at_ns: u64,
-        fault: Option<String>,
-    },
-    Running(Box<Run>),
-    Over,
-}
 
 /// Why the thread leaves.
 enum Left {
@@ -53,18 +32,20 @@ enum Left {
 }
 
 pub(super) struct Keeper {
-    shared: Arc<Shared>,
-    settings: Settings,
+    pub(super) shared: Arc<Shared>,
+    pub(super) settings: Settings,
     /// The recorder's run, in hexadecimal digits.
-    run_id: String,
-    boot_id: Option<String>,
-    pid_namespace: Option<String>,
-    channels: Vec<Channel>,
-    ledger: Ledger,
+    pub(super) run_id: String,
+    pub(super) boot_id: Option<String>,
+    pub(super) pid_namespace: Option<String>,
+    pub(super) channels: Vec<Channel>,
+    pub(super) ledger: Ledger,
     tell: Box<dyn FnMut(Happened) + Send>,
-    last_child: u64,
-    stop_kill_ns: Option<u64>,
-    scratch: Vec<u8>,
+    pub(super) last_child: u64,
+    pub(super) stop_kill_ns: Option<u64>,
+    /// Commands that may still be started in this turn.
+    pub(super) starts_left: usize,
+    pub(super) scratch: Vec<u8>,
 }
 
 impl Keeper {
@@ -77,14 +58,7 @@ impl Keeper {
         settings: Settings,
     ) -> Self {
         let now_ns = crate::now().mono_ns;
-        let channel = |exec| Channel {
-            exec,
-            policy: Policy::new(),
-            stderr: Stderr::new(now_ns),
-            runs: 0,
-            state: State::Waiting { at_ns: 0, fault: None },
-        };
-        let channels: Vec<Channel> = execs.into_iter().map(channel).collect();
+        let channels: Vec<Channel> = execs.into_iter().map(|exec| Channel::new(exec, now_ns)).collect();
         Self {
             shared,
             settings,
@@ -96,6 +70,7 @@ impl Keeper {
             tell,
             last_child: 0,
             stop_kill_ns: None,
+            starts_left: 0,
             scratch: vec![0; READ_BYTES],
         }
     }
@@ -137,6 +112,7 @@ impl Keeper {
             self.shared.wants_durable.store(true, Ordering::SeqCst);
             let now_ns = crate::now().mono_ns;
             self.take(&orders, now_ns);
+            self.starts_left = STARTS_AT_ONCE;
             self.move_on(now_ns);
             let written = self.write_down(now_ns);
             if self.channels.iter().all(|channel| matches!(channel.state, State::Over)) {
@@ -191,174 +167,7 @@ impl Keeper {
         }
     }
 
-    /// Does what is due in one channel; answers whether it wants a look at its group.
-    fn advance(&mut self, at: usize, now_ns: u64) -> bool {
-        loop {
-            match &mut self.channels[at].state {
-                State::Over => return false,
-                State::Waiting { fault, .. } if self.stop_kill_ns.is_some() => {
-                    let fault = fault.take();
-                    self.over(at, fault, false);
-                }
-                State::Waiting { at_ns, .. } if *at_ns > now_ns => return false,
-                State::Waiting { .. } => self.begin(at, now_ns),
-                State::Running(run) => {
-                    run.note_exit(&self.shared.groups, now_ns);
-                    self.pass_gate(at, now_ns);
-                    let Some(act) = self.channels[at].due(now_ns) else { return false };
-                    match act {
-                        Act::Look => return true,
-                        Act::Finish => self.finish(at, now_ns),
-                        _ => self.act(at, act, now_ns),
-                    }
-                }
-            }
-        }
-    }
-
-    /// Starts a command behind its gate.
-    fn begin(&mut self, at: usize, now_ns: u64) {
-        let exec = &self.channels[at].exec;
-        let spawned = match spawn(&self.settings.shell, &exec.command, &exec.name, &self.run_id) {
-            Ok(spawned) => spawned,
-            Err(e) => return self.failed(at, e.to_string(), 0, true, now_ns),
-        };
-        self.last_child += 1;
-        let until_ns = now_ns.saturating_add(self.settings.journal_ns);
-        let run = Run::new(self.last_child, spawned, &self.shared.groups, until_ns);
-        self.channels[at].state = State::Running(Box::new(run));
-    }
-
-    fn child_body(&self, at: usize, run: &Run) -> Value {
-        json!({
-            "pid": run.pid, "pgid": run.pid, "start_ticks": run.start_ticks, "boot_id": self.boot_id,
-            "pid_namespace": self.pid_namespace, "command": self.channels[at].exec.command, "run": self.run_id,
-        })
-    }
-
-    /// Lets a command run as soon as its entry is durable, or the journal has had its time.
-    fn pass_gate(&mut self, at: usize, now_ns: u64) {
-        let Some(run) = self.channels[at].run() else { return };
-        let Some(Gated { entry, until_ns, .. }) = &run.gated else { return };
-        let (mut entry, until_ns) = (*entry, *until_ns);
-        if run.exited.is_some() || self.stop_kill_ns.is_some() {
-            if let State::Running(run) = &mut self.channels[at].state {
-                run.hold_back(now_ns);
-            }
-            return;
-        }
-        if entry.is_none() {
-            let body = self.child_body(at, run);
-            entry = self.ledger.append("child", &self.channels[at].exec.name, body);
-        }
-        let durable = !self.ledger.has_journal() || entry.is_some_and(|entry| self.ledger.is_durable(entry));
-        if durable || now_ns >= until_ns {
-            if !durable {
-                self.go_without_journal(at, entry.is_some());
-            }
-            self.open_gate(at, now_ns);
-        } else if let State::Running(run) = &mut self.channels[at].state
-            && let Some(gated) = &mut run.gated
-        {
-            gated.entry = entry;
-        }
-    }
-
-    /// The journal had its time: its entry follows when it can, and this is told.
-    fn go_without_journal(&mut self, at: usize, is_queued: bool) {
-        let Some(run) = self.channels[at].run() else { return };
-        let (pid, body) = (run.pid, self.child_body(at, run));
-        let name = self.channels[at].exec.name.clone();
-        let why = self.ledger.trouble().unwrap_or_else(|| "the journal is slow".to_owned());
-        if !is_queued {
-            self.ledger.note("child", &name, body);
-        }
-        self.ledger.note("child-unjournalled", &name, json!({ "pid": pid, "why": why }));
-        self.tell(Happened::Unjournalled { channel: self.channels[at].exec.channel, why });
-    }
-
-    fn open_gate(&mut self, at: usize, now_ns: u64) {
-        let channel = &mut self.channels[at];
-        let State::Running(run) = &mut channel.state else { return };
-        let Some(Gated { gate, stdout, .. }) = run.gated.take() else { return };
-        gate.open();
-        run.began_ns = Some(now_ns);
-        channel.runs += 1;
-        let (is_restart, child, channel) = (channel.runs > 1, run.child, channel.exec.channel);
-        if is_restart {
-            self.tell(Happened::Restarted { channel });
-        }
-        self.tell(Happened::Output { channel, child, stdout });
-    }
-
-    fn act(&mut self, at: usize, act: Act, now_ns: u64) {
-        let State::Running(run) = &mut self.channels[at].state else { return };
-        run.ending.done(act, false, now_ns);
-        if act == Act::CutOff {
-            let child = run.child;
-            self.tell(Happened::CutOff { child });
-        } else {
-            run.signal(act, &self.shared.groups);
-        }
-    }
-
-    /// A run is over: its group is gone, its leader is reaped, its channel goes on or is over.
-    fn finish(&mut self, at: usize, now_ns: u64) {
-        let channel = &mut self.channels[at];
-        let Some(mut run) = channel.take_run() else { return };
-        let stderr = self.ledger.has_journal().then_some(&mut channel.stderr);
-        run.read_last_stderr(stderr, &mut self.scratch, now_ns);
-        self.shared.groups.reap(run.child);
-        self.write_lines(at);
-        if let Some(exited) = run.exited {
-            let body = run.ended_body(&self.run_id, exited);
-            self.ledger.note("child-ended", &self.channels[at].exec.name, body);
-        }
-        let by_itself = !run.ending.ended_by_stop();
-        let ran_ns = run.began_ns.map_or(0, |began_ns| now_ns.saturating_sub(began_ns));
-        match run.fault() {
-            Some(fault) => self.failed(at, fault, ran_ns, by_itself, now_ns),
-            None => self.over(at, None, by_itself),
-        }
-    }
-
-    /// A command failed: it is run again, or its channel is over.
-    pub(super) fn failed(&mut self, at: usize, fault: String, ran_ns: u64, by_itself: bool, now_ns: u64) {
-        let channel = &mut self.channels[at];
-        let may_restart = channel.exec.restart == Restart::OnFailure && self.stop_kill_ns.is_none();
-        let verdict = may_restart.then(|| channel.policy.failed(ran_ns, now_ns));
-        let after = match verdict {
-            Some(Verdict::Again(after)) => Some(after),
-            _ => None,
-        };
-        let body = json!({ "fault": fault, "again_after_ms": after.map(|after| after.as_millis() as u64) });
-        self.ledger.note("child-failed", &channel.exec.name, body);
-        if let Some(after) = after {
-            let at_ns = now_ns.saturating_add(nanoseconds(after));
-            channel.state = State::Waiting { at_ns, fault: Some(fault.clone()) };
-            let channel = channel.exec.channel;
-            return self.tell(Happened::Failed { channel, fault, after });
-        }
-        let fault = match verdict {
-            Some(Verdict::GiveUp(times)) => {
-                format!("failed {times} times within 60 s; the last time: {fault}")
-            }
-            _ => fault,
-        };
-        self.over(at, Some(fault), by_itself);
-    }
-
-    /// Nothing more will come of a channel; said once.
-    fn over(&mut self, at: usize, fault: Option<String>, by_itself: bool) {
-        let channel = &mut self.channels[at];
-        if !matches!(channel.state, State::Over) {
-            channel.state = State::Over;
-            let channel = channel.exec.channel;
-            self.tell(Happened::Over { channel, fault, by_itself });
-        }
-    }
-
-    fn tell(&mut self, happened: Happened) {
+    pub(super) fn tell(&mut self, happened: Happened) {
         if !self.shared.is_killed() {
             (self.tell)(happened);
         }
@@ -405,7 +214,7 @@ impl Keeper {
     }
 
     /// Puts a channel's lines into the journal as far as there is room; `false` when some are left.
-    fn write_lines(&mut self, at: usize) -> bool {
+    pub(super) fn write_lines(&mut self, at: usize) -> bool {
         let Channel { exec, stderr, .. } = &mut self.channels[at];
         while let Some(line) = stderr.front() {
             if !self.ledger.line(at, &exec.name, line) {
@@ -455,57 +264,6 @@ impl Keeper {
             }
         }
     }
-}
-
-impl Channel {
-    fn run(&self) -> Option<&Run> {
-        match &self.state {
-            State::Running(run) => Some(run),
-            _ => None,
-        }
-    }
-
-    /// Takes the run out; what becomes of the channel is the caller's to say.
-    fn take_run(&mut self) -> Option<Box<Run>> {
-        let waiting = State::Waiting { at_ns: u64::MAX, fault: None };
-        match std::mem::replace(&mut self.state, waiting) {
-            State::Running(run) => Some(run),
-            other => {
-                self.state = other;
-                None
-            }
-        }
-    }
-
-    fn is_gated(&self) -> bool {
-        self.run().is_some_and(|run| run.gated.is_some())
-    }
-
-    /// What is due now.
-    fn due(&self, now_ns: u64) -> Option<Act> {
-        self.run()?.ending.next().filter(|(at_ns, _)| *at_ns <= now_ns).map(|(_, act)| act)
-    }
-
-    /// When something is due that nobody tells of.
-    fn deadline(&self, now_ns: u64) -> Option<u64> {
-        let skipped = self.stderr.skipped().map(|(due_ns, _)| due_ns.max(now_ns + RETRY_NS));
-        let of_state = match &self.state {
-            State::Waiting { at_ns, .. } => Some(*at_ns),
-            State::Running(run) => {
-                let gate = run.gated.as_ref().map(|gated| match gated.entry {
-                    Some(_) => gated.until_ns,
-                    None => gated.until_ns.min(now_ns + RETRY_NS),
-                });
-                run.ending.next().map(|(at_ns, _)| at_ns).into_iter().chain(gate).min()
-            }
-            State::Over => None,
-        };
-        of_state.into_iter().chain(skipped).min()
-    }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

@@ -41,7 +41,9 @@ fn a_sick_journal_delays_and_is_told_and_the_entries_follow() {
     eventually("a full queue", || journal.append("other", None, Default::default()).is_none());
     let settings = Settings { journal_ns: 20_000_000, ..Settings::default() };
     let mut rig = Rig::start_on(vec![never("echo ran")], disk, Some(journal.clone()), settings, |_, _| ());
-    rig.until(|happened| matches!(happened, Happened::Unjournalled { channel: 7, .. }));
+    let told = rig.until(|happened| matches!(happened, Happened::Unjournalled { channel: 7, .. }));
+    let Happened::Unjournalled { why, .. } = told else { panic!("{told:?}") };
+    assert!(why.contains("the journal"), "{why}");
     assert_eq!(rig.end(), (None, true));
     assert_eq!(
         (rig.told.as_slice(), rig.output().as_str()),

@@ -31,7 +31,6 @@ fn play(scene: &str, dir: &Path) {
         }
         // The leader is gone, one of its group is not.
         "orphan" => format!("sleep 1000 & echo $! > '{mark}.new'; mv '{mark}.new' '{mark}'"),
-        "paused" => format!("echo $$ > '{mark}.new'; mv '{mark}.new' '{mark}'; kill -STOP $$; sleep 1000"),
         _ => panic!("no scene {scene}"),
     };
     let children = Children::start_with(vec![never(&command)], Some(journal), run_id(dir), |_| (), settings);
@@ -63,6 +62,7 @@ impl Scene {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(["children::tests::scenes::child", "--exact", "--nocapture"])
             .envs([("SCENE", name.as_ref()), ("SCENE_DIR", dir.path().as_os_str())])
+            .env("NOTIFY_SOCKET", "/nobody/listens")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -107,6 +107,9 @@ impl Scene {
 
     /// As the system does when memory is short.
     pub(super) fn kill(&self) {
+        if self.killed.get() {
+            return;
+        }
         let pid = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         self.killed.set(true);

@@ -99,6 +99,23 @@ fn a_failure_that_the_thread_has_not_seen_when_the_stop_comes_is_a_fault() {
     assert_eq!(rig.end().0.as_deref(), Some("exit status 3"));
 }
 
+// REQ W2, REQ E1
+#[test]
+fn what_had_ended_when_the_stop_came_ended_by_itself() {
+    // The thread is held until the other channel has ended in every way, unseen.
+    let hold = |happened: &Happened, children: &Children| {
+        if let Happened::Output { channel: 8, .. } = happened {
+            let pid = children.0.groups.leaders()[0];
+            eventually("the end", || !is_alive(pid) && !children.0.lock().ended_outputs.is_empty());
+            children.stop(far_ns());
+        }
+    };
+    let other = Exec { channel: 8, ..never("sleep 1000") };
+    let mut rig = Rig::start_with(vec![never("exit 3"), other], Disk::new(), Settings::default(), hold);
+    assert_eq!(rig.end(), (Some("exit status 3".to_owned()), true));
+    assert_eq!(rig.end_of(8), (None, false));
+}
+
 // REQ W2
 #[test]
 fn what_waits_to_be_run_again_is_not() {
