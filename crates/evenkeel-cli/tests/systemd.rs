@@ -24,6 +24,8 @@ fn start(scratch: &Scratch, notify: &str, environment: &[(&str, &str)], more: &[
 }
 
 fn terminate(child: &mut Child) -> ExitStatus {
+    // The end of its input would be another reason to stop.
+    let _stdin = child.stdin.take();
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     child.wait().unwrap()

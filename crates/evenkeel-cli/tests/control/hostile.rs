@@ -39,6 +39,8 @@ fn the_protocol_is_one_object_a_line() {
 fn who_asks_for_a_stop_need_not_stay_for_it() {
     let scratch = Scratch::new();
     let mut running = recording(&scratch, &[]);
+    // Its end would be a reason of its own.
+    let _stdin = running.child.stdin.take();
     Talk::with(&scratch).say("{\"version\":1,\"command\":\"stop\"}\n");
     assert_eq!(code(running.child.wait().unwrap()), 0, "{}", told(&scratch));
     assert!(told(&scratch).contains("stopping: evenkeel stop, from process "), "{}", told(&scratch));

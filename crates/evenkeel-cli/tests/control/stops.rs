@@ -142,7 +142,7 @@ fn who_waits_hears_of_a_stop_that_a_signal_began_and_ended() {
         // The end of the source ends the stop in order, a second signal at once.
         let _held = is_forced.then_some(held);
         if is_forced {
-            running.signal("-INT");
+            running.signal("-TERM");
         }
         let (said_code, said) = end(stop);
         assert_eq!(said_code, if is_forced { 4 } else { 0 }, "{said}");
