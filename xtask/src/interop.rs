@@ -4,6 +4,7 @@
 //! this machine is skipped and says so; it never counts as passed. The last line
 //! is `N passed, N failed, N skipped`.
 
+mod flow;
 mod full_disk;
 mod mcap_python;
 mod recording;
@@ -63,13 +64,15 @@ struct Case {
     run: fn(&Context<'_>) -> CaseResult,
 }
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 8] = [
     Case { name: "mcap-python/file-chunk", run: |context| mcap_python::agrees(context, "a") },
     Case { name: "mcap-python/stdin-lines", run: |context| mcap_python::agrees(context, "b") },
     Case { name: "mcap-python/journal", run: mcap_python::follows_the_journal },
     Case { name: "mcap-python/damage-is-seen", run: mcap_python::sees_damage },
+    Case { name: "mcap-python/four-sources-in-full-flow", run: flow::agrees },
     Case { name: "full-disk/waits-and-goes-on", run: full_disk::waits_and_goes_on },
     Case { name: "full-disk/stops-sealed", run: full_disk::stops_sealed },
+    Case { name: "full-disk/drops-and-declares", run: full_disk::drops_and_declares },
 ];
 
 /// What cases share. Each part is made when the first case asks for it.

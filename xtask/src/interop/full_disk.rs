@@ -8,7 +8,7 @@ use crate::process;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ const DISK_BYTES: u64 = 64 << 20;
 const FILLER_BYTES: u64 = 24 << 20;
 /// More than fits beside the filler, less than fits without it and beside the ballast.
 const SENT_BYTES: usize = 36 << 20;
+/// What is sent at once, and the pause after it: some 50 MB/s.
+const PIECE_BYTES: usize = 512 << 10;
+const PIECE_PAUSE: Duration = Duration::from_millis(10);
 /// How long anything may take before the case fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -66,21 +69,31 @@ impl Drop for Disk {
 /// A recorder on the disk, fed from a thread, with what it says in a file elsewhere.
 struct Running {
     child: Child,
-    feeder: JoinHandle<()>,
+    /// Answers with the pipe, still open: its end is the source's.
+    feeder: Option<JoinHandle<ChildStdin>>,
     said: PathBuf,
 }
 
-fn start(program: &Path, disk: &Disk, sent: Vec<u8>) -> Result<Running, String> {
+fn start(program: &Path, disk: &Disk, sent: Vec<u8>, words: &[&str]) -> Result<Running, String> {
     let said = disk.image.with_extension("said");
     let stderr = File::create(&said).map_err(|error| format!("{}: {error}", said.display()))?;
     let mut record = Command::new(program);
-    record.arg("record").arg("--out").arg(disk.path("rec")).args(["--channel", "a=stdin"]);
+    record.arg("record").arg("--out").arg(disk.path("rec")).args(["--channel", "a=stdin"]).args(words);
     record.stdin(Stdio::piped()).stderr(stderr);
     let mut child = record.spawn().map_err(|error| format!("cannot start evenkeel: {error}"))?;
     let mut pipe = child.stdin.take().ok_or("no pipe to evenkeel")?;
     // A recorder that stops closes the pipe: what it does not take stays here.
-    let feeder = std::thread::spawn(move || drop(pipe.write_all(&sent)));
-    Ok(Running { child, feeder, said })
+    let feeder = std::thread::spawn(move || {
+        for piece in sent.chunks(PIECE_BYTES) {
+            if pipe.write_all(piece).is_err() {
+                break;
+            }
+            // A flood would be dropped for want of memory, and never fill the disk.
+            std::thread::sleep(PIECE_PAUSE);
+        }
+        pipe
+    });
+    Ok(Running { child, feeder: Some(feeder), said })
 }
 
 impl Running {
@@ -102,6 +115,9 @@ impl Running {
     fn end(mut self) -> Result<i32, String> {
         let until = Instant::now() + PATIENCE;
         let status = loop {
+            if self.feeder.as_ref().is_some_and(JoinHandle::is_finished) {
+                self.close_pipe()?;
+            }
             match self.child.try_wait().map_err(|error| format!("evenkeel record: {error}"))? {
                 Some(status) => break status,
                 None if Instant::now() > until => {
@@ -112,10 +128,15 @@ impl Running {
                 None => std::thread::sleep(Duration::from_millis(20)),
             }
         };
-        let fed = self.feeder.join();
         let _ = fs::remove_file(&self.said);
-        fed.map_err(|_| "the feeder panicked".to_owned())?;
+        self.close_pipe()?;
         Ok(status.code().unwrap_or(-1))
+    }
+
+    /// Waits until all is sent, or nobody takes it any more, and ends the source.
+    fn close_pipe(&mut self) -> Result<(), String> {
+        let fed = self.feeder.take().map(JoinHandle::join).transpose();
+        fed.map(drop).map_err(|_| "the feeder panicked".to_owned())
     }
 }
 
@@ -142,7 +163,7 @@ pub(super) fn waits_and_goes_on(context: &Context<'_>) -> CaseResult {
     let disk = Disk::mount()?;
     fill(&disk)?;
     let sent = random_bytes(SENT_BYTES);
-    let running = start(&program, &disk, sent.clone())?;
+    let running = start(&program, &disk, sent.clone(), &[])?;
     running.wait_for("the disk is full")?;
     fs::remove_file(disk.path("filler")).map_err(|e| format!("filler: {e}"))?;
     let code = running.end()?;
@@ -158,13 +179,44 @@ pub(super) fn waits_and_goes_on(context: &Context<'_>) -> CaseResult {
     Ok(())
 }
 
+/// `drop-newest`: the source is read on, what finds no room is declared, and recording goes on
+/// when there is space.
+pub(super) fn drops_and_declares(context: &Context<'_>) -> CaseResult {
+    let program = context.program()?;
+    let disk = Disk::mount()?;
+    fill(&disk)?;
+    let sent = random_bytes(SENT_BYTES);
+    let running = start(&program, &disk, sent.clone(), &["--on-full", "a=drop-newest"])?;
+    running.wait_for("the disk is full")?;
+    fs::remove_file(disk.path("filler")).map_err(|e| format!("filler: {e}"))?;
+    running.wait_for("recording goes on")?;
+    let code = running.end()?;
+    let (stored, exported, verified) = read_back(&program, &disk)?;
+    if (code, exported, verified) != (0, 6, 6) {
+        return Err(format!("record {code}, export {exported}, verify {verified}; 0, 6, 6 expected").into());
+    }
+    let mut verify = Command::new(&program);
+    verify.arg("verify").arg(disk.path("rec")).arg("--json");
+    let output = verify.output().map_err(|error| format!("cannot start evenkeel: {error}"))?;
+    let found: serde_json::Value =
+        serde_json::from_slice(&output.stdout).map_err(|error| format!("evenkeel verify: {error}"))?;
+    let gaps = found["gaps"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let dropped: u64 = gaps.iter().filter_map(|gap| gap["bytes"].as_u64()).sum();
+    let declared = gaps.iter().all(|gap| gap["reason"] == "drop-newest");
+    let all = stored.len() as u64 + dropped == sent.len() as u64;
+    if !all || !declared || dropped == 0 || !sent.starts_with(&stored[..1 << 20]) {
+        return Err(format!("{} stored, {dropped} declared, {gaps:?}", stored.len()).into());
+    }
+    Ok(())
+}
+
 /// A stop on a full disk seals, and says whether all that was accepted found room.
 pub(super) fn stops_sealed(context: &Context<'_>) -> CaseResult {
     let program = context.program()?;
     let disk = Disk::mount()?;
     fill(&disk)?;
     let sent = random_bytes(SENT_BYTES);
-    let running = start(&program, &disk, sent.clone())?;
+    let running = start(&program, &disk, sent.clone(), &[])?;
     running.wait_for("the disk is full")?;
     process::run(Command::new("kill").args(["-TERM", &running.child.id().to_string()]))?;
     let code = running.end()?;

@@ -51,11 +51,11 @@ impl Python {
     }
 
     /// What the script prints over a channel of a recording.
-    fn read(&self, directory: &Path, channel: &str) -> Result<Value, String> {
+    pub(super) fn read(&self, directory: &Path, channel: &str) -> Result<Value, String> {
         self.script(|script| script.arg(directory).arg(channel))
     }
 
-    fn hash(&self, path: &Path) -> Result<Value, String> {
+    pub(super) fn hash(&self, path: &Path) -> Result<Value, String> {
         self.script(|script| script.arg("--sha256").arg(path))
     }
 
@@ -92,7 +92,7 @@ pub(super) fn agrees(context: &Context<'_>, channel: &str) -> CaseResult {
     Ok(())
 }
 
-fn same(who: &str, found: &Value, source: &Value) -> Result<(), String> {
+pub(super) fn same(who: &str, found: &Value, source: &Value) -> Result<(), String> {
     for what in ["bytes", "sha256"] {
         if source[what].is_null() || found[what] != source[what] {
             return Err(format!("{who} has {what} {}, the source {}", found[what], source[what]));
