@@ -17,7 +17,7 @@
 //!    polls them all, reads and writes only what does not block, and gives up who is
 //!    silent or does not read for five seconds. Only who waits for the end of a stop may be silent.
 //! 2. What a client can make the server hold is bounded: so many clients, one request and
-//!    one answer each. A request is 64 KiB at most.
+//!    one answer each, answered in rounds with a pause. A request is 64 KiB at most.
 //! 3. The end of a stop waits for no client longer than a third of a second.
 //! 4. The socket is made and removed by the recorder that holds the directory's lock, and
 //!    only a socket is ever removed. Only its owner may connect (mode 0600).

@@ -180,13 +180,15 @@ fn a_manager_that_does_not_listen_delays_nothing_and_hears_it_later() {
     let noise = UnixDatagram::unbound().unwrap();
     noise.set_nonblocking(true).unwrap();
     while noise.send_to(b"noise", &name).is_ok() {}
-    let mut child = start(&scratch, &name, &[("WATCHDOG_USEC", "1000")], &[]);
+    let mut child = start(&scratch, &name, &[("WATCHDOG_USEC", "1000")], &["--grace", "60s"]);
     // It records: what is sent now goes to a manager that is deaf.
     while evenkeel_status(&scratch) != 0 {}
     assert!(manager.wait_for("READY=1").contains("recording 1 channel"));
-    // Deaf once more, until the end.
+    // Deaf once more, until the end: whoever waits for the process waits for nobody else.
     while noise.send_to(b"noise", &name).is_ok() {}
-    assert_eq!(code(terminate(&mut child)), 0, "{}", told(&scratch));
+    let output = common::evenkeel(&["stop", &scratch.word("rec")]);
+    assert_eq!(code(output.status), 0, "{}", common::stderr(&output));
+    assert_eq!(child.try_wait().unwrap().map(code), Some(0), "{}", told(&scratch));
 }
 
 fn evenkeel_status(scratch: &Scratch) -> i32 {

@@ -21,7 +21,7 @@ pub(super) const BACKLOG: i32 = 128;
 #[derive(Debug)]
 pub(super) struct Place(OwnedFd);
 
-/// A socket that listens in its place.
+/// A socket that listens in its place; its file goes with it.
 #[derive(Debug)]
 pub(super) struct Listening {
     pub(super) listener: UnixListener,
@@ -68,14 +68,10 @@ impl Place {
         let listening =
             Listening { listener: UnixListener::from(socket), place: self, made: identity(&stat) };
         if stat.st_mode & 0o777 & !0o600 != 0 {
-            listening.remove();
             let found = stat.st_mode & 0o777;
             return Err(io::Error::other(format!("others could use it: its mode is {found:o}, not 600")));
         }
-        if let Err(e) = listen(&listening.listener, BACKLOG) {
-            listening.remove();
-            return Err(e.into());
-        }
+        listen(&listening.listener, BACKLOG)?;
         Ok(listening)
     }
 
@@ -125,6 +121,12 @@ impl Listening {
         if self.place.stat(SOCKET).is_ok_and(|stat| is_socket(&stat) && identity(&stat) == self.made) {
             let _ = unlinkat(&self.place.0, SOCKET, AtFlags::empty());
         }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 
@@ -178,8 +180,7 @@ mod tests {
         listening.remove();
         assert!(path.exists(), "a socket of somebody else was removed");
         drop(held);
-        let ours = Place::open(dir.path()).unwrap().listen().unwrap();
-        ours.remove();
+        drop(Place::open(dir.path()).unwrap().listen().unwrap());
         assert!(!path.exists());
     }
 }

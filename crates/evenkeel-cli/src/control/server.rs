@@ -21,6 +21,8 @@ const CLIENTS_MAX: usize = 32;
 const END_PATIENCE: Duration = Duration::from_millis(300);
 /// What whoever waits for that is to allow it.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+/// Pause after a round of answers: who asks and asks gets no more of a processor than this leaves.
+const PACE: Duration = Duration::from_millis(5);
 /// How long nobody is accepted after that could not be done: descriptors may have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -141,14 +143,19 @@ impl Server {
     /// Answers one request of each client that has one, and gives up whose time is over.
     fn attend(&mut self) {
         let now = Instant::now();
+        let mut has_answered = false;
         for peer in &mut self.peers {
             if let Some(line) = peer.line() {
                 answer(&mut self.service, peer, &line, now);
+                has_answered = true;
             } else if peer.is_expired(now) {
                 peer.give_up(&Refusal { error: "nothing was asked for too long".to_owned(), busy: false });
             }
         }
         self.peers.retain(|peer| !peer.is_gone());
+        if has_answered {
+            std::thread::sleep(PACE);
+        }
     }
 
     /// Takes the socket away, and tells everybody who waits how it ended; also those who

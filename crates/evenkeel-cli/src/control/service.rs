@@ -1,6 +1,7 @@
 //! What the control socket's server says and does: the recorder as it asks for it.
 
 use super::protocol::{ChannelStatus, End, Status, Stopping};
+use evenkeel::journal::Journal;
 use evenkeel::{Keel, Stopped};
 use evenkeel_recorder::{ChannelCounts, Condition, Recorder};
 use rustix::net::UCred;
@@ -47,7 +48,14 @@ impl Service {
     pub(super) fn status(&self) -> Status {
         let forecast = self.keel.forecast().total;
         let channels = self.recorder.channels();
-        let alerts = self.alerts(&channels, forecast);
+        let alerts = alerts(&Facts {
+            trouble: self.recorder.trouble(),
+            journal: self.keel.journal().map(Journal::trouble),
+            faults: self.recorder.faults(),
+            channels: &channels,
+            forecast,
+            grace: self.grace,
+        });
         let listening = self.recorder.listening();
         let channel = |counts: ChannelCounts| {
             let address = listening.iter().find(|(name, _)| *name == counts.name);
@@ -62,27 +70,6 @@ impl Service {
             alerts,
             more: Map::new(),
         }
-    }
-
-    /// What somebody should look at.
-    fn alerts(&self, channels: &[ChannelCounts], forecast: Duration) -> Vec<String> {
-        let mut alerts: Vec<String> = self.recorder.trouble().into_iter().collect();
-        match self.keel.journal() {
-            Some(journal) => alerts.extend(journal.trouble().map(|trouble| format!("journal: {trouble}"))),
-            None => alerts.push("no journal is kept".to_owned()),
-        }
-        // What channels have to say comes from their counts: `faults` has it only once all adds up.
-        let of_channel =
-            |fault: &String| channels.iter().any(|c| fault.strip_prefix(&*c.name).is_some_and(is_told));
-        alerts.extend(self.recorder.faults().into_iter().filter(|fault| !of_channel(fault)));
-        for counts in channels {
-            alerts.extend(counts.fault.as_ref().map(|fault| format!("{}: {fault}", counts.name)));
-        }
-        if forecast > self.grace.mul_f64(FORECAST_SHARE_MAX) {
-            let (forecast, grace) = (forecast.as_millis(), self.grace.as_millis());
-            alerts.push(format!("a stop is expected to take {forecast} ms of a grace period of {grace} ms"));
-        }
-        alerts
     }
 
     /// Asks for the stop.
@@ -122,6 +109,41 @@ impl Service {
     }
 }
 
+/// What alerts are drawn from.
+struct Facts<'a> {
+    /// Why the log cannot be written now.
+    trouble: Option<String>,
+    /// The journal, if there is one, and what is wrong with it.
+    journal: Option<Option<String>>,
+    faults: Vec<String>,
+    channels: &'a [ChannelCounts],
+    forecast: Duration,
+    grace: Duration,
+}
+
+/// What somebody should look at.
+fn alerts(facts: &Facts<'_>) -> Vec<String> {
+    let mut alerts: Vec<String> = facts.trouble.iter().cloned().collect();
+    match &facts.journal {
+        Some(trouble) => alerts.extend(trouble.iter().map(|trouble| format!("journal: {trouble}"))),
+        None => alerts.push("no journal is kept".to_owned()),
+    }
+    // What is to be said of channels is in their counts. Among the faults is also what does
+    // not add up, as it never does while records are on their way.
+    let is_told = |rest: &str| rest.starts_with(": ");
+    let of_channel =
+        |fault: &&String| facts.channels.iter().any(|c| fault.strip_prefix(&*c.name).is_some_and(is_told));
+    alerts.extend(facts.faults.iter().filter(|fault| !of_channel(fault)).cloned());
+    for counts in facts.channels {
+        alerts.extend(counts.fault.as_ref().map(|fault| format!("{}: {fault}", counts.name)));
+    }
+    if facts.forecast > facts.grace.mul_f64(FORECAST_SHARE_MAX) {
+        let (forecast, grace) = (facts.forecast.as_millis(), facts.grace.as_millis());
+        alerts.push(format!("a stop is expected to take {forecast} ms of a grace period of {grace} ms"));
+    }
+    alerts
+}
+
 fn channel(counts: ChannelCounts, listening: Option<String>) -> ChannelStatus {
     ChannelStatus {
         state: condition(counts.condition()).to_owned(),
@@ -141,11 +163,6 @@ fn channel(counts: ChannelCounts, listening: Option<String>) -> ChannelStatus {
         name: counts.name,
         more: Map::new(),
     }
-}
-
-/// Whether what follows a channel's name says something of it.
-fn is_told(rest: &str) -> bool {
-    rest.starts_with(": ")
 }
 
 fn condition(condition: Condition) -> &'static str {
@@ -222,5 +239,36 @@ mod tests {
             let status = channel(counts, None);
             assert_eq!((status.state, json!(status.last_fault)), (state.to_owned(), last_fault));
         }
+    }
+
+    fn well(channels: &[ChannelCounts]) -> Facts<'_> {
+        Facts {
+            trouble: None,
+            journal: Some(None),
+            faults: Vec::new(),
+            channels,
+            forecast: Duration::from_millis(800),
+            grace: Duration::from_secs(1),
+        }
+    }
+
+    // REQ C14, REQ E1
+    #[test]
+    fn alerts_are_what_somebody_should_look_at() {
+        let broken = ChannelCounts { fault: Some("it broke".to_owned()), ..counts() };
+        assert_eq!(alerts(&well(&[counts()])), [""; 0]);
+        let late = Facts { forecast: Duration::from_millis(801), ..well(&[]) };
+        assert_eq!(alerts(&late), ["a stop is expected to take 801 ms of a grace period of 1000 ms"]);
+        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        let ill = Facts {
+            trouble: Some("the disk is full".to_owned()),
+            journal: Some(Some("it refuses entries".to_owned())),
+            faults: words(&["left: it broke", "left: 2 records accepted, 1 stored", "left over: segment 3"]),
+            ..well(std::slice::from_ref(&broken))
+        };
+        let all =
+            ["the disk is full", "journal: it refuses entries", "left over: segment 3", "left: it broke"];
+        assert_eq!(alerts(&ill), all);
+        assert_eq!(alerts(&Facts { journal: None, ..well(&[]) }), ["no journal is kept"]);
     }
 }

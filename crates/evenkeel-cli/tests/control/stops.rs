@@ -138,6 +138,7 @@ fn who_waits_hears_of_a_stop_that_a_signal_began_and_ended() {
         let (mut running, held) = beside_a_hanging_source(&scratch, "60s");
         running.signal("-TERM");
         wait_for_step(&scratch, "stop-capture/stuck");
+        assert_eq!(status(&scratch)["state"], "stopping");
         let stop = waiting_stop(&scratch, &[]);
         // The end of the source ends the stop in order, a second signal at once.
         let _held = is_forced.then_some(held);
