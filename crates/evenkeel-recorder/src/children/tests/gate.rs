@@ -38,6 +38,7 @@ fn a_sick_journal_delays_and_is_told_and_the_entries_follow() {
     let journal = disk.journal(options);
     disk.shut();
     let head = journal.append("other", None, Default::default()).unwrap().entry;
+    disk.wait_for_someone();
     eventually("a full queue", || journal.append("other", None, Default::default()).is_none());
     let settings = Settings { journal_ns: 20_000_000, ..Settings::default() };
     let mut rig = Rig::start_on(vec![never("echo ran")], disk, Some(journal.clone()), settings, |_, _| ());

@@ -42,11 +42,17 @@ pub(super) fn on_failure(command: &str) -> Exec {
     exec(Restart::OnFailure, command)
 }
 
+#[derive(Default)]
+struct Syncs {
+    shut: bool,
+    waiting: u64,
+}
+
 /// A disk whose syncs wait for as long as the test wants.
 #[derive(Clone)]
 pub(in crate::children) struct Disk {
     inner: Arc<dyn Storage>,
-    shut: Arc<(Mutex<bool>, Condvar)>,
+    state: Arc<(Mutex<Syncs>, Condvar)>,
 }
 
 impl Disk {
@@ -55,16 +61,22 @@ impl Disk {
     }
 
     pub(in crate::children) fn over(inner: Arc<dyn Storage>) -> Self {
-        Self { inner, shut: Arc::default() }
+        Self { inner, state: Arc::default() }
     }
 
     pub(in crate::children) fn shut(&self) {
-        *self.shut.0.lock().unwrap() = true;
+        self.state.0.lock().unwrap().shut = true;
     }
 
     pub(in crate::children) fn open(&self) {
-        *self.shut.0.lock().unwrap() = false;
-        self.shut.1.notify_all();
+        self.state.0.lock().unwrap().shut = false;
+        self.state.1.notify_all();
+    }
+
+    /// Waits until a sync waits.
+    pub(in crate::children) fn wait_for_someone(&self) {
+        let (syncs, changed) = &*self.state;
+        drop(changed.wait_while(syncs.lock().unwrap(), |state| state.waiting == 0).unwrap());
     }
 
     pub(in crate::children) fn journal(&self, options: JournalOptions) -> Journal {
@@ -79,8 +91,13 @@ impl AppendFile for DiskFile {
         self.0.append(parts)
     }
     fn sync(&self) -> io::Result<()> {
-        let (shut, opened) = &*self.1.shut;
-        drop(opened.wait_while(shut.lock().unwrap(), |shut| *shut).unwrap());
+        let (syncs, changed) = &*self.1.state;
+        let mut state = syncs.lock().unwrap();
+        state.waiting += 1;
+        changed.notify_all();
+        state = changed.wait_while(state, |state| state.shut).unwrap();
+        state.waiting -= 1;
+        drop(state);
         self.0.sync()
     }
     fn truncate(&self, len: u64) -> io::Result<()> {
