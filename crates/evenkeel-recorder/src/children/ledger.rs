@@ -153,3 +153,38 @@ fn json_bytes(text: &str) -> usize {
     };
     text.bytes().map(of).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::rig::Disk;
+    use super::*;
+
+    // REQ E4, REQ W4
+    #[test]
+    fn no_channel_takes_the_share_of_another_and_all_together_a_quarter() {
+        let disk = Disk::new();
+        let journal = disk.journal(Default::default());
+        disk.shut();
+        let mut ledger = Ledger::new(Some(journal.clone()), 4);
+        let short = Line { text: "no".to_owned(), goes_on: false };
+        let long = Line { text: "\u{1}".repeat(4096), goes_on: true };
+        let mut taken = |channel: usize, line: &Line| {
+            (0..10_000).take_while(|_| ledger.line(channel, "mic", line)).count()
+        };
+        assert_eq!(taken(0, &short), BYTES_MAX / 4 / (FRAME_BYTES + 2));
+        // What it is in JSON counts: six bytes for each of these.
+        assert_eq!((taken(1, &long), taken(1, &long)), (2, 0));
+        assert!(taken(2, &short) > 100 && taken(3, &short) > 10);
+        assert_eq!(taken(0, &short), 0);
+        for _ in 0..500 {
+            assert!(journal.append("other", None, json!({})).is_some());
+        }
+        let head = journal.head().entry;
+        disk.open();
+        assert!(journal.wait_durable(head, std::time::Duration::from_secs(30)));
+        assert!(!ledger.line(0, "mic", &short), "nobody has looked yet");
+        ledger.settle();
+        assert!(ledger.line(0, "mic", &short));
+        assert!(ledger.queued.len() == 1 && ledger.all.lines == 1 && ledger.all.bytes == FRAME_BYTES + 2);
+    }
+}

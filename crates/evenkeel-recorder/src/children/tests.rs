@@ -2,7 +2,7 @@
 
 mod gate;
 mod left;
-mod rig;
+pub(super) mod rig;
 mod runs;
 mod scenes;
 mod stderr;

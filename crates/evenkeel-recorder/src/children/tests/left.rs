@@ -224,6 +224,7 @@ fn a_long_journal_is_folded_in_bounded_memory() {
     // The same process told twice is one, and one end ends it.
     let twice = [("child", child(9, 9)), ("child", child(9, 9)), ("leftover-ended", ended(9, 9))];
     assert_eq!(hows(&twice), []);
+    assert_eq!(hows(&[("child", child(9, 9)), ("child-ended", ended(9, 9))]), []);
     assert_eq!(hows(&[("child", child(number, 9)), ("leftover-remains", ended(number, 9))]), [How::Gone]);
 }
 

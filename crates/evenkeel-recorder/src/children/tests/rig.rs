@@ -7,6 +7,8 @@ use evenkeel_log::sim::SimStorage;
 use evenkeel_log::storage::{AppendFile, Entry as File, ReadFile, Storage};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Weak;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -40,32 +42,44 @@ pub(super) fn on_failure(command: &str) -> Exec {
     exec(Restart::OnFailure, command)
 }
 
+#[derive(Default)]
+struct Syncs {
+    shut: bool,
+    waiting: u64,
+}
+
 /// A disk whose syncs wait for as long as the test wants.
 #[derive(Clone)]
-pub(super) struct Disk {
+pub(in crate::children) struct Disk {
     inner: Arc<dyn Storage>,
-    shut: Arc<(Mutex<bool>, Condvar)>,
+    state: Arc<(Mutex<Syncs>, Condvar)>,
 }
 
 impl Disk {
-    pub(super) fn new() -> Self {
+    pub(in crate::children) fn new() -> Self {
         Self::over(Arc::new(SimStorage::new()))
     }
 
-    pub(super) fn over(inner: Arc<dyn Storage>) -> Self {
-        Self { inner, shut: Arc::default() }
+    pub(in crate::children) fn over(inner: Arc<dyn Storage>) -> Self {
+        Self { inner, state: Arc::default() }
     }
 
-    pub(super) fn shut(&self) {
-        *self.shut.0.lock().unwrap() = true;
+    pub(in crate::children) fn shut(&self) {
+        self.state.0.lock().unwrap().shut = true;
     }
 
-    pub(super) fn open(&self) {
-        *self.shut.0.lock().unwrap() = false;
-        self.shut.1.notify_all();
+    pub(in crate::children) fn open(&self) {
+        self.state.0.lock().unwrap().shut = false;
+        self.state.1.notify_all();
     }
 
-    pub(super) fn journal(&self, options: JournalOptions) -> Journal {
+    /// Waits until a sync waits.
+    pub(in crate::children) fn wait_for_someone(&self) {
+        let (syncs, changed) = &*self.state;
+        drop(changed.wait_while(syncs.lock().unwrap(), |state| state.waiting == 0).unwrap());
+    }
+
+    pub(in crate::children) fn journal(&self, options: JournalOptions) -> Journal {
         Journal::open(Arc::new(self.clone()), options).unwrap().0
     }
 }
@@ -77,8 +91,13 @@ impl AppendFile for DiskFile {
         self.0.append(parts)
     }
     fn sync(&self) -> io::Result<()> {
-        let (shut, opened) = &*self.1.shut;
-        drop(opened.wait_while(shut.lock().unwrap(), |shut| *shut).unwrap());
+        let (syncs, changed) = &*self.1.state;
+        let mut state = syncs.lock().unwrap();
+        state.waiting += 1;
+        changed.notify_all();
+        state = changed.wait_while(state, |state| state.shut).unwrap();
+        state.waiting -= 1;
+        drop(state);
         self.0.sync()
     }
     fn truncate(&self, len: u64) -> io::Result<()> {
@@ -218,6 +237,11 @@ impl Rig {
         self.end_of(7)
     }
 
+    /// Waits for the first word, and reads nothing.
+    pub(super) fn told_first(&mut self) -> Happened {
+        self.news.recv_timeout(LONG).expect("nothing was told")
+    }
+
     /// Waits until the thread has left: nothing more is told.
     pub(super) fn rest(&mut self) {
         eventually("the end of the thread", || self.children.0.lock().gone);
@@ -328,4 +352,11 @@ pub(super) fn is_alive(pid: i32) -> bool {
 /// Whether a process is there, be it as a zombie, and is a child of this one.
 pub(super) fn is_child(pid: i32) -> bool {
     proc::stat(pid).is_some_and(|stat| stat.parent == std::process::id() as i32)
+}
+
+/// A pipe with a name.
+pub(super) fn fifo(dir: &Path) -> PathBuf {
+    let path = dir.join("fifo");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    path
 }

@@ -1,6 +1,6 @@
 //! Commands that come to their end by themselves.
 
-use super::rig::{is_alive, is_child};
+use super::rig::{fifo, is_alive, is_child};
 use super::*;
 use std::path::Path;
 
@@ -104,6 +104,8 @@ fn nothing_of_ours_is_inherited() {
     // `ls` is a child of the shell: what it inherited is what the shell has.
     let list = "ls -l /proc/$$/fd; readlink /proc/$$/fd/0";
     let other = Exec { channel: 8, ..never(list) };
+    // What this process was given to hand on is not ours.
+    let handed_on: Vec<i32> = (3..4096).filter(|number| is_inheritable(*number)).collect();
     let mut rig = Rig::start(vec![never("exec cat /dev/null"), never(list), other]);
     for _ in 0..3 {
         rig.until(|happened| matches!(happened, Happened::Over { fault: None, .. }));
@@ -115,8 +117,7 @@ fn nothing_of_ours_is_inherited() {
         before.map(|before| before.split(' ').next_back().unwrap().parse().unwrap()).collect();
     assert!(numbers.len() >= 6, "{output}");
     for number in numbers.into_iter().filter(|number| *number > 2) {
-        // What this process itself was given to hand on is not ours.
-        assert!(is_inheritable(number), "descriptor {number} was inherited: {output}");
+        assert!(handed_on.contains(&number), "descriptor {number} was inherited: {output}");
     }
 }
 
@@ -160,13 +161,43 @@ fn who_lives_on_without_output_is_ended_and_no_zombie_is_left() {
     }
 }
 
+// REQ W1, REQ T8
+#[test]
+fn who_lives_on_has_time_to_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mark = quoted(&dir.path().join("mark"));
+    let deaf_for_a_while = format!("trap 'echo bye > {mark}; exit' TERM; while :; do :; done");
+    let mut rig = Rig::start(vec![never(&format!("({deaf_for_a_while}) >/dev/null 2>&1 & echo out"))]);
+    assert_eq!(rig.end(), (None, true));
+    assert_eq!(std::fs::read_to_string(dir.path().join("mark")).unwrap(), "bye\n");
+}
+
+// REQ M4, REQ W1
+#[test]
+fn what_is_left_on_standard_error_at_the_end_is_read() {
+    let spawned = spawn::spawn("sh".as_ref(), "echo one >&2; printf two >&2; exit 1", "mic", "0").unwrap();
+    let groups = Groups::default();
+    let mut run = run::Run::new(1, spawned, &groups, 0);
+    run.gated.take().unwrap().gate.open();
+    eventually("the exit", || groups.exit(1).is_some());
+    let mut stderr = super::super::stderr::Stderr::new(0);
+    run.read_last_stderr(Some(&mut stderr), &mut [0; 5], 0);
+    let mut lines = Vec::new();
+    while let Some(line) = stderr.front() {
+        lines.push(line.text.clone());
+        stderr.pop();
+    }
+    assert_eq!(lines, ["one", "two"]);
+    groups.reap(1);
+}
+
 // REQ W1
 #[test]
 fn one_that_ends_its_output_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();
-    let fifo = dir.path().join("fifo");
+    let fifo = fifo(dir.path());
     let path = quoted(&fifo);
-    let command = format!("mkfifo {path}; echo out; exec >/dev/null; read x < {path}; exit 5");
+    let command = format!("echo out; exec >/dev/null; read x < {path}; exit 5");
     let mut rig = Rig::start(vec![never(&command)]);
     rig.see("out");
     // The reader of the fifo comes after the end of the output.

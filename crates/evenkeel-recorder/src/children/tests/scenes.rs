@@ -21,7 +21,7 @@ fn play(scene: &str, dir: &Path) {
     let mark = dir.join("mark");
     let mark = mark.display();
     let command = match scene {
-        "gated" => {
+        "gated" | "stopped" => {
             disk.shut();
             format!("touch '{mark}'; sleep 1000")
         }
@@ -33,8 +33,16 @@ fn play(scene: &str, dir: &Path) {
         "orphan" => format!("sleep 1000 & echo $! > '{mark}.new'; mv '{mark}.new' '{mark}'"),
         _ => panic!("no scene {scene}"),
     };
-    let children = Children::start_with(vec![never(&command)], Some(journal), run_id(dir), |_| (), settings);
-    let _children = children.unwrap();
+    let (tell, news) = std::sync::mpsc::channel();
+    let tell = move |happened| tell.send(happened).unwrap();
+    let children = Children::start_with(vec![never(&command)], Some(journal), run_id(dir), tell, settings);
+    let children = children.unwrap();
+    if scene == "stopped" {
+        eventually("the gate", || !children.0.groups.leaders().is_empty());
+        children.stop(far_ns());
+        let told = news.recv_timeout(Duration::from_secs(20));
+        assert!(matches!(told, Ok(Happened::Over { fault: None, by_itself: false, .. })), "{told:?}");
+    }
     eprintln!("ready");
     loop {
         std::thread::park();
@@ -59,7 +67,11 @@ impl Scene {
     /// Starts the other process, and waits until it is ready.
     pub(super) fn start(name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut process = Command::new(std::env::current_exe().unwrap())
+        // Somebody in a scene may have to be deaf from the beginning.
+        let ignored = if name == "stopped" { "TERM" } else { "USR1" };
+        let mut process = Command::new("sh")
+            .args(["-c", &format!("trap '' {ignored}; exec \"$@\""), "sh"])
+            .arg(std::env::current_exe().unwrap())
             .args(["children::tests::scenes::child", "--exact", "--nocapture"])
             .envs([("SCENE", name.as_ref()), ("SCENE_DIR", dir.path().as_os_str())])
             .env("NOTIFY_SOCKET", "/nobody/listens")

@@ -1,6 +1,6 @@
 //! Commands that are asked to end, and those that are made to.
 
-use super::rig::{is_alive, is_child};
+use super::rig::{fifo, is_alive, is_child};
 use super::*;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -102,16 +102,20 @@ fn a_failure_that_the_thread_has_not_seen_when_the_stop_comes_is_a_fault() {
 // REQ W2, REQ E1
 #[test]
 fn what_had_ended_when_the_stop_came_ended_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = fifo(dir.path());
+    let command = never(&format!("read x < '{}'; exit 3", fifo.display()));
     // The thread is held until the other channel has ended in every way, unseen.
-    let hold = |happened: &Happened, children: &Children| {
+    let hold = move |happened: &Happened, children: &Children| {
         if let Happened::Output { channel: 8, .. } = happened {
             let pid = children.0.groups.leaders()[0];
+            std::fs::write(&fifo, "go\n").unwrap();
             eventually("the end", || !is_alive(pid) && !children.0.lock().ended_outputs.is_empty());
             children.stop(far_ns());
         }
     };
     let other = Exec { channel: 8, ..never("sleep 1000") };
-    let mut rig = Rig::start_with(vec![never("exit 3"), other], Disk::new(), Settings::default(), hold);
+    let mut rig = Rig::start_with(vec![command, other], Disk::new(), Settings::default(), hold);
     assert_eq!(rig.end(), (Some("exit status 3".to_owned()), true));
     assert_eq!(rig.end_of(8), (None, false));
 }
@@ -182,4 +186,11 @@ fn a_stop_before_anything_runs_runs_nothing() {
     assert_eq!(rig.end(), (None, false));
     assert_eq!(rig.told, ["over"]);
     assert!(!mark.exists() && !is_child(pid));
+}
+
+// REQ W2, REQ T8
+#[test]
+fn who_is_behind_the_gate_goes_at_a_stop_also_where_sigterm_is_ignored() {
+    let scene = scenes::Scene::start("stopped");
+    assert!(!scene.path("mark").exists(), "the command ran");
 }

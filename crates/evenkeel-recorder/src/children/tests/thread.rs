@@ -112,3 +112,28 @@ fn what_is_told_may_drop_the_handle() {
     eventually("the end of the thread", || shared.lock().gone);
     assert!(shared.groups.leaders().is_empty());
 }
+
+// REQ T8
+#[test]
+fn nothing_is_told_after_a_kill_even_in_its_midst() {
+    let kill = |_: &Happened, children: &Children| children.kill();
+    let execs = vec![never("sleep 1000"), Exec { channel: 8, ..never("sleep 1000") }];
+    let mut rig = Rig::start_on(execs, Disk::new(), None, Settings::default(), kill);
+    rig.told_first();
+    rig.rest();
+    assert!(rig.children.0.groups.leaders().is_empty());
+}
+
+// REQ T8
+#[test]
+fn who_comes_after_a_kill_is_killed() {
+    let groups = Groups::default();
+    groups.close();
+    let spawned = spawn::spawn("sh".as_ref(), "true", "mic", "0").unwrap();
+    groups.put(1, spawned.group);
+    eventually("the exit", || groups.exit(1).is_some());
+    assert_eq!(groups.exit(1), Some(exit::Exit::Signal(9)));
+    groups.reap(1);
+    assert_eq!(groups.exit(1), Some(exit::Exit::Unknown), "it is nobody's now");
+    drop(spawned.gate);
+}
