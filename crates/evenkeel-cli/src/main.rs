@@ -17,6 +17,7 @@ mod sys;
 mod systemd;
 mod text;
 mod verify;
+mod watch;
 mod words;
 
 use args::{Arguments, Command};

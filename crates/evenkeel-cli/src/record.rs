@@ -5,6 +5,7 @@ use crate::config::Settings;
 use crate::control::{Control, SOCKET, Service};
 use crate::plan::CONCURRENCY_MAX;
 use crate::systemd::Systemd;
+use crate::watch::Watch;
 use crate::{exit, sys, text};
 use evenkeel::cleanup::{Report, Verdict};
 use evenkeel::journal::{DIR_NAME, JournalOptions};
@@ -208,7 +209,7 @@ fn note_channels(keel: &Keel, channels: &[ChannelConfig]) {
 /// Waits until the stop has begun, or the sources have ended and it is asked for;
 /// tells of trouble on the way.
 fn wait(recorder: &Recorder, keel: &Keel, systemd: Option<&Systemd>) {
-    let mut told: Option<String> = None;
+    let mut watch = Watch::new(recorder, keel, systemd);
     let second = Timespec { tv_sec: 1, tv_nsec: 0 };
     while !keel.is_stopping() {
         let mut fds = [
@@ -216,22 +217,9 @@ fn wait(recorder: &Recorder, keel: &Keel, systemd: Option<&Systemd>) {
             PollFd::from_borrowed_fd(keel.over(), PollFlags::IN),
         ];
         let _ = poll(&mut fds, Some(&second));
+        watch.look();
         if recorder.has_ended() {
             return keel.request_stop("every source has ended", SELF);
-        }
-        let trouble = recorder.trouble();
-        if trouble != told {
-            match (&trouble, &told) {
-                (Some(trouble), _) => text::complain(trouble),
-                (None, _) => text::say("recording goes on"),
-            }
-            if let Some(systemd) = systemd {
-                systemd.status(trouble.as_deref().unwrap_or("recording goes on"));
-            }
-            if let Some(journal) = keel.journal() {
-                let _ = journal.append("trouble", None, json!({ "now": trouble, "before": told }));
-            }
-            told = trouble;
         }
     }
 }

@@ -2,8 +2,9 @@
 //! segments again and checks every byte.
 
 use crate::hub::Hub;
+use crate::retention::Keeper;
 use evenkeel_log::storage::Storage;
-use evenkeel_log::{Job, verify_segment};
+use evenkeel_log::{Job, SealedSegment, verify_segment};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -46,15 +47,23 @@ impl Disk {
 }
 
 /// Starts `ek-readback`; it ends when the sender is dropped.
-pub(crate) fn start_readback(hub: Arc<Hub>, storage: Arc<dyn Storage>) -> io::Result<SyncSender<String>> {
-    let (sender, names): (_, Receiver<String>) = sync_channel(READBACKS_MAX);
+pub(crate) fn start_readback(
+    hub: Arc<Hub>,
+    storage: Arc<dyn Storage>,
+    retention: Option<Arc<Keeper>>,
+) -> io::Result<SyncSender<SealedSegment>> {
+    let (sender, sealed): (_, Receiver<SealedSegment>) = sync_channel(READBACKS_MAX);
     std::thread::Builder::new().name("ek-readback".to_owned()).stack_size(256 << 10).spawn(move || {
-        for name in names {
+        for SealedSegment { number, name, .. } in sealed {
             let fault = read_back(&*storage, &name).err();
             hub.update_log(|log| {
                 log.faults.extend(fault);
                 log.unread -= 1;
+                log.read_back = log.read_back.max(number);
             });
+            if let Some(retention) = &retention {
+                retention.poke();
+            }
         }
     })?;
     Ok(sender)

@@ -28,6 +28,7 @@ mod hub;
 mod listen;
 mod log;
 mod recorder;
+mod retention;
 mod steps;
 mod sys;
 

@@ -9,7 +9,9 @@ use crate::config::Durability;
 use crate::disk::Disk;
 use crate::hub::{Define, Dropped, Hub, InMemory, Item, Order, Sealing};
 use evenkeel_log::storage::DirLock;
-use evenkeel_log::{ChannelId, ChannelState, Condition, Gap, GapReason, Job, LogWriter, Progress, Stamp};
+use evenkeel_log::{
+    ChannelId, ChannelState, Condition, Gap, GapReason, Job, LogWriter, Progress, SealedSegment, Stamp,
+};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -35,7 +37,7 @@ pub(crate) struct LogThread {
     pub(crate) commit_ns: u64,
     pub(crate) acks: Option<Acks>,
     pub(crate) disk: Disk,
-    pub(crate) readback: SyncSender<String>,
+    pub(crate) readback: SyncSender<SealedSegment>,
     /// Nobody else may have the directory while this thread writes to it.
     pub(crate) lock: Option<Arc<DirLock>>,
     pub(crate) under_way: usize,
@@ -172,7 +174,7 @@ impl LogThread {
             });
             if in_background {
                 // When it lags so far behind, the segment goes without; `verify` reads it.
-                let _ = self.readback.try_send(sealed.name);
+                let _ = self.readback.try_send(sealed);
             }
         }
         self.start(jobs);

@@ -12,6 +12,7 @@ use crate::config::{ChannelConfig, Config, Framing};
 use crate::disk::{Disk, start_readback};
 use crate::hub::{ChannelCounts, Hub, Lane, budget_bytes};
 use crate::log::LogThread;
+use crate::retention::{Keeper, Means};
 use commands::Commands;
 use evenkeel::journal::Journal;
 use evenkeel_log::storage::{DirLock, DirStorage, LockError, Storage};
@@ -61,6 +62,7 @@ pub struct Recorder {
     listening: Vec<(String, String)>,
     leftovers: Vec<String>,
     commands: Commands,
+    retention: Option<Arc<Keeper>>,
     /// Shared with the log's thread, which may outlive this.
     _lock: Option<Arc<DirLock>>,
 }
@@ -101,6 +103,17 @@ impl Recorder {
         Self::start_opened(storage, lock, config, (opened, None))
     }
 
+    /// Like [`Recorder::start_on`], with a journal.
+    #[cfg(test)]
+    pub(crate) fn start_journalled(
+        storage: Arc<dyn Storage>,
+        config: Config,
+        journal: Option<Journal>,
+    ) -> Result<Self, StartError> {
+        let opened = open_all(&config)?;
+        Self::start_opened(storage, None, config, (opened, journal))
+    }
+
     fn start_opened(
         storage: Arc<dyn Storage>,
         lock: Option<DirLock>,
@@ -115,6 +128,15 @@ impl Recorder {
         let stamp = crate::now();
         let mut resume = recovery.resume.clone();
         resume.opening = names.iter().cloned().collect();
+        hub.update_log(|log| log.read_back = resume.next_segment.max(1) - 1);
+        let retention = Keeper::start(Means {
+            hub: hub.clone(),
+            storage: storage.clone(),
+            retention: config.retention,
+            journal: journal.clone(),
+            _lock: lock.clone(),
+        });
+        let retention = retention.map_err(StartError::Thread)?.map(Arc::new);
         let mut options = config.log.clone();
         // Room for what may wait in memory too: then a stop on a full disk loses nothing accepted.
         options.ballast_wanted_bytes = options.ballast_bytes + budget_bytes(names.len()) as u64;
@@ -145,7 +167,8 @@ impl Recorder {
             commit_ns: config.commit_ns,
             acks,
             disk: Disk::start(hub.clone()).map_err(StartError::Thread)?,
-            readback: start_readback(hub.clone(), storage.clone()).map_err(StartError::Thread)?,
+            readback: start_readback(hub.clone(), storage.clone(), retention.clone())
+                .map_err(StartError::Thread)?,
             lock: lock.clone(),
             under_way: 0,
             last_commit_ns: 0,
@@ -154,7 +177,8 @@ impl Recorder {
         };
         sources::spawn("ek-log".to_owned(), move || log.run())?;
         let leftovers = Vec::new();
-        let recorder = Self { hub, storage, recovery, listening, leftovers, commands, _lock: lock };
+        let recorder =
+            Self { hub, storage, recovery, listening, leftovers, commands, retention, _lock: lock };
         let run = (journal, config.log.run_id);
         recorder.commands.start(&recorder.hub, &config.channels, run, arrivals)?;
         sources::start(&recorder.hub, tasks)?;
@@ -196,6 +220,11 @@ impl Recorder {
     /// Each channel's counts now.
     pub fn channels(&self) -> Vec<ChannelCounts> {
         self.hub.counts()
+    }
+
+    /// Why the oldest segments cannot be removed, if they are to be and cannot.
+    pub fn retention_trouble(&self) -> Option<String> {
+        self.hub.log_status().retention_trouble
     }
 
     /// Why the log cannot be written now, if it cannot.

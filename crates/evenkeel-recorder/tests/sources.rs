@@ -62,7 +62,7 @@ fn stream(storage: &dyn Storage, channel: &str, number: u32) -> Vec<u8> {
 fn stop_clean(recorder: &Recorder, storage: &SimStorage) {
     let ending = recorder.stop(after(LONG));
     assert!(ending.clean, "{:?}", ending.faults);
-    let found = verify(storage, false).unwrap();
+    let found = verify(storage, false, None).unwrap();
     assert!(found.outcome <= Outcome::Declared, "{found:#?}");
 }
 
@@ -92,7 +92,7 @@ fn every_connection_is_a_stream_of_its_own() {
         .collect();
     seen.sort_unstable();
     assert_eq!(seen, (1..=20).collect::<Vec<u8>>());
-    assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Intact);
+    assert_eq!(verify(&storage, false, None).unwrap().outcome, Outcome::Intact);
 }
 
 // REQ W1
@@ -207,7 +207,7 @@ fn a_datagram_is_a_message_even_an_empty_one() {
     stop_clean(&recorder, &storage);
     let counts = counts(&recorder, 0);
     assert_eq!((counts.accepted_records, counts.kernel_dropped), (504, Some(0)));
-    let found = verify(&storage, false).unwrap();
+    let found = verify(&storage, false, None).unwrap();
     assert_eq!((found.channels[0].records, found.outcome), (504, Outcome::Intact));
     assert!(stored(&storage, "gram").starts_with(b"onethree\x07"));
 }
@@ -279,7 +279,7 @@ fn dropping(framing: Framing) {
     assert_eq!(of.accepted_bytes, sent.len() as u64);
     assert_eq!(of.accepted_records, of.committed_records + of.dropped_records);
     assert_eq!(of.accepted_bytes, of.committed_bytes + of.dropped_bytes);
-    let found = verify(&storage, false).unwrap();
+    let found = verify(&storage, false, None).unwrap();
     assert_eq!(found.outcome, Outcome::Declared, "{found:#?}");
     let gaps: Vec<_> = found.gaps.iter().filter(|gap| gap.channel == "drops").collect();
     assert!(gaps.iter().all(|gap| gap.reason == GapReason::DropNewest && gap.from <= gap.to));
@@ -399,7 +399,7 @@ fn peers_at_some_moment(seed: u64) {
         }
     }
     assert_eq!(bytes, counts.accepted_bytes, "seed {seed}");
-    assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Intact, "seed {seed}");
+    assert_eq!(verify(&storage, false, None).unwrap().outcome, Outcome::Intact, "seed {seed}");
 }
 
 // REQ W2, REQ W4

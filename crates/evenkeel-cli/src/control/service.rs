@@ -49,7 +49,7 @@ impl Service {
         let forecast = self.keel.forecast().total;
         let channels = self.recorder.channels();
         let alerts = alerts(&Facts {
-            trouble: self.recorder.trouble(),
+            trouble: self.recorder.trouble().into_iter().chain(self.recorder.retention_trouble()).collect(),
             journal: self.keel.journal().map(Journal::trouble),
             faults: self.recorder.faults(),
             channels: &channels,
@@ -111,8 +111,8 @@ impl Service {
 
 /// What alerts are drawn from.
 struct Facts<'a> {
-    /// Why the log cannot be written now.
-    trouble: Option<String>,
+    /// Why the log cannot be written now, or the oldest of it not be removed.
+    trouble: Vec<String>,
     /// The journal, if there is one, and what is wrong with it.
     journal: Option<Option<String>>,
     faults: Vec<String>,
@@ -123,7 +123,7 @@ struct Facts<'a> {
 
 /// What somebody should look at.
 fn alerts(facts: &Facts<'_>) -> Vec<String> {
-    let mut alerts: Vec<String> = facts.trouble.iter().cloned().collect();
+    let mut alerts: Vec<String> = facts.trouble.clone();
     match &facts.journal {
         Some(trouble) => alerts.extend(trouble.iter().map(|trouble| format!("journal: {trouble}"))),
         None => alerts.push("no journal is kept".to_owned()),
@@ -243,7 +243,7 @@ mod tests {
 
     fn well(channels: &[ChannelCounts]) -> Facts<'_> {
         Facts {
-            trouble: None,
+            trouble: Vec::new(),
             journal: Some(None),
             faults: Vec::new(),
             channels,
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(alerts(&late), ["a stop is expected to take 801 ms of a grace period of 1000 ms"]);
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
         let ill = Facts {
-            trouble: Some("the disk is full".to_owned()),
+            trouble: words(&["the disk is full"]),
             journal: Some(Some("it refuses entries".to_owned())),
             faults: words(&["left: it broke", "left: 2 records accepted, 1 stored", "left over: segment 3"]),
             ..well(std::slice::from_ref(&broken))

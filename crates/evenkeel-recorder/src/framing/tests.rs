@@ -179,7 +179,7 @@ fn what_is_dropped_is_numbered_and_declared_and_the_rest_is_what_came() {
             assert!(counts.is_settled(), "seed {seed}: {counts:?}");
             assert_eq!(counts.accepted_bytes, text.len() as u64);
             assert_eq!(counts.held_bytes, 0, "seed {seed}: budget was lost");
-            let found = verify(&bench.storage, true).unwrap();
+            let found = verify(&bench.storage, true, None).unwrap();
             assert!(found.channels.iter().all(|c| c.missing.is_empty()), "seed {seed}: {found:?}");
             assert!(found.outcome <= Outcome::Declared, "seed {seed}: {found:?}");
         }

@@ -92,6 +92,7 @@ impl Recorder {
         self.hub.give_order(Order::Finish);
         // One that has not ended by now had its time.
         self.commands.stop(0);
+        self.remove_no_more();
     }
 
     /// Waits until everything accepted of a channel is acknowledged or declared
@@ -245,12 +246,19 @@ impl Recorder {
 }
 
 impl Recorder {
+    fn remove_no_more(&self) {
+        if let Some(retention) = &self.retention {
+            retention.close();
+        }
+    }
+
     /// Ends everything at once: what is acknowledged stays, the end is not written, and
     /// commands are killed. Waits half a second at most for the log to let go, and a
     /// second for the commands.
     pub fn abandon(&self) {
         self.hub.give_order(Order::Abandon);
         self.commands.kill();
+        self.remove_no_more();
         let until_ns = crate::now().mono_ns.saturating_add(DROP_NS);
         self.hub.wait_until(until_ns, |state| state.log().gone.then_some(true));
         // A reader that hangs keeps the hub, but not what is in it.

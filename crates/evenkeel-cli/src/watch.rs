@@ -1,0 +1,71 @@
+//! What a recorder at work has to say: trouble with its log, faults of its channels.
+//! To people, to the journal, and to the service manager.
+
+use crate::systemd::Systemd;
+use crate::text;
+use evenkeel::Keel;
+use evenkeel_recorder::Recorder;
+use serde_json::json;
+
+/// What was told last, so that only what is new is told.
+pub(crate) struct Watch<'a> {
+    recorder: &'a Recorder,
+    keel: &'a Keel,
+    systemd: Option<&'a Systemd>,
+    trouble: Option<String>,
+    retention: Option<String>,
+    /// By channel.
+    faults: Vec<Option<String>>,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(recorder: &'a Recorder, keel: &'a Keel, systemd: Option<&'a Systemd>) -> Self {
+        let faults = vec![None; recorder.channels().len()];
+        Self { recorder, keel, systemd, trouble: None, retention: None, faults }
+    }
+
+    /// Tells what is new. What came and went since the last look is not told.
+    pub(crate) fn look(&mut self) {
+        self.look_at_log();
+        let retention = self.recorder.retention_trouble();
+        if retention != self.retention {
+            retention.iter().for_each(|trouble| text::complain(trouble));
+            self.note("retention-trouble", None, json!({ "now": retention, "before": self.retention }));
+            self.retention = retention;
+        }
+        for (at, counts) in self.recorder.channels().into_iter().enumerate() {
+            if counts.last_fault == self.faults[at] {
+                continue;
+            }
+            if let Some(fault) = &counts.last_fault {
+                text::complain(&format!("{}: {fault}", counts.name));
+                let body = json!({ "fault": fault, "for_good": counts.fault.is_some() });
+                self.note("fault", Some(&counts.name), body);
+            }
+            self.faults[at] = counts.last_fault;
+        }
+    }
+
+    fn look_at_log(&mut self) {
+        let trouble = self.recorder.trouble();
+        if trouble == self.trouble {
+            return;
+        }
+        match &trouble {
+            Some(trouble) => text::complain(trouble),
+            None => text::say("recording goes on"),
+        }
+        if let Some(systemd) = self.systemd {
+            systemd.status(trouble.as_deref().unwrap_or("recording goes on"));
+        }
+        self.note("trouble", None, json!({ "now": trouble, "before": self.trouble }));
+        self.trouble = trouble;
+    }
+
+    fn note(&self, kind: &str, channel: Option<&str>, body: serde_json::Value) {
+        if let Some(journal) = self.keel.journal() {
+            // What it refuses it tells itself.
+            let _ = journal.append(kind, channel, body);
+        }
+    }
+}
