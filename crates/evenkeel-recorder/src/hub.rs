@@ -178,3 +178,6 @@ impl State {
         self.order >= Order::Finish
     }
 }
+
+#[cfg(test)]
+mod tests;
