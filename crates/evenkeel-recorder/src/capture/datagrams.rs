@@ -72,11 +72,11 @@ impl Datagrams {
     fn serve_quantum(&mut self, turn: &mut Turn<'_>) -> io::Result<Served> {
         let expected = if self.hot { HOT_BYTES + 1 } else { 0 };
         self.hot = false;
-        if let Some(held) = self.held.take() {
-            if self.framer.take_datagram(turn.lane, turn.sink(), &held, expected).is_err() {
-                self.held = Some(held);
-                return Ok(Served::Blocked);
-            }
+        if let Some(held) = self.held.take()
+            && self.framer.take_datagram(turn.lane, turn.sink(), &held, expected).is_err()
+        {
+            self.held = Some(held);
+            return Ok(Served::Blocked);
         }
         for _ in 0..QUANTUM_DATAGRAMS {
             if self.draining == Some(0) {
