@@ -449,6 +449,8 @@ impl Capture {
         match (is_connection, fault) {
             // A peer that hangs up is nobody's failure.
             (true, Some(fault)) => self.hub.note_fault(channel, fault, false),
+            // What is connected goes on: after a crash nobody knows what else it brought.
+            (false, Some(fault)) if is_listener => self.hub.source_failed(channel, fault),
             (false, Some(fault)) => self.hub.source_ended(channel, Some(fault)),
             (false, None) if !self.stopping => self.hub.source_ended(channel, None),
             _ => {}
@@ -465,6 +467,10 @@ impl Capture {
         {
             listener.open = open - 1;
         } else if open == 0 {
+            // Nothing connects any more by itself, or by a stop.
+            if !self.stopping {
+                self.hub.source_ended(known.lane.channel, None);
+            }
             self.hub.read_no_more(known.lane.channel);
         }
     }

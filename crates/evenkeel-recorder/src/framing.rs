@@ -112,7 +112,14 @@ impl Framer {
 
     /// Begins a batch in the first of these sizes that there is room for.
     fn begin(&mut self, lane: &Lane, sink: Sink<'_>, sizes: &[usize]) -> Result<(), Blocked> {
-        let stream = self.stream.id().ok_or(Blocked)?;
+        let stream = match self.stream.id() {
+            None if sink.refused == Refused::WakeCapture => {
+                sink.hub.wait_for_id();
+                // One that was freed in between wakes nobody.
+                self.stream.id().ok_or(Blocked)?
+            }
+            found => found.ok_or(Blocked)?,
+        };
         let mut buffers = sizes.iter().map(|bytes| sink.hub.buffer(lane.channel, *bytes, sink.refused));
         let buffer = buffers.find_map(|buffer| buffer).ok_or(Blocked)?;
         self.batch = Some(Batch::new(stream, lane.next_sequence, buffer));

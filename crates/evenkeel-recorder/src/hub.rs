@@ -182,3 +182,6 @@ impl State {
         self.order >= Order::Finish
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,22 +18,33 @@ const RECEIVE_BYTES: usize = 8 << 20;
 
 /// A socket that listens.
 pub(crate) struct Listening {
+    /// Its name in the file system, removed with it; before it, while nobody can take its place.
+    _name: Option<SocketName>,
     pub(crate) fd: OwnedFd,
     /// Where it does, with the port that the system chose.
     pub(crate) address: String,
-    /// Its name in the file system, removed with it.
-    _name: Option<SocketName>,
 }
 
 /// A socket of the file system.
 struct SocketName {
     dir: OwnedFd,
     name: PathBuf,
+    /// Device and inode: what has that name later may be somebody else's.
+    identity: Option<(u64, u64)>,
+}
+
+/// Device and inode of what has a name now.
+fn identity(dir: &OwnedFd, name: &Path) -> Option<(u64, u64)> {
+    let found = rustix::fs::statat(dir, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    Some((found.st_dev, found.st_ino))
 }
 
 impl Drop for SocketName {
     fn drop(&mut self) {
-        let _ = unlinkat(&self.dir, &self.name, rustix::fs::AtFlags::empty());
+        // No other has the inode's number while the socket is open.
+        if self.identity.is_some() && identity(&self.dir, &self.name) == self.identity {
+            let _ = unlinkat(&self.dir, &self.name, rustix::fs::AtFlags::empty());
+        }
     }
 }
 
@@ -102,7 +113,7 @@ pub(crate) fn unix(path: &Path) -> io::Result<Listening> {
         }
         bound => bound?,
     }
-    let name = SocketName { dir, name };
+    let name = SocketName { identity: identity(&dir, &name), dir, name };
     // Nobody can connect before it listens: until here it is nobody's.
     chmod(&short, Mode::RUSR | Mode::WUSR)?;
     listen(&fd, BACKLOG)?;
@@ -175,5 +186,18 @@ mod tests {
         let refused = unix(&path).err().unwrap();
         assert!(refused.to_string().contains("no socket"), "{refused}");
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    // REQ W4
+    #[test]
+    fn a_socket_of_somebody_else_is_not_removed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("socket");
+        let ours = unix(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let theirs = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        drop(ours);
+        UnixStream::connect(&path).unwrap();
+        drop(theirs);
     }
 }

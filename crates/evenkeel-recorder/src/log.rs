@@ -87,7 +87,10 @@ impl LogThread {
                 let opened = opened_ns.to_string();
                 self.writer.define(stream, &[("peer", &*peer), ("opened", &*opened)]);
             }
-            Item::Close(stream) => self.writer.close_stream(stream),
+            Item::Close(stream) => {
+                self.writer.close_stream(stream);
+                self.hub.stream_closed();
+            }
             Item::Dropped(dropped) => self.declare(channel, &dropped, stamp),
         }
     }

@@ -180,8 +180,9 @@ impl Recorder {
         let recorder =
             Self { hub, storage, recovery, listening, leftovers, commands, retention, _lock: lock };
         let run = (journal, config.log.run_id);
+        let tasks = sources::count(&recorder.hub, tasks);
         recorder.commands.start(&recorder.hub, &config.channels, run, arrivals)?;
-        sources::start(&recorder.hub, tasks)?;
+        sources::start(tasks)?;
         Ok(recorder)
     }
 

@@ -16,6 +16,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 const QUANTUM_DATAGRAMS: usize = 64;
 /// How often the kernel is asked what it dropped, in nanoseconds.
 const ASK_NS: u64 = 100_000_000;
+/// Bytes of the receive buffer that the kernel takes for a datagram beside what it holds, at least:
+/// its descriptor alone has more.
+const OVERHEAD_BYTES: usize = 256;
 
 /// A bound datagram socket.
 pub(crate) struct Datagrams {
@@ -23,7 +26,7 @@ pub(crate) struct Datagrams {
     framer: Framer,
     /// Received, but the budget was used up.
     held: Option<Vec<u8>>,
-    /// A stop: bytes that may still be received, at most what the kernel can have had waiting.
+    /// A stop: bytes of the receive buffer that may still be emptied, at most all of it.
     draining: Option<usize>,
     /// Whether the last turn was used up: then more are about to come.
     hot: bool,
@@ -53,7 +56,9 @@ impl Datagrams {
     /// Receives for a quantum.
     pub(super) fn serve(&mut self, turn: &mut Turn<'_>) -> io::Result<Served> {
         let served = self.serve_quantum(turn)?;
-        if served != Served::More || !self.hot {
+        // After a turn that was used up there may be no other: then nothing is ready any more.
+        let is_last = rustix::io::ioctl_fionread(&self.fd).unwrap_or(0) == 0;
+        if served != Served::More || !self.hot || is_last {
             self.framer.publish(turn.lane, turn.hub);
         }
         let now_ns = turn.lane.last_time_ns;
@@ -83,8 +88,8 @@ impl Datagrams {
             }
             match recv(&self.fd, &mut *turn.scratch, RecvFlags::DONTWAIT) {
                 Ok((n, _)) => {
-                    // An empty one counts too: a stop has to come to an end.
-                    self.draining = self.draining.map(|left| left.saturating_sub(n.max(1)));
+                    // Small ones count too: a stop has to come to an end, whoever goes on sending.
+                    self.draining = self.draining.map(|left| left.saturating_sub(n + OVERHEAD_BYTES));
                     let bytes = &turn.scratch[..n];
                     if self.framer.take_datagram(turn.lane, turn.sink(), bytes, expected).is_err() {
                         self.held = Some(bytes.to_vec());

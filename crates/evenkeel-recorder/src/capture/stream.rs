@@ -46,7 +46,8 @@ pub(super) enum Served {
 
 enum Read {
     Bytes(usize),
-    Nothing,
+    Empty,
+    Interrupted,
     End,
     Blocked,
 }
@@ -97,6 +98,10 @@ impl Pollable {
                 if !self.backlog.is_empty() {
                     return Ok(Served::Blocked);
                 }
+                // Nobody has said that there is more: a read could block.
+                if self.phase == Phase::Reading && self.waiting_bytes() == 0 {
+                    break;
+                }
             }
             let limit = match self.phase {
                 Phase::Reading => PAYLOAD_BYTES_MAX,
@@ -111,8 +116,14 @@ impl Pollable {
             match self.read(turn, limit)? {
                 Read::Bytes(n) => self.note_read(n),
                 Read::End => self.phase = Phase::Ending,
-                Read::Nothing => break,
+                // What had arrived is gone: somebody else has read it.
+                Read::Empty if self.phase != Phase::Reading => self.phase = Phase::Ending,
+                Read::Empty | Read::Interrupted => break,
                 Read::Blocked => return Ok(Served::Blocked),
+            }
+            // It waits for budget, not for what may never arrive.
+            if !self.backlog.is_empty() {
+                return Ok(Served::Blocked);
             }
             if self.phase == Phase::Reading && self.waiting_bytes() == 0 {
                 break;
@@ -169,7 +180,8 @@ impl Pollable {
                 self.backlog.extend_from_slice(&turn.scratch[taken..n]);
                 Ok(Read::Bytes(n))
             }
-            Err(Errno::INTR | Errno::AGAIN) => Ok(Read::Nothing),
+            Err(Errno::AGAIN) => Ok(Read::Empty),
+            Err(Errno::INTR) => Ok(Read::Interrupted),
             Err(e) => Err(e.into()),
         }
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::OnFull;
 use evenkeel_log::{Batch, LogOptions, LogWriter, Resume, sim::SimStorage};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::io::Write;
 
 /// A hub, and one stream in each of its channels.
@@ -94,4 +95,161 @@ fn the_fault_of_a_source_outlives_the_others_going_on() {
     reading.join().unwrap();
     assert!(faulted(&hub), "the fault was forgotten");
     assert!(hub.counts()[1].ended);
+}
+
+/// Whether something comes true before a test has waited for too long.
+fn soon(reached: impl Fn() -> bool) -> bool {
+    let until_ns = crate::now().mono_ns + 10_000_000_000;
+    while !reached() {
+        if crate::now().mono_ns > until_ns {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    true
+}
+
+/// One channel that is read by a thread.
+fn start(hub: &Arc<Hub>, lane: Lane, source: CaptureSource) -> std::thread::JoinHandle<()> {
+    let capture = capture(hub, vec![CaptureLane { lane, source }]);
+    let readers = crate::hub::Reading::begin(hub.clone(), vec![0]);
+    std::thread::spawn(move || {
+        let _readers = readers;
+        capture.run();
+    })
+}
+
+/// A datagram socket, and one that sends to it.
+fn datagrams() -> (OwnedFd, std::net::UdpSocket) {
+    let socket = crate::listen::udp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.connect(&socket.address).unwrap();
+    (socket.fd, peer)
+}
+
+// REQ W1, REQ R9
+#[test]
+fn datagrams_that_fill_a_turn_exactly_do_not_wait_for_more() {
+    let (hub, mut numberings) = hub(&["gram".to_owned()]);
+    let (lane, stream) = numberings.remove(0);
+    let (socket, peer) = datagrams();
+    for _ in 0..64 {
+        peer.send(b"x").unwrap();
+    }
+    let reading = start(&hub, lane, CaptureSource::Datagrams(Datagrams::new(socket, stream)));
+    assert!(soon(|| hub.counts()[0].accepted_records == 64), "{:?}", hub.counts());
+    hub.give_order(Order::Finish);
+    reading.join().unwrap();
+}
+
+// REQ W2, REQ T8
+#[test]
+fn a_flood_of_small_datagrams_does_not_hold_up_a_stop() {
+    let (hub, mut numberings) = hub(&["gram".to_owned()]);
+    let (mut lane, stream) = numberings.remove(0);
+    let (socket, peer) = datagrams();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 64 << 10).unwrap();
+    let buffered = rustix::net::sockopt::socket_recv_buffer_size(&socket).unwrap();
+    let mut gram = Datagrams::new(socket, stream);
+    gram.drain();
+    let (mut scratch, mut rounds) = (vec![0; PAYLOAD_BYTES_MAX], 0);
+    loop {
+        // As many as a turn takes: it never finds none.
+        (0..64).for_each(|_| _ = peer.send(b"x").unwrap());
+        let mut turn = Turn { hub: &hub, lane: &mut lane, scratch: &mut scratch };
+        if gram.serve(&mut turn).unwrap() == Served::Ended {
+            break;
+        }
+        rounds += 1;
+        assert!(rounds * 64 * 256 <= buffered, "more than the kernel can have had waiting");
+    }
+    gram.close(&lane, &hub);
+}
+
+/// Takes everything out of a hub, as the log does, and gives the memory back.
+fn store(hub: &Hub) {
+    for (_, item) in hub.take(0, true, false).items {
+        if let crate::hub::Item::Batch(batch) = item {
+            let id = batch.stream().channel();
+            hub.acknowledged(&[], vec![(id, batch.into_buffer())], &|_| Some(0));
+        }
+    }
+}
+
+// REQ W2, REQ T8
+#[test]
+fn a_pipe_that_had_no_memory_is_not_read_while_it_is_empty() {
+    let (hub, mut numberings) = hub(&["short".to_owned()]);
+    hub.set_surplus(0);
+    let (lane, stream) = numberings.remove(0);
+    // Reading it blocks, as it does of most that is inherited.
+    let (short, mut feed) = io::pipe().unwrap();
+    let pollable = Pollable::new(short.into(), stream, Framing::Lines);
+    // One read of these takes many times its length in memory.
+    feed.write_all(&vec![b'\n'; PAYLOAD_BYTES_MAX]).unwrap();
+    let reading = start(&hub, lane, CaptureSource::Stream(pollable));
+    let waiting = || rustix::io::ioctl_fionread(&feed).unwrap();
+    assert!(soon(|| waiting() == 0 && !hub.has_room(0, 32)));
+    assert!(hub.counts()[0].accepted_records < PAYLOAD_BYTES_MAX as u64);
+    let all = || {
+        store(&hub);
+        hub.counts()[0].accepted_records == PAYLOAD_BYTES_MAX as u64
+    };
+    assert!(soon(all), "{:?}", hub.counts());
+    // It is told of all the memory that came back, and then has nothing to do.
+    store(&hub);
+    let is_told = || {
+        let mut told = [PollFd::new(hub.capture_wakes(), PollFlags::IN)];
+        poll(&mut told, Some(&Timespec::default())).unwrap() == 0
+    };
+    assert!(soon(is_told));
+    hub.give_order(Order::StopCapture);
+    assert!(soon(|| !hub.counts()[0].reading), "it waits for its writer");
+    reading.join().unwrap();
+    store(&hub);
+    assert_eq!(hub.counts()[0].held_bytes, 0);
+}
+
+// REQ W2, REQ T8
+#[test]
+fn bytes_that_another_reader_took_are_not_waited_for() {
+    let (hub, mut numberings) = hub(&["shared".to_owned()]);
+    let (mut lane, stream) = numberings.remove(0);
+    let (shared, feed) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+    let other = shared.try_clone().unwrap();
+    rustix::io::write(&feed, b"0123456789").unwrap();
+    let mut pollable = Pollable::new(shared, stream, Framing::Chunk);
+    pollable.drain();
+    rustix::io::read(&other, &mut [0; 10]).unwrap();
+    let mut scratch = vec![0; PAYLOAD_BYTES_MAX];
+    let mut turn = Turn { hub: &hub, lane: &mut lane, scratch: &mut scratch };
+    let served = [pollable.serve(&mut turn).unwrap(), pollable.serve(&mut turn).unwrap()];
+    assert!(served.contains(&Served::Ended), "it would be served again and again: {served:?}");
+}
+
+// REQ W1, REQ E2
+#[test]
+fn a_listener_that_failed_has_not_ended_what_is_connected() {
+    let names = ["net".to_owned()];
+    let hub = Arc::new(Hub::new(&names, 1 << 20).unwrap());
+    let storage = Arc::new(SimStorage::new());
+    let mut log = LogWriter::create(storage, LogOptions::default(), Resume::default(), crate::now()).unwrap();
+    let id = log.channel("net", evenkeel_log::OCTETS);
+    let opening = Opening { ids: log.stream_ids(), id, framing: Framing::Chunk, peer: String::new() };
+    let lane = Lane { channel: 0, next_sequence: 1, last_time_ns: 0, on_full: OnFull::Block };
+    let socket = crate::listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut peer = std::net::TcpStream::connect(&socket.address).unwrap();
+    let same = socket.fd.try_clone().unwrap();
+    let reading = start(&hub, lane, CaptureSource::Listener(Listener::new(socket), opening));
+    let counts = || hub.counts().remove(0);
+    peer.write_all(b"before").unwrap();
+    assert!(soon(|| counts().accepted_bytes == 6));
+    rustix::net::shutdown(&same, rustix::net::Shutdown::Both).unwrap();
+    assert!(soon(|| counts().fault.is_some()), "nobody can connect any more, and nobody is told");
+    assert!(!counts().ended && counts().reading, "its connection is open: a crash would leave no gap");
+    peer.write_all(b"after").unwrap();
+    assert!(soon(|| counts().accepted_bytes == 11));
+    drop(peer);
+    reading.join().unwrap();
+    assert!(counts().ended && counts().fault.is_some() && !counts().reading);
 }

@@ -183,8 +183,13 @@ impl Hub {
     pub(crate) fn return_buffer(&self, channel: usize, buffer: Vec<u8>) {
         let mut state = self.lock();
         let dropped = state.release(channel, buffer);
+        let capture = std::mem::take(&mut state.capture_blocked);
         drop(state);
         drop(dropped);
+        self.budget_returns.notify_all();
+        if capture {
+            self.wake_capture();
+        }
     }
 
     /// Accepts a batch, and before it its stream where that is new; once the intake
@@ -250,10 +255,22 @@ impl Hub {
     pub(crate) fn close_stream(&self, channel: usize, stream: StreamId) {
         let mut state = self.lock();
         // At the end of a run all streams are closed.
-        if !state.is_closed() {
-            state.channels[channel].queue.push_back(Item::Close(stream));
-            state.queued_items += 1;
+        if state.is_closed() {
+            return;
         }
+        state.channels[channel].queue.push_back(Item::Close(stream));
+        state.queued_items += 1;
+        let wake = state.queued_items == 1;
+        drop(state);
+        // Whoever puts the next item in finds one here, and wakes nobody.
+        if wake {
+            self.log_wakes.notify_one();
+        }
+    }
+
+    /// `ek-capture` waits for the id of a stream: it is woken when one may be free.
+    pub(crate) fn wait_for_id(&self) {
+        self.lock().capture_blocked = true;
     }
 
     /// A source has come to its end, or failed. With the intake closed its last
@@ -270,6 +287,13 @@ impl Hub {
         }
         drop(state);
         self.log_wakes.notify_one();
+    }
+
+    /// A source failed for good, and what it had begun still comes.
+    pub(crate) fn source_failed(&self, channel: usize, fault: String) {
+        let counts = &mut self.lock().channels[channel].counts;
+        counts.last_fault = Some(fault.clone());
+        counts.fault.get_or_insert(fault);
     }
 
     /// Something went wrong with a channel, but not for good.

@@ -129,19 +129,25 @@ impl Hub {
         self.log_wakes.notify_one();
     }
 
-    /// What was accepted is given up, with a gap. Of a channel that calls the queue safe,
-    /// it had been acknowledged.
+    /// The log knows of a stream that has no more batches: its id is free, or soon will be.
+    pub(crate) fn stream_closed(&self) {
+        if std::mem::take(&mut self.lock().capture_blocked) {
+            self.wake_capture();
+        }
+    }
+
+    /// What was accepted is given up, with a gap. It had been acknowledged where the queue is
+    /// called safe, or a write: then it was in a segment that could not be made durable.
     pub(crate) fn given_up(&self, channel: usize, records: u64, bytes: u64) {
         let mut state = self.lock();
-        let in_memory = state.channels[channel].durability == Durability::Memory;
         let counts = &mut state.channels[channel].counts;
         counts.dropped_records += records;
         counts.dropped_bytes += bytes;
         counts.gaps += 1;
-        if in_memory {
-            counts.committed_records -= records;
-            counts.committed_bytes -= bytes;
-        }
+        let kept = counts.accepted_records.saturating_sub(counts.dropped_records);
+        counts.committed_records = counts.committed_records.min(kept);
+        let kept = counts.accepted_bytes.saturating_sub(counts.dropped_bytes);
+        counts.committed_bytes = counts.committed_bytes.min(kept);
     }
 
     /// Records that were dropped have their gap.
@@ -158,9 +164,10 @@ impl Hub {
         self.lock().channels[channel].counts.gaps += 1;
     }
 
-    /// Whether the log cannot be written now.
+    /// Whether the log cannot be written now: no budget comes back.
     pub(crate) fn in_trouble(&self) -> bool {
-        self.lock().log.trouble.is_some()
+        let state = self.lock();
+        state.log.trouble.is_some() || state.log.gone
     }
 
     pub(crate) fn update_log(&self, change: impl FnOnce(&mut LogStatus)) {

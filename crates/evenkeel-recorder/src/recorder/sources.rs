@@ -195,12 +195,16 @@ fn blocking(hub: &Arc<Hub>, reader: Reader<'_>) -> Result<Box<dyn FnOnce() + Sen
     Ok(Box::new(move || reading.run()))
 }
 
-/// Starts all tasks. Every channel counts as read before the first one runs:
-/// else the first to end would seem to be the last.
-pub(super) fn start(hub: &Arc<Hub>, tasks: Vec<Task>) -> Result<(), StartError> {
-    let reading = |task: Task| (Reading::begin(hub.clone(), task.channels), task.name, task.read);
-    let all: Vec<_> = tasks.into_iter().map(reading).collect();
-    for (reading, name, read) in all {
+/// Every channel counts as read before the first one is, and before the first command
+/// runs: else the first to end would seem to be the last.
+pub(super) fn count(hub: &Arc<Hub>, tasks: Vec<Task>) -> Vec<(Reading, Task)> {
+    let reading = |mut task: Task| (Reading::begin(hub.clone(), std::mem::take(&mut task.channels)), task);
+    tasks.into_iter().map(reading).collect()
+}
+
+/// Starts all tasks.
+pub(super) fn start(tasks: Vec<(Reading, Task)>) -> Result<(), StartError> {
+    for (reading, Task { name, read, .. }) in tasks {
         spawn(name, move || {
             let _reading = reading;
             read();

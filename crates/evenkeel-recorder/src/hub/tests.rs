@@ -1,0 +1,122 @@
+//! Who is woken, and what is counted of what is given up.
+
+use super::*;
+use evenkeel_log::{
+    Batch, ChannelState, LogOptions, LogWriter, Resume, StreamId, StreamIds, sim::SimStorage,
+};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// A hub of one channel, and the ids of its streams.
+fn hub() -> (Arc<Hub>, ChannelIds) {
+    let hub = Arc::new(Hub::new(&["x".to_owned()], 1 << 20).unwrap());
+    let options = LogOptions { streams_max: 1, ..LogOptions::default() };
+    let mut log =
+        LogWriter::create(Arc::new(SimStorage::new()), options, Resume::default(), crate::now()).unwrap();
+    let id = log.channel("x", evenkeel_log::OCTETS);
+    (hub, ChannelIds { id, ids: log.stream_ids() })
+}
+
+struct ChannelIds {
+    id: evenkeel_log::ChannelId,
+    ids: StreamIds,
+}
+
+fn batch(hub: &Hub, stream: StreamId) -> Batch {
+    let buffer = hub.buffer(0, Batch::bytes_for(5), Refused::Wait).unwrap();
+    let mut batch = Batch::new(stream, 1, buffer);
+    assert!(batch.push(b"bytes", 1));
+    batch
+}
+
+/// Whether `ek-capture` has been woken.
+fn is_woken(hub: &Hub) -> bool {
+    rustix::io::read(hub.capture_wakes(), &mut [0; 8]).is_ok()
+}
+
+// REQ W4, REQ R9
+#[test]
+fn what_follows_the_end_of_a_connection_wakes_the_log() {
+    let (hub, of) = hub();
+    let stream = of.ids.open(of.id).unwrap();
+    let (told, hears) = channel();
+    let theirs = hub.clone();
+    let log = std::thread::spawn(move || {
+        let mut batches = 0;
+        while batches == 0 {
+            let work = theirs.take(u64::MAX >> 1, true, false);
+            batches += work.items.iter().filter(|(_, item)| matches!(item, Item::Batch(_))).count();
+        }
+        let _ = told.send(batches);
+    });
+    // Once it was seen, it holds the lock until it waits.
+    while hub.seen_at_work_ns() == 0 {
+        std::thread::yield_now();
+    }
+    hub.close_stream(0, stream);
+    hub.accept(0, None, batch(&hub, stream));
+    let heard = hears.recv_timeout(Duration::from_secs(10));
+    hub.give_order(Order::Abandon);
+    assert_eq!(heard, Ok(1), "the log sleeps on");
+    log.join().unwrap();
+}
+
+// REQ R4, REQ R9
+#[test]
+fn memory_that_was_not_used_wakes_who_waits_for_some() {
+    let (hub, _) = hub();
+    hub.set_surplus(0);
+    let all = hub.buffer(0, RESERVE_BYTES, Refused::Wait).unwrap();
+    assert!(!hub.has_room(0, 1) && !is_woken(&hub));
+    hub.return_buffer(0, all);
+    assert!(is_woken(&hub));
+    // Nobody waits any more.
+    let some = hub.buffer(0, 1, Refused::Wait).unwrap();
+    hub.return_buffer(0, some);
+    assert!(!is_woken(&hub));
+}
+
+// REQ W1, REQ R9
+#[test]
+fn a_connection_that_waits_for_an_id_is_woken_by_one() {
+    use crate::framing::{Framer, Sink, Stream};
+    let (hub, of) = hub();
+    of.ids.open(of.id).unwrap();
+    let waits = Stream::ToOpen { ids: of.ids.clone(), channel: of.id, peer: String::new(), opened_ns: 0 };
+    let mut framer = Framer::new(waits, crate::config::Framing::Chunk, None);
+    let mut lane =
+        Lane { channel: 0, next_sequence: 1, last_time_ns: 0, on_full: crate::config::OnFull::Block };
+    let sink = Sink { hub: &hub, refused: Refused::WakeCapture };
+    assert_eq!(framer.take(&mut lane, sink, b"heard"), 0);
+    assert!(!is_woken(&hub));
+    hub.stream_closed();
+    assert!(is_woken(&hub));
+    assert_eq!(lane.next_sequence, 1);
+}
+
+// REQ W3
+#[test]
+fn what_is_given_up_is_not_committed_at_any_level() {
+    for level in [Durability::Memory, Durability::Process, Durability::Disk] {
+        let (hub, of) = hub();
+        hub.set_before(0, &ChannelState::default(), level);
+        hub.accept(0, None, batch(&hub, of.ids.open(of.id).unwrap()));
+        // Written to a segment that could not be synced, and then there was no room for another.
+        let written = ChannelState { records: 1, bytes: 5, ..ChannelState::default() };
+        hub.committed(&[(0, written)]);
+        hub.given_up(0, 1, 5);
+        let counts = hub.counts().remove(0);
+        assert_eq!((counts.committed_records, counts.committed_bytes), (0, 0), "{level:?}");
+        assert_eq!(counts.accepted_records, counts.committed_records + counts.dropped_records);
+    }
+}
+
+// REQ W2
+#[test]
+fn no_memory_is_expected_of_a_log_that_is_gone() {
+    let (hub, _) = hub();
+    assert!(!hub.in_trouble());
+    hub.update_log(|log| log.gone = true);
+    assert!(hub.in_trouble());
+}
