@@ -3,8 +3,12 @@
 
 mod common;
 
-use common::{Running, Scratch, code, evenkeel, export, last_ack, lines, stderr, verify};
+use common::{Running, Scratch, address, code, evenkeel, export, last_ack, lines, stderr, verify};
 use fastrand::Rng;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::{TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
 
 /// Kills in all: `EVENKEEL_KILLS` for a longer search.
 fn kills() -> u64 {
@@ -101,6 +105,114 @@ fn check(dir: &str, running: &Running, before: &[u8], sent: &Sent<'_>, kill: Kil
         assert!(gap["from"].as_u64() < gap["to"].as_u64(), "{context}: {gap}");
     }
     stored
+}
+
+/// Sends numbered lines from `first` on, until nobody takes them any more.
+fn flood(mut peer: impl Write + Send + 'static, first: u64) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let pieces = (first..first + LINES_MAX).step_by(500).map(|at| lines(at, 500));
+        for piece in pieces {
+            if peer.write_all(&piece).is_err() {
+                break;
+            }
+        }
+    })
+}
+
+/// Sends numbered datagrams until nobody receives them any more.
+fn flood_datagrams(address: String) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(address).unwrap();
+        for n in 1u64.. {
+            if socket.send(&n.to_be_bytes()).is_err() {
+                break;
+            }
+        }
+    })
+}
+
+/// Whether what a run has stored of a channel is what the channel was sent, from its begin.
+fn fits(channel: &str, new: &[u8], first: u64) -> bool {
+    match channel {
+        "count" => {
+            (1u64..).flat_map(|n| format!("{n}\n").into_bytes()).zip(new).all(|(sent, it)| sent == *it)
+        }
+        // The kernel may have dropped some, and brings the others in their order.
+        "radio" => {
+            let numbers = new.chunks(8).map(|n| u64::from_be_bytes(n.try_into().unwrap()));
+            numbers.is_sorted_by(|one, next| one < next)
+        }
+        _ => lines(first, LINES_MAX).starts_with(new),
+    }
+}
+
+/// One recording of what comes from outside, killed and taken up again `times` times.
+fn killed_with_peers(seed: u64, times: u64, durability: &str) {
+    let mut rng = Rng::with_seed(seed);
+    let scratch = Scratch::new();
+    let dir = scratch.word("rec");
+    let socket = scratch.word("socket");
+    let frame = if rng.bool() { "lines" } else { "chunk" };
+    let mut words = vec!["record", "--out", &dir, "--durability", durability];
+    let local = format!("local=unix:{socket}");
+    let count = "count=exec:i=0; while :; do i=$((i+1)); echo $i; done";
+    let frames = ["count", "net", "local"].map(|channel| format!("{channel}={frame}"));
+    words.extend(
+        [count, "net=tcp:127.0.0.1:0", &local, "radio=udp:127.0.0.1:0"]
+            .map(|c| ["--channel", c])
+            .as_flattened(),
+    );
+    words.extend(frames.iter().flat_map(|frame| ["--frame", frame]));
+    let mut before = BTreeMap::from(["count", "net", "local", "radio"].map(|channel| (channel, Vec::new())));
+    for run in 0..times {
+        let mut running = Running::start(&scratch, &words);
+        let first = run * LINES_MAX;
+        let peers = [
+            flood(TcpStream::connect(address(&scratch, "net")).unwrap(), first),
+            flood(UnixStream::connect(&socket).unwrap(), first),
+            flood_datagrams(address(&scratch, "radio")),
+        ];
+        let moment = if rng.bool() { rng.u64(1..100) } else { rng.u64(100..1_000) };
+        // sleep: the moment of the kill is what is random here.
+        std::thread::sleep(std::time::Duration::from_millis(moment));
+        running.signal("-KILL");
+        running.child.wait().unwrap();
+        peers.into_iter().for_each(|peer| peer.join().unwrap());
+        let context = format!("seed {seed}, run {run}, killed after {moment} ms, {frame}, {durability}");
+        let recovered = evenkeel(&["recover", &dir]);
+        assert_eq!(code(recovered.status), 0, "{context}: {}", stderr(&recovered));
+        for (channel, before) in &mut before {
+            let (stored, verdict) = export(&dir, channel);
+            assert!(matches!(verdict, 0 | 2 | 6), "{context}: export of {channel} says {verdict}");
+            let new = stored.strip_prefix(before.as_slice());
+            let new = new.unwrap_or_else(|| panic!("{context}: what was there of {channel} has changed"));
+            assert!(fits(channel, new, first), "{context}: what is stored of {channel} is not what was sent");
+            let acked = last_ack(&running.acks, channel).map_or(0, |(_, bytes)| bytes);
+            let there = stored.len() as u64;
+            assert!(there >= acked, "{context}: {acked} bytes of {channel} acknowledged, {there} there");
+            *before = stored;
+        }
+        let (report, verdict) = verify(&dir);
+        assert!(matches!(verdict, 3 | 6), "{context}: verify says {verdict}: {report}");
+    }
+    assert!(before.values().all(|stored| !stored.is_empty()), "seed {seed}: a channel was never heard");
+}
+
+// REQ W3
+#[test]
+fn killed_with_peers_nothing_acknowledged_is_lost() {
+    for seed in 0..kills() / 16 {
+        killed_with_peers(3000 + seed, 4, "disk");
+    }
+}
+
+// REQ W3
+#[test]
+fn killed_with_peers_what_the_process_acknowledged_is_there() {
+    for seed in 0..kills() / 16 {
+        killed_with_peers(4000 + seed, 4, "process");
+    }
 }
 
 // REQ W3

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Running, Scratch, code, evenkeel, export, last_ack, lines, stderr, verify};
+use common::{Running, Scratch, address, code, evenkeel, export, last_ack, lines, stderr, verify};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -19,19 +19,6 @@ fn random(seed: u64, bytes: usize) -> Vec<u8> {
     let mut random = vec![0; bytes];
     fastrand::Rng::with_seed(seed).fill(&mut random);
     random
-}
-
-/// Where a channel listens, as the recorder has told.
-fn address(scratch: &Scratch, channel: &str) -> String {
-    let sought = format!("{channel}: listening on ");
-    loop {
-        let told = std::fs::read_to_string(scratch.path("stderr")).unwrap_or_default();
-        let mut lines = told.lines().filter(|_| told.ends_with('\n'));
-        if let Some(address) = lines.find_map(|line| line.strip_prefix(&sought)) {
-            return address.to_owned();
-        }
-        std::thread::yield_now();
-    }
 }
 
 /// Pushes as long as somebody listens.

@@ -111,6 +111,19 @@ impl Running {
 
 pub type Feed = std::thread::JoinHandle<(u64, std::process::ChildStdin)>;
 
+/// Where a channel listens, as the recorder has told.
+pub fn address(scratch: &Scratch, channel: &str) -> String {
+    let sought = format!("{channel}: listening on ");
+    loop {
+        let told = std::fs::read_to_string(scratch.path("stderr")).unwrap_or_default();
+        let mut lines = told.lines().filter(|_| told.ends_with('\n'));
+        if let Some(address) = lines.find_map(|line| line.strip_prefix(&sought)) {
+            return address.to_owned();
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// Sequence and bytes of the last whole line about a channel.
 pub fn last_ack(path: &Path, channel: &str) -> Option<(u64, u64)> {
     let mut text = String::new();
