@@ -150,6 +150,8 @@ fn status_tells_what_each_channel_has_done() {
     assert!(status["stop_forecast_ms"].as_f64().unwrap() >= 72.0, "{status}");
     let fields: Vec<&String> = status.as_object().unwrap().keys().collect();
     assert_eq!(fields, ["alerts", "channels", "pid", "state", "stop_forecast_ms", "uptime_s", "version"]);
+    let output = evenkeel(&["status", &scratch.word("rec"), "--json"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).matches("\"version\"").count(), 1);
     let output = evenkeel(&["status", &scratch.word("rec")]);
     assert_eq!((code(output.status), &*output.stdout), (0, &b""[..]));
     for shown in [

@@ -203,6 +203,7 @@ fn answer(service: &mut Service, peer: &mut Peer, line: &Line, now: Instant) {
     match request {
         Ok(Request::Status {}) => peer.answer(&service.status(), now),
         Ok(Request::Stop { force, reason }) => {
+            // A process of another namespace has no number here.
             let by = client(socket_peercred(&*peer).ok());
             let stopping = service.stop(force, reason.as_deref(), &by);
             peer.answer(&stopping, now);
