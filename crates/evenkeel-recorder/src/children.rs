@@ -9,6 +9,19 @@
 //! A command runs in a process group of its own; its standard output is handed out,
 //! its standard error goes to the journal line by line, its standard input is empty.
 //!
+//! Entries of the journal, all with their channel:
+//!
+//! ```text
+//! child               pid, pgid, start_ticks, boot_id, pid_namespace, command, run   before the command begins
+//! child-ended         pid, start_ticks, run, status, ended_by: itself, SIGTERM or SIGKILL
+//! child-failed        fault, again_after_ms: null when it is not run again
+//! child-unjournalled  pid, why                    it began before its entry was durable
+//! stderr              text, goes_on: true         a line; goes_on only where the next is the rest of it
+//! stderr-skipped      lines, bytes                left out of standard error since it was last told
+//! leftover-ended      pid, start_ticks, run, command, how: gone, SIGTERM or SIGKILL
+//! leftover-remains    the same, how: the processes that could not be ended
+//! ```
+//!
 //! Invariants:
 //! 1. No command begins before the entry that names its process is durable, or the
 //!    journal has had 250 ms. If this process dies before, the command never runs.
@@ -117,9 +130,10 @@ pub(crate) enum Happened {
     Over {
         /// The channel.
         channel: usize,
-        /// Why it failed for good, if it did.
+        /// Why it failed for good, or how it had failed when a stop came before it was run again.
         fault: Option<String>,
-        /// Whether it had ended before a stop asked it to.
+        /// Whether it had ended before a stop asked it to; `false` with a fault when
+        /// the command had failed by then, but its group still had the output.
         by_itself: bool,
     },
 }
