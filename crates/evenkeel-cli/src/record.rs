@@ -25,6 +25,11 @@ const SELF: &str = "evenkeel record";
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(arguments: &Record) -> u8 {
+    // Who started us may ignore the end of children: then how a command ended could not be known.
+    let heard = signal_hook::flag::register(signal_hook::consts::SIGCHLD, Arc::default());
+    if let Err(e) = heard {
+        return cannot_start(&format!("signals cannot be heard: {e}"));
+    }
     let (config, grace, run_id) = match configure(arguments) {
         Ok(configured) => configured,
         Err((code, why)) => {

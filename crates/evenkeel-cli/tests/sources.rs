@@ -305,3 +305,35 @@ fn declared_drops_leave_the_exit_code_alone() {
     let (report, verdict) = verify(&dir);
     assert_eq!(verdict, if count("dropped_records") == 0 { 0 } else { 6 }, "{report:#}");
 }
+
+// REQ E4, REQ W2
+#[test]
+fn a_stop_while_a_command_waits_to_be_run_again_is_clean() {
+    let scratch = Scratch::new();
+    let (dir, out) = (scratch.word("rec"), scratch.word("report.json"));
+    let words = ["record", "--out", &dir, "--report", &out, "--channel", "a=exec:echo once; exit 7"];
+    let words = [&words[..], &["--restart", "a=on-failure", "--frame", "a=lines"]].concat();
+    let mut running = Running::start(&scratch, &words);
+    // The third pause lasts 800 ms.
+    running.wait_for_ack("a", 15);
+    running.signal("-TERM");
+    let status = running.child.wait().unwrap();
+    assert_eq!(code(status), 0, "{}", std::fs::read_to_string(scratch.path("stderr")).unwrap());
+    assert_eq!(read_report(&scratch)["channels"][0]["restarts"], 2);
+    assert_eq!(export(&dir, "a"), (b"once\nonce\nonce\n".to_vec(), 0));
+}
+
+// REQ E1
+#[test]
+fn how_a_command_ended_is_known_whoever_started_the_recorder() {
+    let scratch = Scratch::new();
+    let dir = scratch.word("rec");
+    // Whoever ignores SIGCHLD has children whose end nobody is told.
+    let script = "trap '' CHLD; exec \"$@\"";
+    let output = std::process::Command::new("sh")
+        .args(["-c", script, "sh", common::PROGRAM, "record", "--out", &dir, "--channel", "a=exec:exit 0"])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(code(output.status), 0, "{}", stderr(&output));
+}

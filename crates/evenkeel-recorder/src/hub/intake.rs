@@ -303,6 +303,11 @@ impl Hub {
         counts.restarting |= restarting;
     }
 
+    /// Whether its command is about to be run again.
+    pub(crate) fn is_restarting(&self, channel: usize) -> bool {
+        self.lock().channels[channel].counts.restarting
+    }
+
     /// Its command runs again.
     pub(crate) fn note_restart(&self, channel: usize) {
         let counts = &mut self.lock().channels[channel].counts;

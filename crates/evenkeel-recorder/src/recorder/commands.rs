@@ -97,6 +97,10 @@ impl Commands {
                 hub.note_fault(channel, fault, true);
             }
             Happened::Restarted { channel } => hub.note_restart(channel),
+            // It was to be run again, and nothing it said is lost: a stop that comes then is none.
+            Happened::Over { channel, by_itself: false, .. } if hub.is_restarting(channel) => {
+                hub.read_no_more(channel);
+            }
             Happened::Over { channel, fault, by_itself } => {
                 if by_itself || fault.is_some() {
                     hub.source_ended(channel, fault);
