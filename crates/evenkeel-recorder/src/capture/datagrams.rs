@@ -57,8 +57,8 @@ impl Datagrams {
     pub(super) fn serve(&mut self, turn: &mut Turn<'_>) -> io::Result<Served> {
         let served = self.serve_quantum(turn)?;
         // After a turn that was used up there may be no other: then nothing is ready any more.
-        let is_last = rustix::io::ioctl_fionread(&self.fd).unwrap_or(0) == 0;
-        if served != Served::More || !self.hot || is_last {
+        let is_last = || rustix::io::ioctl_fionread(&self.fd).unwrap_or(0) == 0;
+        if served != Served::More || !self.hot || is_last() {
             self.framer.publish(turn.lane, turn.hub);
         }
         let now_ns = turn.lane.last_time_ns;

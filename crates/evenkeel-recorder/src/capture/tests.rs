@@ -207,7 +207,8 @@ fn a_pipe_that_had_no_memory_is_not_read_while_it_is_empty() {
     assert!(soon(|| !hub.counts()[0].reading), "it waits for its writer");
     reading.join().unwrap();
     store(&hub);
-    assert_eq!(hub.counts()[0].held_bytes, 0);
+    let counts = hub.counts().remove(0);
+    assert_eq!((counts.held_bytes, counts.fault), (0, None));
 }
 
 // REQ W2, REQ T8
@@ -252,4 +253,18 @@ fn a_listener_that_failed_has_not_ended_what_is_connected() {
     drop(peer);
     reading.join().unwrap();
     assert!(counts().ended && counts().fault.is_some() && !counts().reading);
+}
+
+// REQ R4, REQ W4
+#[test]
+fn a_listener_with_as_many_as_it_may_have_goes_on_when_one_ends() {
+    let socket = crate::listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let _peer = std::net::TcpStream::connect(&socket.address).unwrap();
+    let mut listener = Listener::new(socket);
+    listener.open = 1024;
+    assert!(listener.serve().unwrap().is_empty() && listener.is_paused());
+    assert!(!listener.resume());
+    listener.open -= 1;
+    assert!(listener.resume() && !listener.is_paused());
+    assert_eq!((listener.serve().unwrap().len(), listener.open), (1, 1024));
 }

@@ -120,3 +120,65 @@ fn no_memory_is_expected_of_a_log_that_is_gone() {
     hub.update_log(|log| log.gone = true);
     assert!(hub.in_trouble());
 }
+
+/// A batch of one short record in a buffer of this length.
+fn batch_in(hub: &Hub, channel: usize, stream: StreamId, bytes: usize) -> Batch {
+    let mut batch = Batch::new(stream, 1, hub.buffer(channel, bytes, Refused::Wait).unwrap());
+    assert!(batch.push(b"bytes", 1));
+    batch
+}
+
+// REQ W4, REQ R9
+#[test]
+fn a_quiet_channel_has_its_turn_in_every_chunk() {
+    let hub = Hub::new(&["flood", "quiet"].map(str::to_owned), 1 << 20).unwrap();
+    let (_, of) = self::hub();
+    let stream = of.ids.open(of.id).unwrap();
+    for _ in 0..8 {
+        hub.accept(0, None, batch_in(&hub, 0, stream, LARGE_BYTES));
+    }
+    hub.accept(1, None, batch_in(&hub, 1, stream, Batch::bytes_for(5)));
+    let work = hub.take(0, true, false);
+    let of_channel = |channel| work.items.iter().filter(|(at, _)| *at == channel).count();
+    assert_eq!(of_channel(1), 1, "it waits for a flood");
+    assert!((1..8).contains(&of_channel(0)), "a chunk is no longer than it was to be");
+}
+
+// REQ R3, REQ R4
+#[test]
+fn what_was_granted_beyond_the_budget_is_paid_back_and_no_more() {
+    let hub = Hub::new(&["greedy", "entitled"].map(str::to_owned), 1 << 20).unwrap();
+    hub.set_surplus(0);
+    let all = hub.buffer(0, RESERVE_BYTES, Refused::Wait).unwrap();
+    assert!(hub.buffer(0, 100, Refused::Wait).is_none());
+    let beyond = hub.buffer(0, 100, Refused::Never).unwrap();
+    // Whatever others owe, a reserve is its channel's.
+    let reserve = hub.buffer(1, RESERVE_BYTES, Refused::Wait).unwrap();
+    assert!(!hub.has_room(1, 1));
+    hub.return_buffer(0, all);
+    hub.return_buffer(0, beyond);
+    hub.return_buffer(1, reserve);
+    for channel in 0..2 {
+        assert!(hub.has_room(channel, RESERVE_BYTES) && !hub.has_room(channel, RESERVE_BYTES + 1));
+    }
+    assert!(hub.counts().iter().all(|counts| counts.held_bytes == 0));
+}
+
+// REQ E4
+#[test]
+fn a_command_that_runs_again_is_not_about_to() {
+    let (hub, _) = hub();
+    let _reading = Reading::begin(hub.clone(), vec![0]);
+    let condition = || hub.counts()[0].condition();
+    hub.note_fault(0, "exit 1".to_owned(), true);
+    assert_eq!(condition(), Condition::Restarting);
+    // Another fault meanwhile changes nothing.
+    hub.note_fault(0, "its journal is slow".to_owned(), false);
+    assert_eq!(condition(), Condition::Restarting);
+    hub.note_restart(0);
+    assert_eq!((condition(), hub.counts()[0].restarts), (Condition::Running, 1));
+    hub.note_fault(0, "exit 1".to_owned(), true);
+    hub.source_ended(0, Some("given up".to_owned()));
+    assert_eq!(condition(), Condition::Failed);
+    assert!(!hub.counts()[0].restarting);
+}
