@@ -367,7 +367,10 @@ impl LogWriter {
 
     /// Whether nothing of a channel waits to be appended.
     pub fn is_written(&self, channel: ChannelId) -> bool {
-        !self.open.iter().any(|i| i.batch.stream().channel() == channel)
+        let is_of = |item: &Item| {
+            item.batch.stream().channel() == channel || item.takes.is_some_and(|(taken, _)| taken == channel)
+        };
+        !self.open.iter().any(is_of)
     }
 
     /// Whether the writer can write, and why not.

@@ -76,7 +76,7 @@ impl Listener {
 
     fn accept(&mut self, most: usize) -> io::Result<Vec<Accepted>> {
         let mut accepted = Vec::new();
-        while accepted.len() < most {
+        for _ in 0..most {
             match acceptfrom_with(&self.socket.fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok((fd, from)) => {
                     let peer = peer_of(&fd, from);
@@ -85,9 +85,22 @@ impl Listener {
                     accepted.push(Accepted { fd, peer });
                 }
                 Err(Errno::AGAIN) => break,
-                // It was gone before it was taken.
-                Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO | Errno::PERM) => {}
-                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                // It was gone before it was taken, or what befell it on its way is told here:
+                // accept(2) says to treat these as nothing to be accepted.
+                Err(
+                    Errno::INTR
+                    | Errno::CONNABORTED
+                    | Errno::PROTO
+                    | Errno::NOPROTOOPT
+                    | Errno::OPNOTSUPP
+                    | Errno::NETDOWN
+                    | Errno::NETUNREACH
+                    | Errno::HOSTDOWN
+                    | Errno::HOSTUNREACH
+                    | Errno::NONET,
+                ) => {}
+                // The system has nothing left for it, or does not let us: perhaps later.
+                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::PERM) => {
                     self.paused_until_ns = Some(crate::now().mono_ns + PAUSE_NS);
                     break;
                 }

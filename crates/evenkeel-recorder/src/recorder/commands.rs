@@ -4,7 +4,7 @@ use super::StartError;
 use crate::capture::Arrival;
 use crate::children::{Children, Exec, Happened, end_leftovers};
 use crate::config::{ChannelConfig, Source};
-use crate::hub::{Hub, Reading};
+use crate::hub::{Hub, Order, Reading};
 use evenkeel::journal::{DIR_NAME, Journal};
 use evenkeel_log::storage::DirStorage;
 use std::path::Path;
@@ -85,8 +85,10 @@ impl Commands {
     fn told(&self, hub: &Hub, arrivals: &Sender<Arrival>, happened: Happened) {
         match happened {
             Happened::Output { channel, child, stdout } => {
-                // Whoever read is gone: the intake is closed, and nobody hears it.
-                if arrivals.send(Arrival::Output { channel, child, fd: stdout }).is_err() {
+                let sent = arrivals.send(Arrival::Output { channel, child, fd: stdout });
+                // Whoever reads leaves when the intake is closed, and looks at what has arrived
+                // only after that: what comes later is heard by nobody.
+                if sent.is_err() || hub.order() >= Order::Finish {
                     self.output_ended(child);
                 }
             }
