@@ -75,5 +75,5 @@ pub use segment::{hex, part_name, sealed_name};
 pub use verify::{ChannelReport, Outcome, SegmentReport, Verification, verify, verify_segment};
 pub use writer::{
     BALLAST_NAME, Ballast, ChannelId, Condition, GivenUp, Job, JobDone, LogOptions, LogWriter, OCTETS,
-    Progress, Resume, SealedSegment, Stamp, StreamId, TEXT,
+    Progress, Resume, STREAMS_MAX, SealedSegment, Stamp, StreamId, StreamIds, TEXT,
 };

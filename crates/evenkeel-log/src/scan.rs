@@ -18,6 +18,7 @@ use crate::storage::ReadFile;
 use crc32fast::Hasher;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::ops::Range;
 
 mod track;
 mod window;
@@ -231,7 +232,8 @@ struct Scanner<'a> {
 struct Stream {
     channel: String,
     number: u32,
-    record: Vec<u8>,
+    /// Where its record stands in the summary's.
+    record: Range<usize>,
 }
 
 /// Why a record cannot be used.
@@ -358,16 +360,17 @@ impl<'a> Scanner<'a> {
             return Ok(Err(Broken(format!("a channel with topic {:?}", channel.topic))));
         };
         let number = channel.metadata.iter().find(|(k, _)| *k == "stream").and_then(|(_, v)| v.parse().ok());
-        let stream =
-            Stream { channel: name.to_owned(), number: number.unwrap_or(0), record: record.to_vec() };
+        let channels = &mut self.out.summary.channels;
         if let Some(known) = self.streams.get(&channel.id) {
-            if known.record != record {
+            if channels[known.record.clone()] != *record {
                 return Ok(Err(Broken(format!("two streams with id {}", channel.id))));
             }
         } else {
             visit.channel(&channel)?;
-            self.out.summary.channels.extend_from_slice(record);
+            let stands = channels.len()..channels.len() + record.len();
+            channels.extend_from_slice(record);
             self.out.summary.messages.insert(channel.id, 0);
+            let stream = Stream { channel: name.to_owned(), number: number.unwrap_or(0), record: stands };
             self.streams.insert(channel.id, stream);
         }
         self.pass(record);

@@ -23,7 +23,7 @@ use crate::commit::{ChannelState, Commit, SEGMENT_END};
 use crate::mcap::encode::{self, ChunkIndex, Summary};
 use crate::mcap::{CHUNK_HEAD_BYTES, MAGIC, SEGMENT_METADATA, op};
 use crate::storage::{AppendFile, Storage};
-use crate::writer::Stamp;
+use crate::writer::{Stamp, StreamId};
 use crc32fast::Hasher;
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
@@ -74,12 +74,19 @@ pub(crate) struct Segment {
     data: Hasher,
     summary: Summary,
     schemas: Vec<u16>,
-    /// Streams that are defined: where the region of their first definition
-    /// begins, or `None` once it was repeated in another.
-    defined: HashMap<u16, Option<u64>>,
+    /// Streams that are defined, by MCAP id.
+    defined: HashMap<u16, Defined>,
     /// Its last commit is written; what follows is the seal, from another thread.
     ended: bool,
     given_up: Arc<AtomicBool>,
+}
+
+/// A stream that is defined in a segment.
+struct Defined {
+    /// Which stream it is: inside a segment an id stays its.
+    serial: u64,
+    /// Where the region of its first definition begins, or `None` once it was repeated in another.
+    region: Option<u64>,
 }
 
 /// A segment's file, as the jobs see it. Once an append or a sync has failed it
@@ -264,7 +271,8 @@ impl Segment {
 
     /// Whether a chunk has to bring the definition of this stream with it.
     fn wants_definition(&self, id: u16) -> bool {
-        self.defined.get(&id).is_none_or(|region| region.is_some_and(|begin| begin != self.previous_end))
+        let repeats = |defined: &Defined| defined.region.is_some_and(|begin| begin != self.previous_end);
+        self.defined.get(&id).is_none_or(repeats)
     }
 
     /// Encodes schema and channel records of streams that want a definition.
@@ -275,9 +283,16 @@ impl Segment {
         define: &dyn Fn(u16) -> &'a StreamDefinition,
     ) -> Fresh<'a> {
         let mut fresh = Fresh::default();
+        let mut serials: HashMap<u16, u64> = HashMap::new();
         for batch in batches {
-            let id = batch.stream().mcap_id();
-            if !self.wants_definition(id) || fresh.channels.iter().any(|(known, _)| *known == id) {
+            let (id, serial) = (batch.stream().mcap_id(), batch.stream().serial());
+            let before = serials.insert(id, serial);
+            let known = before.or_else(|| self.stream_with_id(id));
+            assert!(
+                known.is_none_or(|known| known == serial),
+                "invariant: an id has one stream in a segment"
+            );
+            if before.is_some() || !self.wants_definition(id) {
                 continue;
             }
             let definition = define(id);
@@ -291,7 +306,7 @@ impl Segment {
             let mut record = Vec::with_capacity(128);
             definition.encode(id, &mut record);
             out.extend_from_slice(&record);
-            fresh.channels.push((id, record));
+            fresh.channels.push((batch.stream(), record));
         }
         fresh
     }
@@ -308,15 +323,27 @@ impl Segment {
             self.summary.schema_count += 1;
             self.schemas.push(schema.id);
         }
-        for (id, record) in &fresh.channels {
-            let again = self.defined.contains_key(id);
-            self.defined.insert(*id, (!again).then_some(self.previous_end));
+        for (stream, record) in &fresh.channels {
+            let (id, serial) = (stream.mcap_id(), stream.serial());
+            let again = self.defined.contains_key(&id);
+            let region = (!again).then_some(self.previous_end);
+            self.defined.insert(id, Defined { serial, region });
             if again {
                 continue;
             }
             self.summary.channels.extend_from_slice(record);
-            self.summary.messages.insert(*id, 0);
+            self.summary.messages.insert(id, 0);
         }
+    }
+
+    /// Which stream has an MCAP id in this segment.
+    pub(crate) fn stream_with_id(&self, id: u16) -> Option<u64> {
+        self.defined.get(&id).map(|defined| defined.serial)
+    }
+
+    /// Streams that are defined.
+    pub(crate) fn streams(&self) -> usize {
+        self.defined.len()
     }
 
     /// Bytes of chunk index collected so far; kept in memory until the seal.
@@ -346,7 +373,12 @@ impl Segment {
             previous_end: scanned.bytes,
             region: Hasher::new(),
             data: Hasher::new_with_initial_len(scanned.data_crc, scanned.bytes),
-            defined: scanned.summary.messages.keys().map(|id| (*id, None)).collect(),
+            defined: scanned
+                .summary
+                .messages
+                .keys()
+                .map(|id| (*id, Defined { serial: 0, region: None }))
+                .collect(),
             summary: scanned.summary,
             schemas: scanned.schemas,
             given_up: Arc::default(),
@@ -356,7 +388,7 @@ impl Segment {
 
     /// An MCAP channel id that no stream of this segment has.
     pub(crate) fn free_mcap_id(&self) -> Option<u16> {
-        (1..u16::MAX).rev().find(|id| !self.summary.messages.contains_key(id))
+        (1..=u16::MAX).rev().find(|id| !self.summary.messages.contains_key(id))
     }
 
     /// The file for jobs on other threads.
@@ -397,7 +429,7 @@ pub(crate) struct Resumed {
 #[derive(Default)]
 struct Fresh<'a> {
     schemas: Vec<&'a Schema>,
-    channels: Vec<(u16, Vec<u8>)>,
+    channels: Vec<(StreamId, Vec<u8>)>,
 }
 
 impl StreamDefinition {

@@ -27,10 +27,10 @@
 
 use crate::batch::Batch;
 use crate::commit::{ChannelState, RUN_END, SEGMENT_END, SNAPSHOT};
-use crate::gap::{GAP_SCHEMA, GAPS_CHANNEL, Gap};
-use crate::segment::{Head, Segment, StreamDefinition, part_name};
+use crate::gap::Gap;
+use crate::segment::{Head, Segment, part_name};
 use crate::storage::Storage;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -38,9 +38,12 @@ mod ballast;
 mod job;
 mod replace;
 mod rotate;
+mod streams;
 pub use ballast::{BALLAST_NAME, Ballast};
 pub use job::{Job, JobDone, SealedSegment};
 pub use replace::GivenUp;
+use streams::Streams;
+pub use streams::{STREAMS_MAX, StreamId, StreamIds};
 
 /// Both clocks, read together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,29 +65,6 @@ impl ChannelId {
     }
 }
 
-/// A stream (one connection, one run) of a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct StreamId {
-    channel: ChannelId,
-    mcap: u16,
-}
-
-impl StreamId {
-    /// The channel it belongs to.
-    pub fn channel(self) -> ChannelId {
-        self.channel
-    }
-
-    pub(crate) fn mcap_id(self) -> u16 {
-        self.mcap
-    }
-
-    /// A stream outside any writer, known by its MCAP id alone.
-    pub(crate) fn detached(mcap: u16) -> Self {
-        Self { channel: ChannelId(0), mcap }
-    }
-}
-
 /// Limits and names; `Default` has the documented values.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
@@ -94,6 +74,11 @@ pub struct LogOptions {
     pub segment_ns: u64,
     /// A segment is rotated at this many bytes of chunk index.
     pub index_bytes: usize,
+    /// A segment is rotated at this many streams, so that its summary stays small,
+    /// and takes no more than twice as many; at most 30,000, for recovery needs ids too.
+    pub segment_streams: usize,
+    /// Streams that may be open at once, at most [`STREAMS_MAX`].
+    pub streams_max: u16,
     /// A chunk is closed at this many bytes.
     pub chunk_bytes: usize,
     /// Disk kept free for sealing; 0 for none.
@@ -116,6 +101,8 @@ impl Default for LogOptions {
             segment_bytes: 256 << 20,
             segment_ns: 300_000_000_000,
             index_bytes: 4 << 20,
+            segment_streams: 16_384,
+            streams_max: STREAMS_MAX,
             chunk_bytes: 1 << 20,
             ballast_bytes: 8 << 20,
             ballast_wanted_bytes: 0,
@@ -219,8 +206,7 @@ pub struct LogWriter {
     ballast: Arc<Ballast>,
     channels: Vec<Channel>,
     chain: Chain,
-    streams: HashMap<u16, (ChannelId, StreamDefinition)>,
-    next_mcap_id: u16,
+    streams: Streams,
     segment: Segment,
     next_number: u64,
     open: Vec<Item>,
@@ -254,6 +240,7 @@ impl LogWriter {
     ) -> io::Result<Self> {
         let number = resume.next_segment.max(1);
         let chain = Chain { written: resume.chain, acked: resume.chain };
+        let streams_max = options.streams_max;
         let channels = resume.into_channels();
         let entries = channels.iter().map(|c| (c.name.clone(), c.written.clone())).collect();
         let segment = create_segment(&*storage, &options, number, (chain.written, entries), stamp)?;
@@ -271,8 +258,7 @@ impl LogWriter {
             ballast,
             channels,
             chain,
-            streams: HashMap::new(),
-            next_mcap_id: 1,
+            streams: Streams::new(streams_max),
             segment,
             next_number: number + 1,
             open: Vec::new(),
@@ -320,27 +306,6 @@ impl LogWriter {
         ChannelId(u16::try_from(at).expect("invariant: fewer than 65,536 channels"))
     }
 
-    /// Opens a stream of a channel: an MCAP channel record of its own.
-    ///
-    /// `metadata` comes after the `stream` number, which counts from 1 in each channel.
-    pub fn stream(&mut self, channel: ChannelId, metadata: &[(&str, &str)]) -> StreamId {
-        let id = self.next_mcap_id;
-        self.next_mcap_id = self.next_mcap_id.checked_add(1).unwrap_or(1);
-        let of = &mut self.channels[channel.index()];
-        of.written.streams += 1;
-        of.changed = true;
-        let mut pairs = vec![("stream".to_owned(), of.written.streams.to_string())];
-        pairs.extend(metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
-        let definition = StreamDefinition {
-            topic: format!("/{}", of.name),
-            encoding: of.encoding.to_owned(),
-            schema: (of.name == GAPS_CHANNEL).then_some(&GAP_SCHEMA),
-            metadata: pairs,
-        };
-        self.streams.insert(id, (channel, definition));
-        StreamId { channel, mcap: id }
-    }
-
     /// A channel's state as of the last appended chunk.
     pub fn state(&self, channel: ChannelId) -> &ChannelState {
         &self.channels[channel.index()].written
@@ -354,7 +319,7 @@ impl LogWriter {
     /// Takes a batch. It is written when the chunk is full, or with [`LogWriter::write`].
     ///
     /// # Panics
-    /// After the end was written.
+    /// After the end was written, and when the batch's stream is not defined or is closed.
     pub fn append(&mut self, batch: Batch, stamp: Stamp) {
         assert!(!self.finished, "invariant: nothing is appended after the end");
         self.push(Item { batch: batch.seal(), takes: None });
@@ -368,7 +333,7 @@ impl LogWriter {
     pub fn declare(&mut self, gap: &Gap, stamp: Stamp) {
         let channel = self.channels.iter().position(|c| c.name == gap.channel);
         let channel = ChannelId(channel.expect("invariant: gaps are declared of open channels") as u16);
-        let stream = self.gap_stream(stamp);
+        let stream = self.gap_stream(stamp.wall_ns);
         let pending = self.open.iter().filter(|i| i.batch.stream() == stream).count() as u64;
         let sequence = self.state(stream.channel()).last_sequence + pending + 1;
         let payload = serde_json::to_vec(gap).expect("invariant: a gap is plain JSON");
@@ -379,19 +344,9 @@ impl LogWriter {
         self.write_full_chunk(stamp);
     }
 
-    fn gap_stream(&mut self, stamp: Stamp) -> StreamId {
-        if let Some(stream) = self.gap_stream {
-            return stream;
-        }
-        let channel = self.channel(GAPS_CHANNEL, "json");
-        let stream = self.stream(channel, &[("opened", &stamp.wall_ns.to_string())]);
-        self.channels[channel.index()].written.ended = true;
-        self.gap_stream = Some(stream);
-        stream
-    }
-
     fn push(&mut self, item: Item) {
         if !item.batch.is_empty() {
+            self.streams.waits(item.batch.stream());
             self.open_bytes += item.batch.encoded().len();
             self.open.push(item);
         }
@@ -431,7 +386,9 @@ impl LogWriter {
     }
 
     fn has_news(&self) -> bool {
-        !self.open.is_empty() || !self.written.is_empty() || self.channels.iter().any(|c| c.changed)
+        // What waits for another segment is no news for this one.
+        let open = !self.open.is_empty() && !self.is_blocked();
+        open || !self.written.is_empty() || self.channels.iter().any(|c| c.changed)
     }
 
     /// Whether a commit waits for a sync that has not been asked for.
@@ -450,13 +407,17 @@ impl LogWriter {
         &self.poisoned
     }
 
-    /// Closes the open chunk: appends everything taken so far.
+    /// Closes the open chunk: appends everything taken so far, up to what has to
+    /// wait for another segment.
     pub fn write(&mut self, stamp: Stamp) {
-        while self.condition == Condition::Writing && !self.open.is_empty() {
+        while self.condition == Condition::Writing {
             let count = self.chunk_items();
+            if count == 0 {
+                break;
+            }
             let batches: Vec<&Batch> = self.open[..count].iter().map(|i| &i.batch).collect();
             let streams = &self.streams;
-            let define = |id: u16| &streams.get(&id).expect("invariant: a stream stays defined").1;
+            let define = |id: u16| streams.definition(id);
             match self.segment.chunk(&batches, &define) {
                 Ok(()) => self.wrote(count),
                 Err(e) => self.append_failed(&e, stamp),
@@ -464,12 +425,14 @@ impl LogWriter {
         }
     }
 
-    /// How many items of `open` the next chunk takes.
+    /// How many items of `open` the next chunk takes: 0 when the next one has to wait
+    /// for another segment.
     fn chunk_items(&self) -> usize {
-        let mut bytes = 0;
+        let (mut bytes, mut fresh) = (0, 0);
         let fit = self.open.iter().take_while(|item| {
-            let fits = bytes < self.options.chunk_bytes;
+            let fits = bytes < self.options.chunk_bytes && self.fits_segment(item, fresh);
             bytes += item.batch.encoded().len();
+            fresh += usize::from(self.is_fresh(item));
             fits
         });
         fit.take(CHUNK_BATCHES_MAX).count()
@@ -542,8 +505,10 @@ impl LogWriter {
                 progress.synced.push((id, state));
             }
             self.chain.acked = group.chain;
-            let batches = group.items.into_iter().map(|i| i.batch);
-            progress.released.extend(batches.map(|b| (b.stream().channel(), b.into_buffer())));
+            for Item { batch, .. } in group.items {
+                self.streams.settled(batch.stream());
+                progress.released.push((batch.stream().channel(), batch.into_buffer()));
+            }
         }
         progress
     }

@@ -1,7 +1,7 @@
 //! Writing a damaged segment anew from its whole chunks.
 
 use super::{Action, Recovered, States, gaps, is_users};
-use crate::batch::{Batch, PAYLOAD_BYTES_MAX};
+use crate::batch::Batch;
 use crate::catalog::{Catalog, base_of, damaged_name, rebuild_name};
 use crate::commit::{RUN_END, SNAPSHOT};
 use crate::gap::{GAP_SCHEMA, GAPS_CHANNEL, Gap, GapReason};
@@ -16,6 +16,9 @@ use std::sync::Arc;
 
 /// Bytes of messages in a rebuilt chunk.
 const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of a rebuilt batch, where a message is no larger: messages of many streams in turn
+/// are a batch each, and its buffer is cleared first.
+const BATCH_BYTES: usize = 4 << 10;
 
 pub(super) fn rebuild(
     storage: &Arc<dyn Storage>,
@@ -195,7 +198,7 @@ impl Visit for Copier {
             if self.bytes >= CHUNK_BYTES || self.batches.len() >= 256 {
                 self.flush()?;
             }
-            let buffer = vec![0; Batch::bytes_for(message.payload.len()).max(PAYLOAD_BYTES_MAX * 2)];
+            let buffer = vec![0; Batch::bytes_for(message.payload.len()).max(BATCH_BYTES)];
             let mut batch = Batch::new(StreamId::detached(message.mcap_id), message.sequence, buffer);
             let pushed = batch.push(message.payload, message.log_time_ns);
             assert!(pushed, "invariant: the buffer was made to fit");

@@ -117,6 +117,7 @@ impl LogWriter {
         self.open_bytes = 0;
         let mut gaps: BTreeMap<ChannelId, Vec<Gap>> = BTreeMap::new();
         for Item { batch, .. } in lost {
+            self.streams.settled(batch.stream());
             let channel = batch.stream().channel();
             let of_channel = gaps.entry(channel).or_default();
             let gap = Gap {
@@ -136,7 +137,8 @@ impl LogWriter {
             given_up.released.push((channel, batch.into_buffer()));
         }
         for item in declared {
-            self.push(item);
+            self.open_bytes += item.batch.encoded().len();
+            self.open.push(item);
         }
         for (channel, gaps) in gaps {
             let sum = |of: fn(&Gap) -> Option<u64>| gaps.iter().filter_map(of).sum();

@@ -6,13 +6,15 @@ use crate::segment::Segment;
 use std::sync::Arc;
 
 impl LogWriter {
-    /// Whether the segment has reached a limit.
+    /// Whether the segment has reached a limit, or cannot take what comes next.
     pub fn wants_rotation(&self, stamp: Stamp) -> bool {
         self.condition == Condition::Writing
             && !self.finished
             && stamp.mono_ns >= self.rotate_not_before_ns
             && (self.segment.bytes >= self.options.segment_bytes
                 || self.segment.index_bytes() >= self.options.index_bytes
+                || self.segment.streams() >= self.segment_streams()
+                || self.is_blocked()
                 || stamp.mono_ns.saturating_sub(self.segment.created_mono_ns) >= self.options.segment_ns)
     }
 
@@ -28,7 +30,11 @@ impl LogWriter {
         let next = match create_segment(&*self.storage, &self.options, number, self.standing(), stamp) {
             Ok(next) => next,
             Err(e) => {
-                self.succession_failed(&e, number, stamp);
+                if self.succession_failed(&e, number, stamp) && self.is_blocked() {
+                    // Nothing more can be written here: as bad as an append that failed.
+                    self.append_failed(&e, stamp);
+                    self.rotate_not_before_ns = self.retry_at_ns;
+                }
                 return Vec::new();
             }
         };
@@ -37,6 +43,9 @@ impl LogWriter {
             Err(e) => {
                 if self.succession_failed(&e, number, stamp) {
                     self.append_failed(&e, stamp);
+                    if self.is_blocked() {
+                        self.rotate_not_before_ns = self.retry_at_ns;
+                    }
                 }
                 return Vec::new();
             }
@@ -56,8 +65,9 @@ impl LogWriter {
         Job::seal(self.storage.clone(), segment, ballast, tail)
     }
 
-    /// Ends the run: writes what is open, the last commit, and answers the jobs
-    /// that sync and seal the last segment. On a full disk the ballast is spent.
+    /// Ends the run: writes what is open, rotating where some of it has to go into
+    /// another segment, and the last commit; answers the jobs that sync and seal what
+    /// ended. On a full disk the ballast is spent.
     ///
     /// Until [`LogWriter::is_finished`] says so, call it again at `retry_at_ns`
     /// or give up.
@@ -69,23 +79,33 @@ impl LogWriter {
             self.ballast.release();
         }
         self.retry_now(stamp);
-        self.write(stamp);
+        let mut jobs = self.write_all(stamp);
         if self.condition != Condition::Writing {
-            return Vec::new();
+            return jobs;
         }
         let (chain, entries) = self.standing();
         match self.segment.end(RUN_END | SNAPSHOT, chain, entries, stamp) {
             Ok(seal) => {
                 self.finished = true;
                 self.committed();
-                let mut jobs: Vec<Job> = self.sync().into_iter().collect();
+                jobs.extend(self.sync());
                 jobs.push(self.seal_job(&self.segment, Some(self.ballast.clone()), seal));
-                jobs
             }
-            Err(e) => {
-                self.append_failed(&e, stamp);
-                Vec::new()
-            }
+            Err(e) => self.append_failed(&e, stamp),
         }
+        jobs
+    }
+
+    /// Writes what is open, into as many segments as it takes; answers the jobs of the
+    /// rotations. Each turn writes something, for a new segment takes at least one item,
+    /// or finds out that it cannot write.
+    fn write_all(&mut self, stamp: Stamp) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        self.write(stamp);
+        while self.condition == Condition::Writing && self.is_blocked() {
+            jobs.extend(self.rotate(stamp));
+            self.write(stamp);
+        }
+        jobs
     }
 }

@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, reason = "shared by test files")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod connections;
 pub mod counting;
 pub mod driver;
 pub mod foreign;
