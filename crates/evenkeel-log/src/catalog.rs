@@ -19,6 +19,13 @@ pub(crate) struct Files {
     pub(crate) rebuild: Option<u64>,
 }
 
+impl Files {
+    /// Bytes of all of them.
+    pub(crate) fn bytes(&self) -> u64 {
+        [self.sealed, self.part, self.tail, self.damaged, self.rebuild].into_iter().flatten().sum()
+    }
+}
+
 /// All segments of a directory, by number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Catalog(pub(crate) BTreeMap<u64, Files>);
@@ -77,6 +84,11 @@ fn number_of(digits: &str) -> Option<u64> {
     (number > 0 && format!("{number:06}") == digits).then_some(number)
 }
 
+/// The number in a segment's file name.
+pub(crate) fn number_of_name(name: &str) -> Option<u64> {
+    number_of(name.split_once('.')?.0)
+}
+
 /// More records than this before the first commit are not of this log.
 const HEAD_RECORDS_MAX: usize = 16;
 /// Records that look like the last commit and are none, before the search ends.
@@ -127,27 +139,39 @@ pub(crate) fn base_of(
 /// The last commit of a sealed segment, when its summary and footer are sound;
 /// reads only the end of the file. `None` asks for a closer look.
 pub(crate) fn sealed_end(file: &dyn ReadFile) -> io::Result<Option<Commit>> {
+    let Some(footer) = footer(file)? else { return Ok(None) };
+    let crc = crc_of(file, footer.summary_at, footer.at + 25)?;
+    if crc != Some(footer.summary_crc) {
+        return Ok(None);
+    }
+    last_commit_before(file, footer.summary_at)
+}
+
+/// The same without reading the summary, which may be long: the commit has a CRC of its own.
+pub(crate) fn last_commit(file: &dyn ReadFile) -> io::Result<Option<Commit>> {
+    footer(file)?.map_or(Ok(None), |footer| last_commit_before(file, footer.summary_at))
+}
+
+/// What the end of a sealed file says.
+struct Footer {
+    at: u64,
+    summary_at: u64,
+    summary_crc: u32,
+}
+
+fn footer(file: &dyn ReadFile) -> io::Result<Option<Footer>> {
     const END_BYTES: u64 = (FOOTER_BYTES + MAGIC.len()) as u64;
     let bytes = file.bytes()?;
-    let Some(footer_at) = bytes.checked_sub(END_BYTES) else { return Ok(None) };
+    let Some(at) = bytes.checked_sub(END_BYTES) else { return Ok(None) };
     let mut end = [0; END_BYTES as usize];
-    if read_full_at(file, &mut end, footer_at)? < end.len()
-        || end[FOOTER_BYTES..] != MAGIC
-        || end[0] != op::FOOTER
-    {
+    if read_full_at(file, &mut end, at)? < end.len() || end[FOOTER_BYTES..] != MAGIC || end[0] != op::FOOTER {
         return Ok(None);
     }
     let field = |at: usize| u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| end[at + i]));
     let (length, summary_at) = (field(1), field(9));
-    let saved = u32::from_le_bytes([0, 1, 2, 3].map(|i| end[25 + i]));
-    if length != 20 || summary_at > footer_at || footer_at - summary_at > 4 * RECORD_BYTES_MAX {
-        return Ok(None);
-    }
-    let crc = crc_of(file, summary_at, footer_at + 25)?;
-    if crc != Some(saved) {
-        return Ok(None);
-    }
-    last_commit_before(file, summary_at)
+    let summary_crc = u32::from_le_bytes([0, 1, 2, 3].map(|i| end[25 + i]));
+    let is_sound = length == 20 && summary_at <= at && at - summary_at <= 4 * RECORD_BYTES_MAX;
+    Ok(is_sound.then_some(Footer { at, summary_at, summary_crc }))
 }
 
 fn crc_of(file: &dyn ReadFile, from: u64, to: u64) -> io::Result<Option<u32>> {

@@ -58,8 +58,12 @@ pub fn export(storage: &dyn Storage, selection: &Selection, out: &mut dyn Write)
         }
         found_segment = true;
         let limit = limits.get(&selection.channel).copied().unwrap_or(u64::MAX);
+        let file = match open_segment(storage, &name) {
+            // Removed since it was listed: what comes after it tells of the hole, where there is one.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && selection.segment.is_none() => continue,
+            file => file?,
+        };
         let mut visit = Concatenate { selection, limit, out, exported: &mut exported };
-        let file = open_segment(storage, &name)?;
         let mut found = scan_named(&*file, &name, &mut visit)?;
         found.gaps.retain(|gap| !is_superseded(gap, &limits));
         note(&found, selection, limit, &mut reached, &mut exported);

@@ -38,7 +38,7 @@
 //! for job in log.finish(now) {
 //!     let _ = log.complete(job.run(), now);
 //! }
-//! assert_eq!(verify(&*storage, false)?.outcome, Outcome::Intact);
+//! assert_eq!(verify(&*storage, false, None)?.outcome, Outcome::Intact);
 //!
 //! let mut bytes = Vec::new();
 //! let left = Selection { channel: "left".to_owned(), stream: None, segment: None };
@@ -55,6 +55,7 @@ mod export;
 mod gap;
 mod mcap;
 mod read;
+mod retention;
 mod salvage;
 mod scan;
 mod segment;
@@ -69,10 +70,11 @@ pub use commit::{ChannelState, SourcePosition};
 pub use export::{Exported, Selection, channel_names, export};
 pub use gap::{GAPS_CHANNEL, Gap, GapReason};
 pub use read::{Found, ReadSummary, read, segment_names};
+pub use retention::{Anchor, RETENTION_KIND, SealedFile, remove_segments, sealed_segments};
 pub use salvage::{Action, Recovered, Recovery, recover, seal_given_up};
 pub use scan::Damage;
 pub use segment::{hex, part_name, sealed_name};
-pub use verify::{ChannelReport, Outcome, SegmentReport, Verification, verify, verify_segment};
+pub use verify::{ChannelReport, Outcome, SegmentReport, Verification, verify, verify_segment, verify_with};
 pub use writer::{
     BALLAST_NAME, Ballast, ChannelId, Condition, GivenUp, Job, JobDone, LogOptions, LogWriter, OCTETS,
     Progress, Resume, STREAMS_MAX, SealedSegment, Stamp, StreamId, StreamIds, TEXT,

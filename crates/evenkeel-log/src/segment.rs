@@ -79,6 +79,8 @@ pub(crate) struct Segment {
     /// Its last commit is written; what follows is the seal, from another thread.
     ended: bool,
     given_up: Arc<AtomicBool>,
+    /// Whether its head and its name are known durable.
+    durable: Arc<AtomicBool>,
 }
 
 /// A stream that is defined in a segment.
@@ -96,6 +98,7 @@ struct Defined {
 pub(crate) struct Disk {
     file: Arc<dyn AppendFile>,
     given_up: Arc<AtomicBool>,
+    durable: Arc<AtomicBool>,
 }
 
 impl Disk {
@@ -108,6 +111,15 @@ impl Disk {
 
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file()?.sync().inspect_err(|_| self.given_up.store(true, Ordering::Release))
+    }
+
+    /// Its head and its name are known durable.
+    pub(crate) fn note_durable(&self) {
+        self.durable.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable.load(Ordering::Acquire)
     }
 }
 
@@ -153,6 +165,7 @@ impl Segment {
             schemas: Vec::new(),
             defined: HashMap::new(),
             given_up: Arc::default(),
+            durable: Arc::default(),
             ended: false,
         };
         let mut out = MAGIC.to_vec();
@@ -382,6 +395,7 @@ impl Segment {
             summary: scanned.summary,
             schemas: scanned.schemas,
             given_up: Arc::default(),
+            durable: Arc::default(),
             ended: false,
         }
     }
@@ -393,7 +407,7 @@ impl Segment {
 
     /// The file for jobs on other threads.
     pub(crate) fn disk(&self) -> Disk {
-        Disk { file: self.file.clone(), given_up: self.given_up.clone() }
+        Disk { file: self.file.clone(), given_up: self.given_up.clone(), durable: self.durable.clone() }
     }
 
     /// No sync of this file counts from now on.

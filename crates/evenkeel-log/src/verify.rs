@@ -2,6 +2,7 @@
 
 use crate::catalog::{Catalog, base_of, open_segment};
 use crate::gap::{GAPS_CHANNEL, Gap};
+use crate::retention::Anchor;
 use crate::scan::{Damage, Durable, Ending, NoVisit, Ranges, Scan, Seen, Visit, scan, scan_whole};
 use crate::storage::{ReadFile, Storage};
 use serde::Serialize;
@@ -48,7 +49,7 @@ pub struct SegmentReport {
 pub struct ChannelReport {
     /// Its name.
     pub name: String,
-    /// Messages that are there.
+    /// Messages that are there; those that were removed are not among them.
     pub records: u64,
     /// Their payload bytes.
     pub bytes: u64,
@@ -78,17 +79,36 @@ pub struct Verification {
 /// Reads and checks a recording. With `live`, a recorder is at work in it, and
 /// what lies beyond the last commit is not looked at.
 ///
+/// `anchor` says what was removed on purpose. What it covers is not missed where a removal
+/// has taken it, also one that was cut short: of each channel is looked for what comes after
+/// its last sequence there, or from the beginning of the first segment on where that is
+/// earlier. Without one, everything from the first sequence on has to be there.
+///
 /// # Errors
 /// What the storage says; bad bytes are in the answer.
-pub fn verify(storage: &dyn Storage, live: bool) -> io::Result<Verification> {
+pub fn verify(storage: &dyn Storage, live: bool, anchor: Option<&Anchor>) -> io::Result<Verification> {
+    verify_with(storage, live, &mut || Ok(anchor.cloned()))
+}
+
+/// The same, where segments may be removed meanwhile: the anchor is asked for once, after
+/// everything was read, and a segment that is gone by then counts as removed.
+///
+/// # Errors
+/// What the storage or `anchor` says; bad bytes are in the answer.
+pub fn verify_with(
+    storage: &dyn Storage,
+    live: bool,
+    anchor: &mut dyn FnMut() -> io::Result<Option<Anchor>>,
+) -> io::Result<Verification> {
     let mut check = Check::default();
-    let segments = limits(storage)?;
-    if segments.is_empty() {
-        check.findings.push("there is no recording here".to_owned());
-        return Ok(check.finish(Outcome::Unreadable));
-    }
-    for (name, limits) in &segments {
-        let file = open_segment(storage, name)?;
+    for (name, limits) in &limits(storage)? {
+        let file = match open_segment(storage, name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                check.begins = None;
+                continue;
+            }
+            file => file?,
+        };
         let sealed = name.ends_with(".mcap");
         let found = scan_named(&*file, name, &mut NoVisit)?;
         let mut superseded = Superseded { limits, counts: BTreeMap::new() };
@@ -99,13 +119,26 @@ pub fn verify(storage: &dyn Storage, live: bool) -> io::Result<Verification> {
         {
             scan_named(&*file, name, &mut superseded)?;
         }
+        check.begins.get_or_insert_with(|| begins(&found, limits));
         check.segment(name, sealed, live, &found);
         check.channels(&found, &superseded);
         check.last = Some((name.clone(), sealed, found.run_end));
     }
+    if check.segments.is_empty() {
+        check.findings.push("there is no recording here".to_owned());
+        return Ok(check.finish(Outcome::Unreadable));
+    }
     check.ending(live);
-    check.sequences();
+    check.sequences(anchor()?.as_ref());
     Ok(check.finish(Outcome::Intact))
+}
+
+/// Where each channel stands before a segment; `None` where that is not to be read there.
+fn begins(found: &Scan, limits: &BTreeMap<String, u64>) -> Option<BTreeMap<String, u64>> {
+    let limit = |channel: &String| limits.get(channel).copied().unwrap_or(u64::MAX);
+    let begins =
+        found.tracks.iter().map(|(channel, track)| (channel.clone(), track.base.min(limit(channel))));
+    found.has_base.then(|| begins.collect())
 }
 
 /// Scans all of a sealed segment, and of an unsealed one what counts.
@@ -159,6 +192,8 @@ struct Check {
     loss: bool,
     declared: bool,
     last: Option<(String, bool, bool)>,
+    /// Where the first segment begins that none is gone after.
+    begins: Option<Option<BTreeMap<String, u64>>>,
 }
 
 impl Check {
@@ -192,9 +227,11 @@ impl Check {
             let (records, bytes) = superseded.of(channel);
             report.records += track.records - records;
             report.bytes += track.bytes - bytes;
+            // What is superseded is not there for any reader: a later segment has to have it.
+            let limit = superseded.limits.get(channel).copied().unwrap_or(u64::MAX);
             let of_state = found.states.get(channel).map_or(0, |s| s.last_sequence);
-            report.last_sequence = report.last_sequence.max(of_state).max(track.base);
-            covered.add_all(&track.covered);
+            report.last_sequence = report.last_sequence.max(of_state.max(track.base).min(limit));
+            covered.add_all(&track.covered, limit);
         }
         for gap in found.gaps.iter().filter(|gap| !is_superseded(gap, superseded.limits)) {
             self.declared = true;
@@ -230,11 +267,16 @@ impl Check {
         }
     }
 
-    fn sequences(&mut self) {
+    fn sequences(&mut self, anchor: Option<&Anchor>) {
+        let begins = self.begins.take().flatten();
         let mut lost = Vec::new();
         for (name, (report, covered)) in &mut self.channels {
             report.name.clone_from(name);
-            report.missing = covered.missing(1, report.last_sequence);
+            let told = anchor.and_then(|anchor| anchor.channels.get(name)).copied().unwrap_or(0);
+            // A removal that was cut short has left segments that begin before its anchor.
+            let removed =
+                begins.as_ref().map_or(told, |begins| told.min(begins.get(name).copied().unwrap_or(0)));
+            report.missing = covered.missing(removed.saturating_add(1), report.last_sequence);
             lost.extend(
                 report.missing.iter().map(|(a, b)| format!("{name}: sequences {a} to {b} are missing")),
             );
@@ -288,7 +330,11 @@ pub(crate) fn limits(storage: &dyn Storage) -> io::Result<Vec<(String, BTreeMap<
     let mut limits: BTreeMap<String, u64> = BTreeMap::new();
     let mut listed = Vec::new();
     for (_, name) in Catalog::read(storage)?.segments().into_iter().rev() {
-        let base = base_of(storage, &name)?;
+        let base = match base_of(storage, &name) {
+            // Removed since it was listed.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            base => base?,
+        };
         listed.push((name, limits.clone()));
         for (channel, state) in base.unwrap_or_default() {
             let limit = limits.entry(channel).or_insert(u64::MAX);

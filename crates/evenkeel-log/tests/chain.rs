@@ -204,7 +204,7 @@ fn every_commit_carries_the_chain_over_rotations_and_runs() {
     log.append(1);
     assert!(log.finish());
     assert_eq!(check_chain(&storage).unwrap().0, 10);
-    assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Intact);
+    assert_eq!(verify(&storage, false, None).unwrap().outcome, Outcome::Intact);
 }
 
 // REQ C11, REQ S6, REQ Q2

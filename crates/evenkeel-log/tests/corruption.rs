@@ -93,7 +93,7 @@ struct Fate {
 fn endure(files: &Files, originals: &Originals, context: &str) -> Fate {
     let disk = disk(files);
     let total: u64 = files.iter().map(|(_, c)| c.len() as u64).sum();
-    let before = verify(&disk, false).unwrap().outcome;
+    let before = verify(&disk, false, None).unwrap().outcome;
     let exported = exports(&disk, originals);
     if before != Outcome::Loss {
         // An unsealed end may lose what was not known durable, but nothing before it.
@@ -111,7 +111,7 @@ fn endure(files: &Files, originals: &Originals, context: &str) -> Fate {
     let recovery = recover(&storage, stamp(1 << 50)).unwrap();
     let read = shared.read_bytes() - read;
     assert!(read <= 16 * total + (1 << 20), "{context}: recovery read {read} of {total} bytes");
-    let after = verify(&*storage, false).unwrap().outcome;
+    let after = verify(&*storage, false, None).unwrap().outcome;
     let exported = exports(&*storage, originals);
     let complete = is_complete(&exported, originals);
     for name in sealed(&inner) {
@@ -171,14 +171,19 @@ fn truncated_everywhere(shape: Shape) -> (usize, usize) {
     let (storage, originals) = told_recording(&NAMES, shape, 11);
     let files = files(&storage);
     let intact = files[1].1.clone();
-    assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Intact);
+    assert_eq!(verify(&storage, false, None).unwrap().outcome, Outcome::Intact);
     assert!(intact.len() > 64 << 10);
     let cut = disk(&files).inner;
     let file = cut.reopen(&files[1].0).unwrap();
     let (mut verified, mut recovered) = (0, 0);
     for len in (intact.len() - (64 << 10)..intact.len()).rev() {
         file.truncate(len as u64).unwrap();
-        assert_eq!(verify(&cut, false).unwrap().outcome, Outcome::Loss, "cut to {len} of {}", intact.len());
+        assert_eq!(
+            verify(&cut, false, None).unwrap().outcome,
+            Outcome::Loss,
+            "cut to {len} of {}",
+            intact.len()
+        );
         verified += 1;
         // Every byte of the seal and of the last commits; of what is alike, some.
         if intact.len() - len < 2_000 || len % 67 == 0 {
@@ -407,7 +412,7 @@ fn a_broken_sealed_segment_is_rebuilt_and_its_loss_declared() {
     assert!(disk.content("000002.damaged").unwrap() == content, "the original is kept");
     let report = verify_segment(&disk, "000002.mcap").unwrap();
     assert_eq!(report.damage_count, 0, "{report:?}");
-    let verification = verify(&disk, false).unwrap();
+    let verification = verify(&disk, false, None).unwrap();
     assert_eq!(verification.outcome, Outcome::Loss);
     let exported = exports(&disk, &originals);
     for (name, (sequences, told)) in &exported {
@@ -502,7 +507,7 @@ fn a_rebuilt_segment_keeps_its_numbers_beyond_32_bits() {
             let sequence = (start & !u64::from(u32::MAX)) + u64::from(message.sequence);
             assert!(driver.sent["mic1"][&sequence].payload == message.payload);
         }
-        let verification = verify(&disk, false).unwrap();
+        let verification = verify(&disk, false, None).unwrap();
         let lost = exported["mic1"].0.len() < 20;
         assert_eq!(verification.outcome, if lost { Outcome::Loss } else { Outcome::Declared });
         assert!(verification.channels.iter().all(|c| c.missing.is_empty()), "{:?}", verification.channels);
@@ -533,7 +538,7 @@ fn files_of_other_origin_are_neither_believed_nor_destroyed() {
     for content in [written_by_another(), random, Vec::new(), magic_only, vec![0; 5_000]] {
         let storage = SimStorage::new();
         storage.put("000001.mcap", content.clone());
-        assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Loss);
+        assert_eq!(verify(&storage, false, None).unwrap().outcome, Outcome::Loss);
         let mut out = Vec::new();
         for name in channel_names(&storage).unwrap() {
             let selection = Selection { channel: name, stream: None, segment: None };
@@ -545,7 +550,7 @@ fn files_of_other_origin_are_neither_believed_nor_destroyed() {
         assert!(recover(&shared, stamp(6)).unwrap().segments.is_empty());
         let kept = files(&storage).into_iter().any(|(_, found)| found == content);
         assert!(kept || content.is_empty(), "the file is gone: {:?}", names(&storage));
-        assert!(verify(&storage, false).unwrap().outcome >= Outcome::Loss);
+        assert!(verify(&storage, false, None).unwrap().outcome >= Outcome::Loss);
     }
 }
 

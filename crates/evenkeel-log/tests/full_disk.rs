@@ -67,7 +67,7 @@ fn survives_a_crash(storage: &SimStorage, driver: &Driver, rng: &mut Rng, contex
     let shared: Arc<dyn Storage> = Arc::new(image.clone());
     let recovery = recover(&shared, stamp(1 << 50)).unwrap();
     assert!(!recovery.is_loss(), "{context}: {recovery:?}");
-    assert!(verify(&image, false).unwrap().outcome <= Outcome::Declared, "{context}");
+    assert!(verify(&image, false, None).unwrap().outcome <= Outcome::Declared, "{context}");
     for (name, last) in &driver.acknowledged {
         let found = exported(&image, name, &driver.sent).len() as u64;
         assert!(found >= *last, "{context}: {name}: {last} acknowledged, {found} there");
@@ -76,7 +76,7 @@ fn survives_a_crash(storage: &SimStorage, driver: &Driver, rng: &mut Rng, contex
 
 /// The recording is whole and sealed, each message in it once.
 fn is_whole(storage: &SimStorage, driver: &Driver, context: &str) {
-    let verification = verify(storage, false).unwrap();
+    let verification = verify(storage, false, None).unwrap();
     assert_eq!(verification.outcome, Outcome::Intact, "{context}: {verification:#?}");
     for (name, sent) in &driver.sent {
         assert!(
@@ -218,7 +218,7 @@ fn a_stop_on_a_full_disk_without_ballast_loses_nothing_acknowledged() {
         let shared: Arc<dyn Storage> = Arc::new(storage.clone());
         let recovery = recover(&shared, stamp(1 << 50)).unwrap();
         assert!(!recovery.is_loss(), "{context}");
-        assert!(verify(&storage, false).unwrap().outcome <= Outcome::Declared, "{context}");
+        assert!(verify(&storage, false, None).unwrap().outcome <= Outcome::Declared, "{context}");
         for (name, last) in acknowledged {
             assert!(exported(&storage, &name, &sent).len() as u64 >= last, "{context}");
         }

@@ -60,7 +60,7 @@ fn record(storage: &Arc<dyn Storage>) {
 /// Everything that looks at a recording; answers what it exported of one stream.
 fn look(storage: &Arc<dyn Storage>, what: &str, worst: Outcome) -> Vec<u8> {
     let started = std::time::Instant::now();
-    let verification = verify(&**storage, false).unwrap();
+    let verification = verify(&**storage, false, None).unwrap();
     assert!(verification.outcome <= worst, "{what}: {verification:#?}");
     assert_eq!(channel_names(&**storage).unwrap(), ["intercom"]);
     let whole = Selection { channel: "intercom".to_owned(), stream: None, segment: None };

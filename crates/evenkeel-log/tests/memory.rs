@@ -90,7 +90,7 @@ fn endure_as(name: &str, file: &str, head: &[u8], next: impl FnMut(u64) -> Vec<u
     BEFORE.get_or_init(peak_bytes);
     let storage = Arc::new(Counting::new(DirStorage::open(dir.path()).unwrap()));
     let started = std::time::Instant::now();
-    assert!(verify(&*storage, false).unwrap().outcome >= Outcome::Declared, "{name}");
+    assert!(verify(&*storage, false, None).unwrap().outcome >= Outcome::Declared, "{name}");
     for channel in channel_names(&*storage).unwrap().into_iter().take(2) {
         let selection = Selection { channel, stream: None, segment: None };
         export(&*storage, &selection, &mut std::io::sink()).unwrap();

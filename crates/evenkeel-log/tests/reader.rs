@@ -107,7 +107,7 @@ fn check_gaps(all: &[Read], declared: &[Gap]) {
 }
 
 fn check_verification(storage: &dyn Storage, driver: &Driver) {
-    let verification = verify(storage, false).unwrap();
+    let verification = verify(storage, false, None).unwrap();
     let expected = if driver.gaps.is_empty() { Outcome::Intact } else { Outcome::Declared };
     assert_eq!(verification.outcome, expected, "{verification:#?}");
     assert_eq!(verification.gaps, driver.gaps);
@@ -255,7 +255,7 @@ fn sequences_count_on_beyond_the_width_of_mcap() {
     let crashed = storage.crash(&mut Rng::with_seed(5));
     driver.end_sources();
     assert!(driver.finish());
-    let verification = verify(&storage, false).unwrap();
+    let verification = verify(&storage, false, None).unwrap();
     assert_eq!(verification.outcome, Outcome::Declared, "{verification:#?}");
     assert_eq!(verification.channels[0].last_sequence, NEAR + 12);
     assert_eq!(verification.channels[0].records, 12);
@@ -279,7 +279,7 @@ fn sequences_count_on_beyond_the_width_of_mcap() {
     next.append("left", &[vec![77; 9]]);
     next.end_sources();
     assert!(next.finish());
-    let verification = verify(&crashed, false).unwrap();
+    let verification = verify(&crashed, false, None).unwrap();
     assert_eq!(verification.outcome, Outcome::Declared, "{verification:#?}");
     assert_eq!(verification.channels[0].last_sequence, NEAR + 13);
 }
@@ -305,7 +305,7 @@ fn a_run_that_goes_on_near_the_width_of_mcap_counts_in_64_bits() {
         assert_eq!(driver.acknowledged["left"], before + 20);
         driver.end_sources();
         assert!(driver.finish());
-        let verification = verify(&storage, false).unwrap();
+        let verification = verify(&storage, false, None).unwrap();
         // The segments before are not there, and only they are missing.
         assert_eq!(verification.channels[0].missing, [(1, before)]);
         assert_eq!(verification.channels[0].last_sequence, before + 20);
@@ -386,5 +386,5 @@ fn a_segment_given_up_and_not_yet_sealed_is_superseded_too() {
         assert!(out == concatenation(&driver.sent, channel, None));
         assert!(!told.damaged);
     }
-    assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Declared);
+    assert_eq!(verify(&storage, false, None).unwrap().outcome, Outcome::Declared);
 }

@@ -107,7 +107,7 @@ fn a_stop_writes_what_waits_for_another_segment() {
     run(&mut writer, jobs);
     assert!(writer.is_settled());
     assert_eq!(seen(&storage), [told(&[(1, "1")]), told(&[(2, "2")])]);
-    assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Intact);
+    assert_eq!(verify(&storage, false, None).unwrap().outcome, Outcome::Intact);
 }
 
 // REQ W1, REQ W2
@@ -128,7 +128,7 @@ fn no_segment_takes_more_than_twice_the_streams_that_it_is_rotated_at() {
     assert!(writer.is_settled());
     let counts: Vec<usize> = seen(&storage).iter().map(Vec::len).collect();
     assert_eq!(counts, [4, 4, 3]);
-    assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Intact);
+    assert_eq!(verify(&storage, false, None).unwrap().outcome, Outcome::Intact);
 }
 
 // REQ W1
@@ -222,7 +222,7 @@ fn a_stop_that_finds_no_room_for_another_segment_waits_and_goes_on() {
                 seal_given_up(&shared, *number, later).unwrap();
             }
             // A segment whose beginning failed, and its removal too, is left as an empty tail.
-            let verification = verify(&storage, false).unwrap();
+            let verification = verify(&storage, false, None).unwrap();
             assert!(verification.outcome <= Outcome::Declared, "{context}: {verification:#?}");
             assert_eq!(verification.channels[0].records, 2, "{context}");
         }
@@ -270,7 +270,7 @@ fn gaps_are_declared_when_all_ids_are_taken() {
     assert_eq!(jobs.len(), 2, "no other segment was needed");
     run(&mut writer, jobs);
     assert!(writer.is_settled());
-    let verification = verify(&storage, false).unwrap();
+    let verification = verify(&storage, false, None).unwrap();
     assert_eq!((verification.outcome, verification.gaps.len()), (Outcome::Declared, 1));
 }
 
@@ -289,7 +289,7 @@ fn gaps_are_declared_in_a_segment_that_takes_no_more_streams() {
     assert_eq!(jobs.len(), 2, "no other segment was needed");
     run(&mut writer, jobs);
     assert!(writer.is_settled());
-    assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Declared);
+    assert_eq!(verify(&storage, false, None).unwrap().outcome, Outcome::Declared);
 }
 
 // REQ W1
@@ -366,7 +366,7 @@ fn whatever_streams_come_and_go_each_message_is_its_streams() {
         assert!(connections.ids.left() > 0, "seed {seed}: ids are missing");
         let ended: BTreeMap<String, u64> =
             connections.sent.iter().map(|(name, sent)| (name.clone(), sent.len() as u64)).collect();
-        compare(&connections.storage, &connections.sent, &ended)
+        compare(&connections.storage, &connections.sent, &ended, None)
             .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         refused += connections.refused;
         segments += sealed_files(&connections.storage).len();
@@ -387,7 +387,7 @@ fn no_crash_gives_a_message_to_another_stream() {
             let going = connections.step(&mut rng);
             for image in connections.storage.take_images() {
                 images += 1;
-                check_image(&image, &connections.sent, &connections.before, &mut rng)
+                check_image(&image, &connections.sent, &connections.before, None, &mut rng)
                     .unwrap_or_else(|e| panic!("seed {seed}, image {images}: {e}"));
             }
             if !going {
@@ -429,7 +429,7 @@ fn no_failing_operation_gives_a_message_to_another_stream() {
                 assert!(for_ever || connections.is_clean(), "{}", tell("the run did not end".to_owned()));
                 connections.storage.set_faults(Faults::default());
                 let image = connections.storage.crash(&mut rng);
-                check_image(&image, &connections.sent, &connections.acknowledged, &mut rng)
+                check_image(&image, &connections.sent, &connections.acknowledged, None, &mut rng)
                     .map_err(tell)
                     .unwrap_or_else(|e| panic!("{e}"));
                 points += 1;
@@ -454,7 +454,7 @@ fn a_disk_that_fills_gives_no_message_to_another_stream() {
             full_for += u32::from(connections.writer.condition().0 == Condition::Full);
             if full_for == 10 {
                 let image = connections.storage.crash(&mut rng);
-                check_image(&image, &connections.sent, &connections.acknowledged, &mut rng)
+                check_image(&image, &connections.sent, &connections.acknowledged, None, &mut rng)
                     .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
                 connections.storage.set_faults(Faults::default());
             }
@@ -466,7 +466,7 @@ fn a_disk_that_fills_gives_no_message_to_another_stream() {
         assert!(!recover(&shared, stamp(1 << 50)).unwrap().is_loss(), "seed {seed}");
         let ended: BTreeMap<String, u64> =
             connections.sent.iter().map(|(name, sent)| (name.clone(), sent.len() as u64)).collect();
-        compare(&image, &connections.sent, &ended).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        compare(&image, &connections.sent, &ended, None).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     }
     eprintln!("{filled} disks that filled");
     assert!(filled > 50);

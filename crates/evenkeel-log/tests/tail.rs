@@ -41,7 +41,7 @@ fn check(storage: &SimStorage, content: &[u8], whole: usize, driver: &Driver, co
     assert!(tail == content[whole..], "{context}: the tail has {} bytes", tail.len());
     let sealed = storage.content("000001.mcap").expect(context);
     assert!(sealed[..whole] == content[..whole], "{context}: what was committed is altered");
-    assert_eq!(verify(storage, false).unwrap().outcome, Outcome::Declared, "{context}");
+    assert_eq!(verify(storage, false, None).unwrap().outcome, Outcome::Declared, "{context}");
     let mut out = Vec::new();
     let selection = Selection { channel: "mic1".to_owned(), stream: None, segment: None };
     export(storage, &selection, &mut out).unwrap();

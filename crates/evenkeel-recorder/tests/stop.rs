@@ -65,7 +65,7 @@ fn stop_while_one_hangs(recorder: &Recorder, storage: &dyn Storage, silent: &mut
     assert_eq!(stored(storage, "text"), lines(20_000));
     assert_eq!(stored(storage, "bytes"), [7; 300_000]);
     assert_eq!(stored(storage, "silent"), b"before");
-    let verification = verify(storage, false).unwrap();
+    let verification = verify(storage, false, None).unwrap();
     assert_eq!(verification.outcome, Outcome::Intact, "{verification:#?}");
 
     // What comes now is too late: the reader ends, and nothing it brings counts as accepted.
@@ -120,7 +120,7 @@ fn the_whole_stop_leaves_the_log_its_half_of_the_time() {
         assert!(evenkeel_recorder::now().mono_ns < until_ns);
         assert_eq!(ending.faults, ["silent: could not be read to its end in time"]);
         assert!(!ending.complete);
-        assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Intact);
+        assert_eq!(verify(&storage, false, None).unwrap().outcome, Outcome::Intact);
         assert_eq!(stored(&storage, "text"), lines(20_000));
         true
     });
@@ -176,7 +176,7 @@ fn a_file_blocked_on_a_full_disk_does_not_hold_up_the_stop() {
 
     let names: Vec<String> = storage.list().unwrap().into_iter().map(|e| e.name).collect();
     assert!(names.iter().all(|name| !name.ends_with(".part")), "{names:?}");
-    let verification = verify(&storage, false).unwrap();
+    let verification = verify(&storage, false, None).unwrap();
     assert_eq!(verification.outcome, Outcome::Declared, "{verification:#?}");
     assert_eq!(
         verification.channels.iter().find(|c| c.name == "large").unwrap().bytes,
@@ -236,7 +236,7 @@ fn damage_in_a_given_up_segment_is_told() {
         } else {
             assert_eq!(told, [""; 0]);
             assert_eq!(stored(&storage, "a"), b"acknowledged again");
-            assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Intact);
+            assert_eq!(verify(&storage, false, None).unwrap().outcome, Outcome::Intact);
         }
         assert_eq!(recorder.seal_given_up(), told, "asked again, it says the same");
         assert_eq!(recorder.verify_last(), Ok(()));
@@ -271,6 +271,6 @@ fn every_part_can_be_called_again_and_from_anywhere() {
             });
         }
     });
-    assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Intact);
+    assert_eq!(verify(&storage, false, None).unwrap().outcome, Outcome::Intact);
     assert_eq!(stored(&storage, "a"), lines(5_000));
 }

@@ -49,10 +49,10 @@ impl Ranges {
         holes
     }
 
-    /// Adds all ranges of another set.
-    pub(crate) fn add_all(&mut self, other: &Self) {
+    /// Adds what another set has up to `limit`.
+    pub(crate) fn add_all(&mut self, other: &Self, limit: u64) {
         for &(first, last) in &other.0 {
-            self.add(first, last);
+            self.add(first, last.min(limit));
         }
     }
 

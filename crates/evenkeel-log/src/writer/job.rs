@@ -34,6 +34,8 @@ enum Kind {
 struct Seal {
     storage: Arc<dyn Storage>,
     disk: Disk,
+    /// The segment that was begun after it; none after the last.
+    successor: Option<Disk>,
     ballast: Option<Arc<Ballast>>,
     tail: Vec<u8>,
     data_bytes: u64,
@@ -72,6 +74,7 @@ impl Job {
     pub(super) fn seal(
         storage: Arc<dyn Storage>,
         segment: &Segment,
+        successor: Option<Disk>,
         ballast: Option<Arc<Ballast>>,
         tail: Vec<u8>,
     ) -> Self {
@@ -81,7 +84,7 @@ impl Job {
             bytes: segment.bytes + tail.len() as u64,
         };
         let (disk, data_bytes) = (segment.disk(), segment.bytes);
-        Self(Kind::Seal(Box::new(Seal { storage, disk, ballast, tail, data_bytes, sealed })))
+        Self(Kind::Seal(Box::new(Seal { storage, disk, successor, ballast, tail, data_bytes, sealed })))
     }
 
     /// Does it; blocks for as long as the disk takes.
@@ -89,6 +92,9 @@ impl Job {
         let outcome = match self.0 {
             Kind::Sync { disk, dir, ticket } => {
                 let done = disk.sync().and_then(|()| dir.map_or(Ok(()), |dir| dir.sync_dir()));
+                if done.is_ok() {
+                    disk.note_durable();
+                }
                 Outcome::Synced(ticket, done)
             }
             Kind::Seal(seal) => {
@@ -102,6 +108,10 @@ impl Job {
 
 impl Seal {
     fn run(&self) -> io::Result<()> {
+        if self.successor.as_ref().is_some_and(|successor| !successor.is_durable()) {
+            // A sealed segment is followed by one: retention removes it on the strength of that.
+            return Err(io::Error::other("the segment after it could not be made durable"));
+        }
         let file = self.disk.file()?;
         if let Err(e) = file.append(&mut [IoSlice::new(&self.tail)]) {
             let Some(ballast) = self.ballast.as_ref().filter(|_| is_full(&e)) else { return Err(e) };

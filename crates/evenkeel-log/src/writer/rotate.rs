@@ -1,9 +1,7 @@
 //! Going on in a new segment, and ending the last one.
 
-use super::{Ballast, Condition, Job, LogWriter, Stamp, create_segment};
+use super::{Condition, Job, LogWriter, Stamp, create_segment};
 use crate::commit::{RUN_END, SNAPSHOT};
-use crate::segment::Segment;
-use std::sync::Arc;
 
 impl LogWriter {
     /// Whether the segment has reached a limit, or cannot take what comes next.
@@ -56,13 +54,9 @@ impl LogWriter {
         let ticket = self.ticket(self.asked);
         self.segment.unsynced_dir = false;
         jobs.push(Job::sync(self.segment.disk(), Some(self.storage.clone()), ticket));
-        jobs.push(self.seal_job(&old, None, seal));
+        // Only the last seal of a run may spend the ballast: recording would fill what another gave back.
+        jobs.push(Job::seal(self.storage.clone(), &old, Some(self.segment.disk()), None, seal));
         jobs
-    }
-
-    /// Only the last seal of a run may spend the ballast: recording would fill what another gave back.
-    fn seal_job(&self, segment: &Segment, ballast: Option<Arc<Ballast>>, tail: Vec<u8>) -> Job {
-        Job::seal(self.storage.clone(), segment, ballast, tail)
     }
 
     /// Ends the run: writes what is open, rotating where some of it has to go into
@@ -89,7 +83,8 @@ impl LogWriter {
                 self.finished = true;
                 self.committed();
                 jobs.extend(self.sync());
-                jobs.push(self.seal_job(&self.segment, Some(self.ballast.clone()), seal));
+                let ballast = Some(self.ballast.clone());
+                jobs.push(Job::seal(self.storage.clone(), &self.segment, None, ballast, seal));
             }
             Err(e) => self.append_failed(&e, stamp),
         }

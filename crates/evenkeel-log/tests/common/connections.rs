@@ -5,8 +5,8 @@ use super::stamp;
 use evenkeel_log::sim::{Faults, SimStorage};
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{
-    Batch, ChannelId, Gap, GapReason, Job, LogOptions, LogWriter, Outcome, Progress, Resume, Selection,
-    StreamId, StreamIds, export, recover, verify,
+    Anchor, Batch, ChannelId, Gap, GapReason, Job, LogOptions, LogWriter, Outcome, Progress, Resume,
+    Selection, StreamId, StreamIds, export, recover, remove_segments, sealed_segments, verify,
 };
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,6 +35,10 @@ pub struct Connections {
     pub now: u64,
     /// Connections that found no id.
     pub refused: u32,
+    /// Whether old segments are removed, and what was told of that.
+    pub retains: bool,
+    pub anchor: Option<Anchor>,
+    pub removals: u32,
     channels: Vec<(ChannelId, String)>,
     streams: Vec<Open>,
     jobs: VecDeque<Job>,
@@ -73,6 +77,9 @@ impl Connections {
             before: BTreeMap::new(),
             now: 0,
             refused: 0,
+            retains: false,
+            anchor: None,
+            removals: 0,
             storage,
             writer,
             channels,
@@ -98,6 +105,7 @@ impl Connections {
             10..13 => self.close(rng),
             13..17 => self.commit(),
             17 => self.drop_some(rng),
+            18 if self.retains => self.retain(rng),
             _ => self.run_jobs(rng.usize(1..4)),
         }
         if rng.u8(0..10) < 4 {
@@ -180,6 +188,18 @@ impl Connections {
         self.writer.declare(&gap, stamp(self.now));
     }
 
+    /// Tells of a removal, and does it; it may fail half way.
+    fn retain(&mut self, rng: &mut Rng) {
+        let sealed = sealed_segments(&self.storage).unwrap();
+        if sealed.is_empty() {
+            return;
+        }
+        let through = sealed[rng.usize(0..sealed.len())].number;
+        self.anchor = Some(Anchor::at(&self.storage, through).unwrap());
+        self.removals += 1;
+        let _ = remove_segments(&self.storage, through);
+    }
+
     fn commit(&mut self) {
         let progress = self.writer.commit(stamp(self.now));
         let said = !progress.committed.is_empty();
@@ -240,6 +260,7 @@ pub fn check_image(
     image: &SimStorage,
     sent: &Model,
     acknowledged: &BTreeMap<String, u64>,
+    anchor: Option<&Anchor>,
     rng: &mut Rng,
 ) -> Result<(), String> {
     let mut disk = image.clone();
@@ -264,19 +285,31 @@ pub fn check_image(
             return Err(format!("{name}: {acknowledged} acknowledged, {last} there after recovery"));
         }
     }
-    compare(&disk, sent, &there)?;
-    go_on(&disk, recovery.resume, sent, rng)
+    compare(&disk, sent, &there, anchor)?;
+    go_on(&disk, recovery.resume, sent, anchor, rng)
 }
 
-/// Compares what is there, up to these sequences, with what was sent.
-pub fn compare(disk: &SimStorage, sent: &Model, there: &BTreeMap<String, u64>) -> Result<(), String> {
-    let verification = verify(disk, false).map_err(|e| format!("verify: {e}"))?;
+/// Compares what is there, up to these sequences, with what was sent; what was removed is
+/// missing up to the beginning of a segment, and none of it beyond the anchor.
+pub fn compare(
+    disk: &SimStorage,
+    sent: &Model,
+    there: &BTreeMap<String, u64>,
+    anchor: Option<&Anchor>,
+) -> Result<(), String> {
+    let verification = verify(disk, false, anchor).map_err(|e| format!("verify: {e}"))?;
     if verification.outcome > Outcome::Declared {
-        return Err(format!("verify: {verification:#?}"));
+        return Err(format!("verify, {anchor:?}: {verification:#?}"));
+    }
+    let begins = Anchor::at(disk, 0).map_err(|e| format!("the first segment: {e}"))?.channels;
+    let covered = |name: &String| anchor.and_then(|a| a.channels.get(name)).copied().unwrap_or(0);
+    if let Some((name, first)) = begins.iter().find(|(name, first)| **first > covered(name)) {
+        return Err(format!("{name} begins after {first}, beyond {anchor:?}"));
     }
     for (name, sent) in sent {
         let last = there.get(name).copied().unwrap_or(0) as usize;
-        let there = sent.get(..last).ok_or_else(|| format!("{name}: more there than was sent"))?;
+        let first = begins.get(name).copied().unwrap_or(0) as usize;
+        let there = sent.get(first..last).ok_or_else(|| format!("{name}: more there than was sent"))?;
         let of = |stream: Option<u32>| -> Vec<u8> {
             let wanted =
                 there.iter().flatten().filter(|(number, _)| stream.is_none_or(|only| only == *number));
@@ -325,7 +358,13 @@ fn foreign(disk: &SimStorage, sent: &Model) -> Result<(), String> {
 }
 
 /// A new run goes on where the last one ended, with streams of its own.
-fn go_on(disk: &SimStorage, resume: Resume, sent: &Model, rng: &mut Rng) -> Result<(), String> {
+fn go_on(
+    disk: &SimStorage,
+    resume: Resume,
+    sent: &Model,
+    anchor: Option<&Anchor>,
+    rng: &mut Rng,
+) -> Result<(), String> {
     let there: BTreeMap<String, u64> =
         resume.channels.iter().map(|(name, state)| (name.clone(), state.last_sequence)).collect();
     let mut run = Connections::resume(disk.clone(), options(rng), resume, sent.len(), 12);
@@ -337,5 +376,5 @@ fn go_on(disk: &SimStorage, resume: Resume, sent: &Model, rng: &mut Rng) -> Resu
         return Err("the run that went on did not end".to_owned());
     }
     let there = run.sent.iter().map(|(name, sent)| (name.clone(), sent.len() as u64)).collect();
-    compare(disk, &run.sent, &there).map_err(|e| format!("after going on: {e}"))
+    compare(disk, &run.sent, &there, anchor).map_err(|e| format!("after going on: {e}"))
 }

@@ -239,7 +239,7 @@ pub fn check_image(image: &SimStorage, model: &Model, rng: &mut Rng) -> Result<(
 }
 
 fn compare(disk: &SimStorage, recovery: &Recovery, model: &Model) -> Result<(), String> {
-    let verification = verify(disk, false).map_err(|e| format!("verify: {e}"))?;
+    let verification = verify(disk, false, None).map_err(|e| format!("verify: {e}"))?;
     if !matches!(verification.outcome, Outcome::Intact | Outcome::Declared) {
         return Err(format!("verify says {:?}: {verification:#?}", verification.outcome));
     }
@@ -282,7 +282,7 @@ fn go_on(disk: &SimStorage, recovery: &Recovery, model: &Model, rng: &mut Rng) -
     for job in writer.finish(stamp(now)) {
         let _ = writer.complete(job.run(), stamp(now));
     }
-    let verification = verify(disk, false).map_err(|e| format!("verify after going on: {e}"))?;
+    let verification = verify(disk, false, None).map_err(|e| format!("verify after going on: {e}"))?;
     if !matches!(verification.outcome, Outcome::Intact | Outcome::Declared) {
         return Err(format!("after going on verify says {:?}: {verification:#?}", verification.outcome));
     }

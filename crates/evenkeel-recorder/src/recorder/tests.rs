@@ -132,7 +132,7 @@ fn stop_at_some_moment(seed: u64) {
     });
     assert_eq!(recorder.release(), Ok(()), "{context}");
     assert_eq!(recorder.verify_last(), Ok(()), "{context}");
-    assert_eq!(verify(&storage, false).unwrap().outcome, Outcome::Intact, "{context}");
+    assert_eq!(verify(&storage, false, None).unwrap().outcome, Outcome::Intact, "{context}");
 }
 
 // REQ W2, REQ R9

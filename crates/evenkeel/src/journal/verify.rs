@@ -43,7 +43,7 @@ pub struct JournalVerification {
 /// # Errors
 /// What the storage says; what is wrong with the journal is in the answer.
 pub fn verify(storage: &dyn Storage, live: bool) -> io::Result<JournalVerification> {
-    let log = evenkeel_log::verify(storage, live)?;
+    let log = evenkeel_log::verify(storage, live, None)?;
     let mut check = Check::default();
     if log.outcome != Outcome::Unreadable {
         read(storage, live, &selection(None), &mut |found| {

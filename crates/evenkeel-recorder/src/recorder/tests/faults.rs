@@ -87,7 +87,7 @@ fn check(storage: &SimStorage, ran: &Ran, rng: &mut Rng, context: &str) {
         }
     }
     if ending.clean {
-        let verification = verify(storage, false).unwrap();
+        let verification = verify(storage, false, None).unwrap();
         assert_eq!(verification.outcome, Outcome::Intact, "{context}: {verification:#?}");
     }
     // Whatever became of the stop: what was acknowledged outlives the process and a power cut.
