@@ -292,6 +292,9 @@ pub(crate) fn verdict(report: &Report) -> String {
     match report.exit_code {
         exit::OK => format!("stopped clean: all {steps} steps verified"),
         exit::FORCED => format!("FORCED: abandoned {}", list(&report.abandoned)),
+        exit::OUT_OF_TIME if report.abandoned.is_empty() => {
+            "OUT OF TIME: not every step had its time".to_owned()
+        }
         exit::OUT_OF_TIME => format!("OUT OF TIME: abandoned {}", list(&report.abandoned)),
         _ => "stopped, NOT clean".to_owned(),
     }
