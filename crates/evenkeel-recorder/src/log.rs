@@ -10,7 +10,7 @@ use crate::disk::Disk;
 use crate::hub::{Define, Dropped, Hub, InMemory, Item, Order, Sealing};
 use evenkeel_log::storage::DirLock;
 use evenkeel_log::{
-    ChannelId, ChannelState, Condition, Gap, GapReason, Job, LogWriter, Progress, SealedSegment, Stamp,
+    ChannelId, ChannelState, Condition, GapReason, Job, LogWriter, Progress, SealedSegment, Stamp,
 };
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -97,16 +97,7 @@ impl LogThread {
 
     /// Records that their reader had no room for become a gap, in their place.
     fn declare(&mut self, channel: usize, dropped: &Dropped, stamp: Stamp) {
-        let gap = Gap {
-            channel: self.writer.name(self.ids[channel]).to_owned(),
-            first_sequence: dropped.first_sequence,
-            last_sequence: Some(dropped.first_sequence + dropped.records - 1),
-            records: Some(dropped.records),
-            bytes: Some(dropped.bytes),
-            reason: GapReason::DropNewest,
-            from: dropped.from_ns,
-            to: dropped.to_ns,
-        };
+        let gap = dropped.gap(self.writer.name(self.ids[channel]).to_owned());
         self.writer.declare(&gap, stamp);
         self.hub.declared(channel, dropped.records);
     }

@@ -3,9 +3,7 @@
 use super::*;
 use crate::hub::{Hub, Item};
 use evenkeel_log::storage::Storage;
-use evenkeel_log::{
-    Gap, GapReason, LogOptions, LogWriter, Outcome, Resume, Selection, export, sim::SimStorage, verify,
-};
+use evenkeel_log::{LogOptions, LogWriter, Outcome, Resume, Selection, export, sim::SimStorage, verify};
 use fastrand::Rng;
 use std::sync::Arc;
 
@@ -63,16 +61,7 @@ impl Bench {
             }
             Item::Dropped(dropped) => {
                 self.out.push((dropped.records, dropped.bytes, true));
-                let gap = Gap {
-                    channel: "x".to_owned(),
-                    first_sequence: dropped.first_sequence,
-                    last_sequence: Some(dropped.first_sequence + dropped.records - 1),
-                    records: Some(dropped.records),
-                    bytes: Some(dropped.bytes),
-                    reason: GapReason::DropNewest,
-                    from: dropped.from_ns,
-                    to: dropped.to_ns,
-                };
+                let gap = dropped.gap("x".to_owned());
                 self.writer.declare(&gap, crate::now());
                 self.hub.declared(0, dropped.records);
             }

@@ -10,7 +10,7 @@
 use super::{Hub, Order, Refused};
 use crate::config::{Durability, OnFull};
 use crate::hub::LARGE_BYTES;
-use evenkeel_log::{Batch, ChannelState, StreamId};
+use evenkeel_log::{Batch, ChannelState, Gap, GapReason, StreamId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +49,20 @@ pub(crate) struct Dropped {
 }
 
 impl Dropped {
+    /// The gap that declares it.
+    pub(crate) fn gap(&self, channel: String) -> Gap {
+        Gap {
+            channel,
+            first_sequence: self.first_sequence,
+            last_sequence: Some(self.first_sequence + self.records - 1),
+            records: Some(self.records),
+            bytes: Some(self.bytes),
+            reason: GapReason::DropNewest,
+            from: self.from_ns,
+            to: self.to_ns,
+        }
+    }
+
     fn extend(&mut self, next: &Self) -> bool {
         let follows = self.first_sequence + self.records == next.first_sequence;
         if follows {
