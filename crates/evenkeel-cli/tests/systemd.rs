@@ -23,11 +23,15 @@ fn start(scratch: &Scratch, notify: &str, environment: &[(&str, &str)], more: &[
         .unwrap()
 }
 
+fn signal(child: &Child) {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+}
+
 fn terminate(child: &mut Child) -> ExitStatus {
     // The end of its input would be another reason to stop.
     let _stdin = child.stdin.take();
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    signal(child);
     child.wait().unwrap()
 }
 
@@ -85,11 +89,16 @@ fn systemd_hears_when_it_is_ready_alive_and_stopping() {
     for _ in 0..10 {
         assert_eq!(manager.hear(), "WATCHDOG=1");
     }
-    let status = terminate(&mut child);
-    assert_eq!(code(status), 0, "{}", told(&scratch));
-    let rest: Vec<String> = manager.rest().into_iter().filter(|word| word != "WATCHDOG=1").collect();
+    signal(&child);
     let stopping = "STOPPING=1\nEXTEND_TIMEOUT_USEC=8000000\nSTATUS=stopping: signal SIGTERM";
-    assert_eq!(rest, [stopping, "STATUS=stopped clean: all 5 steps verified"]);
+    let mut heard: Vec<String> = Vec::new();
+    while heard.last().is_none_or(|word| !word.starts_with("STATUS=stopped")) {
+        // A slow machine hears some of it again.
+        heard.push(manager.hear());
+        heard.retain(|word| word != "WATCHDOG=1" && !word.starts_with("EXTEND_TIMEOUT_USEC="));
+    }
+    assert_eq!(heard, [stopping, "STATUS=stopped clean: all 5 steps verified"]);
+    assert_eq!(code(child.wait().unwrap()), 0, "{}", told(&scratch));
 }
 
 // REQ P2, REQ T6, REQ C5
@@ -103,8 +112,7 @@ fn a_long_stop_is_alive_and_asks_for_its_time_again() {
     let mut child = start(&scratch, &name, &[("WATCHDOG_USEC", "100000")], &more);
     manager.wait_for("READY=1");
     held.wait();
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    signal(&child);
     assert!(manager.wait_for("STOPPING=1").contains("\nEXTEND_TIMEOUT_USEC=61000000\n"));
     let mut left_us = 61_000_000;
     for _ in 0..2 {

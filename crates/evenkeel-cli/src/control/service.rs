@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Part of the grace period that a stop may be expected to take without an alert.
 const FORECAST_SHARE_MAX: f64 = 0.8;
+/// Entries in the journal about clients that ask for a stop.
+const NOTES_MAX: u32 = 16;
 /// The reason of a stop that was given none.
 const REASON: &str = "evenkeel stop";
 
@@ -23,6 +25,8 @@ pub(crate) struct Service {
     began: Instant,
     /// Whether a client has asked for a stop: it begins a moment later.
     is_asked_to_stop: bool,
+    /// Entries that clients may still cause in the journal: its room belongs to the stop.
+    notes_left: u32,
 }
 
 impl Service {
@@ -34,7 +38,7 @@ impl Service {
         exit_code: impl Fn(&Stopped) -> u8 + Send + 'static,
     ) -> Self {
         let (exit_code, began) = (Box::new(exit_code), Instant::now());
-        Self { keel, recorder, grace, exit_code, began, is_asked_to_stop: false }
+        Self { keel, recorder, grace, exit_code, began, is_asked_to_stop: false, notes_left: NOTES_MAX }
     }
 
     pub(super) fn keel(&self) -> &Keel {
@@ -74,11 +78,8 @@ impl Service {
 
     /// Asks for the stop.
     pub(super) fn stop(&mut self, force: bool, reason: Option<&str>, by: &str) -> Stopping {
+        self.note(force, reason, by);
         self.is_asked_to_stop = true;
-        if let (true, Some(journal)) = (force, self.keel.journal()) {
-            let body = json!({ "command": "stop", "force": true, "reason": reason, "from": by });
-            let _ = journal.append("control", None, body);
-        }
         // Who forces without a word wants nothing to begin before it is forced.
         if !force || reason.is_some() {
             self.keel.request_stop(reason.unwrap_or(REASON), by);
@@ -90,6 +91,17 @@ impl Service {
             state: self.state().to_owned(),
             pid: std::process::id(),
             grace_ms: u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Writes down who asks for what the journal's entry of the stop will not say: force, or
+    /// what is under way already.
+    fn note(&mut self, force: bool, reason: Option<&str>, by: &str) {
+        let is_more = force || self.state() == "stopping";
+        if let (true, 1.., Some(journal)) = (is_more, self.notes_left, self.keel.journal()) {
+            self.notes_left -= 1;
+            let body = json!({ "command": "stop", "force": force, "reason": reason, "from": by });
+            let _ = journal.append("control", None, body);
         }
     }
 

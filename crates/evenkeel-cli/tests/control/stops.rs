@@ -49,8 +49,7 @@ fn a_grace_period_too_short_is_the_clients_code_too() {
     assert_eq!(code(output.status), 5, "{}", stderr(&output));
     assert!(stderr(&output).contains("OUT OF TIME"), "{}", stderr(&output));
     assert_eq!(code(running.child.wait().unwrap()), 5);
-    let report = report(&scratch);
-    assert_eq!((&report["reason"], &report["exit_code"]), (&json!("evenkeel stop"), &json!(5)));
+    assert!(stderr(&output).contains("(evenkeel stop, from process "), "{}", stderr(&output));
 }
 
 // REQ C16
@@ -63,23 +62,16 @@ fn a_forced_stop_begins_nothing() {
         let words: Vec<&str> = ["stop", &dir].into_iter().chain(words.iter().copied()).collect();
         let output = evenkeel(&words);
         assert_eq!(code(output.status), 4, "{}", stderr(&output));
-        assert!(stderr(&output).contains("FORCED: abandoned"), "{}", stderr(&output));
-        assert_eq!(code(running.child.wait().unwrap()), 4);
-        let report = report(&scratch);
-        assert_eq!((&report["reason"], &report["exit_code"]), (&json!(reason), &json!(4)));
-        assert!(report["initiated_by"].as_str().unwrap().contains("(evenkeel) of user"), "{report:#}");
-        let steps = report["phases"].as_array().unwrap().iter().flat_map(|p| p["steps"].as_array().unwrap());
-        let verdicts: Vec<&Value> = steps.map(|step| &step["verdict"]).collect();
-        assert_eq!(verdicts.len(), 7);
-        if reason == "forced" {
-            assert!(verdicts.iter().all(|verdict| **verdict == "SkippedBecause"), "{verdicts:?}");
-        }
-        let journal = evenkeel(&["journal", &dir, "--json", "--kind", "control"]);
-        let entry: Value = serde_json::from_slice(&journal.stdout).unwrap();
-        assert_eq!(
-            (&entry["body"]["force"], &entry["body"]["from"]),
-            (&json!(true), &report["initiated_by"])
+        let said = stderr(&output);
+        assert!(
+            said.contains(&format!("({reason}, from process ")) && said.contains("(evenkeel) of user"),
+            "{said}"
         );
+        // With a reason it may have begun before it was forced.
+        let abandoned =
+            if reason == "forced" { "FORCED: abandoned nothing that ran" } else { "FORCED: abandoned" };
+        assert!(said.contains(abandoned), "{said}");
+        assert_eq!(code(running.child.wait().unwrap()), 4);
     }
 }
 
@@ -95,9 +87,9 @@ fn force_ends_a_stop_that_hangs_for_all_who_wait() {
         let (code, said) = end(stop);
         assert_eq!(code, 4, "{said}");
         assert!(said.contains("FORCED: abandoned") && said.contains("stop-capture/stuck"), "{said}");
+        assert!(said.contains("(enough, from process "), "{said}");
     }
     assert_eq!(code(running.child.wait().unwrap()), 4);
-    assert_eq!(report(&scratch)["reason"], "enough");
 }
 
 /// Waits until the journal says that the step is about to run.
@@ -128,6 +120,11 @@ fn all_who_ask_wait_for_the_same_end() {
     }
     assert_eq!(running.child.try_wait().unwrap().map(code), Some(0), "{}", told(&scratch));
     assert_eq!(report(&scratch)["reason"], "the first");
+    // Who came second stands in the journal.
+    let journal = evenkeel(&["journal", &scratch.word("rec"), "--json", "--kind", "control"]);
+    let entry: Value = serde_json::from_slice(&journal.stdout).unwrap();
+    assert_eq!((&entry["body"]["reason"], &entry["body"]["force"]), (&json!("the second"), &json!(false)));
+    assert!(entry["body"]["from"].as_str().unwrap().contains("(evenkeel) of user "), "{entry}");
 }
 
 // REQ C16

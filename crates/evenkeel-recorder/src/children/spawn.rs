@@ -56,6 +56,8 @@ pub(super) fn spawn(shell: &OsStr, command: &str, channel: &str, run: &str) -> i
         .env(CHANNEL_VARIABLE, channel)
         // Whoever supervises us is not to take word from it.
         .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_USEC")
+        .env_remove("WATCHDOG_PID")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
