@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Running, Scratch, address, code, evenkeel, export, last_ack, lines, stderr, verify};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -336,4 +337,36 @@ fn how_a_command_ended_is_known_whoever_started_the_recorder() {
         .output()
         .unwrap();
     assert_eq!(code(output.status), 0, "{}", stderr(&output));
+}
+
+// REQ W4
+#[test]
+fn connections_leave_descriptors_for_the_rest_of_the_recorder() {
+    let scratch = Scratch::new();
+    let dir = scratch.word("rec");
+    let mut running =
+        Running::start(&scratch, &["record", "--out", &dir, "--channel", "net=tcp:127.0.0.1:0"]);
+    let address = address(&scratch, "net");
+    let limit = Rlimit { current: Some(128), maximum: Some(128) };
+    prlimit(Pid::from_raw(running.child.id().cast_signed()), Resource::Nofile, limit).unwrap();
+    let peers: Vec<TcpStream> = (0..200)
+        .map(|_| {
+            let mut peer = TcpStream::connect(&address).unwrap();
+            peer.write_all(b"x").unwrap();
+            peer
+        })
+        .collect();
+    running.wait_for_ack("net", 40);
+    for _ in 0..3 {
+        let status = evenkeel(&["status", &dir]);
+        if code(status.status) != 0 {
+            running.signal("-KILL");
+            panic!("{}", stderr(&status));
+        }
+    }
+    // Who was not heard yet is heard when others have gone.
+    drop(peers);
+    running.wait_for_ack("net", 200);
+    running.signal("-TERM");
+    assert_eq!(code(running.child.wait().unwrap()), 0);
 }

@@ -2,14 +2,19 @@
 
 use crate::listen::{Listening, peer_of};
 use rustix::io::Errno;
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
+use rustix::process::{Resource, getrlimit};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Connections of a channel that are open at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 1024;
 /// Connections before it is the next one's turn.
 const QUANTUM_CONNECTIONS: usize = 16;
+/// Descriptors that connections leave to the rest of the process: to segments, commands, and
+/// whoever asks for the status. At most a quarter of all.
+const DESCRIPTORS_KEPT: u64 = 64;
 /// Connections that are still taken when capture stops: as many as may wait.
 const BACKLOG_MAX: usize = 4096;
 
@@ -77,6 +82,10 @@ impl Listener {
     fn accept(&mut self, most: usize) -> io::Result<Vec<Accepted>> {
         let mut accepted = Vec::new();
         for _ in 0..most {
+            if !self.leaves_descriptors() {
+                self.paused_until_ns = Some(crate::now().mono_ns + PAUSE_NS);
+                break;
+            }
             match acceptfrom_with(&self.socket.fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok((fd, from)) => {
                     let peer = peer_of(&fd, from);
@@ -110,5 +119,14 @@ impl Listener {
         }
         self.open += accepted.len();
         Ok(accepted)
+    }
+
+    /// Whether one more connection leaves the others what they need. A new descriptor is
+    /// the lowest that is free: so it tells how many are taken.
+    fn leaves_descriptors(&self) -> bool {
+        let Some(limit) = getrlimit(Resource::Nofile).current else { return true };
+        let kept = DESCRIPTORS_KEPT.min(limit / 4);
+        fcntl_dupfd_cloexec(&self.socket.fd, 0)
+            .is_ok_and(|next| u64::from(next.as_raw_fd().unsigned_abs()) < limit - kept)
     }
 }
