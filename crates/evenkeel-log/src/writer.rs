@@ -222,6 +222,7 @@ pub struct LogWriter {
     retry_at_ns: u64,
     rotate_not_before_ns: u64,
     last_error: Option<String>,
+    rotation_error: Option<String>,
     poisoned: Vec<u64>,
     gap_stream: Option<StreamId>,
     finished: bool,
@@ -273,6 +274,7 @@ impl LogWriter {
             retry_at_ns: 0,
             rotate_not_before_ns: 0,
             last_error: None,
+            rotation_error: None,
             poisoned: Vec::new(),
             gap_stream: None,
             finished: false,
@@ -376,6 +378,12 @@ impl LogWriter {
     /// Whether the writer can write, and why not.
     pub fn condition(&self) -> (Condition, Option<&str>) {
         (self.condition, self.last_error.as_deref())
+    }
+
+    /// Why the last rotation failed, if it did: the segment grows past its limits meanwhile,
+    /// and rotation is tried again.
+    pub fn rotation_error(&self) -> Option<&str> {
+        self.rotation_error.as_deref()
     }
 
     /// When a writer that cannot write should [retry](LogWriter::retry), monotonic nanoseconds.

@@ -56,6 +56,8 @@ pub(crate) struct Opening {
     pub(crate) framing: Framing,
     /// Who sends, where nobody connects.
     pub(crate) peer: String,
+    /// What a pipe is to hold.
+    pub(crate) pipe_bytes: usize,
 }
 
 /// A channel that is read here.
@@ -286,7 +288,7 @@ impl Capture {
             peer: peer.unwrap_or_else(|| opening.peer.clone()),
             opened_ns: crate::now().wall_ns,
         };
-        let pollable = Pollable::new(fd, stream, opening.framing).shared();
+        let pollable = Pollable::new(fd, stream, opening.framing, opening.pipe_bytes).shared();
         self.add(lane, Kind::Stream(pollable), child)
     }
 

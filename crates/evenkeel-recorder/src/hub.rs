@@ -87,6 +87,8 @@ pub(crate) struct LogStatus {
     pub(crate) gone: bool,
     /// Why the log cannot write now.
     pub(crate) trouble: Option<String>,
+    /// Why no new segment can be begun now; the log goes on in the old one.
+    pub(crate) rotation_trouble: Option<String>,
     /// What went wrong for good.
     pub(crate) faults: Vec<String>,
     /// Number of the newest sealed segment.

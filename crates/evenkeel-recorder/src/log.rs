@@ -212,8 +212,14 @@ impl LogThread {
             Condition::Full => "the disk is full; recording waits for space".to_owned(),
             _ => format!("the log cannot be written: {}", error.unwrap_or("unknown")),
         });
-        if self.hub.log_status().trouble != trouble {
-            self.hub.update_log(|log| log.trouble = trouble);
+        let rotation = self.writer.rotation_error();
+        let rotation = rotation.map(|e| format!("no new segment can be begun, and the old one grows: {e}"));
+        let told = self.hub.log_status();
+        if (&told.trouble, &told.rotation_trouble) != (&trouble, &rotation) {
+            self.hub.update_log(|log| {
+                log.trouble = trouble;
+                log.rotation_trouble = rotation;
+            });
         }
         let now = crate::now().mono_ns;
         if condition == Condition::Writing && now >= self.ballast_at_ns {

@@ -228,9 +228,10 @@ impl Recorder {
         self.hub.log_status().retention_trouble
     }
 
-    /// Why the log cannot be written now, if it cannot.
+    /// Why the log cannot be written now, if it cannot, or no new segment can be begun.
     pub fn trouble(&self) -> Option<String> {
-        self.hub.log_status().trouble
+        let log = self.hub.log_status();
+        log.trouble.or(log.rotation_trouble)
     }
 }
 

@@ -14,11 +14,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A medium that bends a byte of every segment when it gets its final name.
-struct Bending(SimStorage);
+/// A medium that bends a byte of every segment when it gets its final name, or refuses to
+/// create a file.
+struct Bending(SimStorage, Option<&'static str>);
 
 impl Storage for Bending {
     fn create(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
+        if self.1 == Some(name) {
+            return Err(io::Error::other("no such file today"));
+        }
         self.0.create(name)
     }
     fn reopen(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
@@ -32,8 +36,10 @@ impl Storage for Bending {
     }
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.0.rename(from, to)?;
-        let bytes = self.0.content(to).map_or(0, |content| content.len() as u64);
-        self.0.corrupt(to, bytes / 2, 1);
+        if self.1.is_none() {
+            let bytes = self.0.content(to).map_or(0, |content| content.len() as u64);
+            self.0.corrupt(to, bytes / 2, 1);
+        }
         Ok(())
     }
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -91,7 +97,7 @@ fn where_all_is_well_every_step_is_verified() {
 fn a_last_segment_that_reads_back_wrong_is_not_sealed() {
     let dir = tempfile::tempdir().unwrap();
     let path = put(dir.path(), "input", &lines(500));
-    let storage = Arc::new(Bending(SimStorage::new()));
+    let storage = Arc::new(Bending(SimStorage::new(), None));
     let report = stopped(storage, config(dir.path(), vec![channel(&path)]), |_| ());
     assert_eq!(step(&report, "flush/a").verdict, Some(Verdict::Verified));
     assert_eq!(step(&report, "seal").verdict, Some(Verdict::Failed));
@@ -145,4 +151,21 @@ fn a_source_that_failed_is_not_captured() {
     assert!(detail(&report, "stop-capture/a").contains("os error 5"), "{report:#?}");
     assert_eq!(step(&report, "seal").verdict, Some(Verdict::Verified));
     assert!(!report.clean);
+}
+
+// REQ E1, REQ W4
+#[test]
+fn a_segment_that_cannot_be_begun_is_told_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = put(dir.path(), "input", &lines(20_000));
+    let inner = SimStorage::new();
+    let storage = Arc::new(Bending(inner.clone(), Some("000002.mcap.part")));
+    let mut config = config(dir.path(), vec![channel(&path)]);
+    config.log.segment_bytes = 50_000;
+    let recorder = Recorder::start_on(storage, None, config).unwrap();
+    let told = || recorder.trouble().is_some_and(|trouble| trouble.contains("no such file today"));
+    eventually("it is told", told);
+    eventually("it is over: the next number can be had", || recorder.trouble().is_none());
+    assert!(recorder.stop(u64::MAX).clean);
+    assert_eq!(stored(&inner, "a"), lines(20_000));
 }

@@ -147,7 +147,10 @@ fn alerts(facts: &Facts<'_>) -> Vec<String> {
         |fault: &&String| facts.channels.iter().any(|c| fault.strip_prefix(&*c.name).is_some_and(is_told));
     alerts.extend(facts.faults.iter().filter(|fault| !of_channel(fault)).cloned());
     for counts in facts.channels {
-        alerts.extend(counts.fault.as_ref().map(|fault| format!("{}: {fault}", counts.name)));
+        // One that is about to be run again says why; it may be well by the next look.
+        let restarting = counts.last_fault.as_ref().filter(|_| counts.restarting);
+        let fault = counts.fault.as_ref().or(restarting);
+        alerts.extend(fault.map(|fault| format!("{}: {fault}", counts.name)));
     }
     if facts.forecast > facts.grace.mul_f64(FORECAST_SHARE_MAX) {
         let (forecast, grace) = (facts.forecast.as_millis(), facts.grace.as_millis());

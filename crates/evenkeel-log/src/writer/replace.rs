@@ -80,6 +80,7 @@ impl LogWriter {
     /// past that. Answers whether the segment can go on.
     pub(super) fn succession_failed(&mut self, error: &io::Error, successor: u64, stamp: Stamp) -> bool {
         self.last_error = Some(format!("rotation: {error}"));
+        self.rotation_error = Some(error.to_string());
         self.rotate_not_before_ns = stamp.mono_ns.saturating_add(ROTATION_RETRY_NS);
         let removed = match self.storage.remove(&part_name(successor)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),

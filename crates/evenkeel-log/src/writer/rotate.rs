@@ -48,6 +48,7 @@ impl LogWriter {
                 return Vec::new();
             }
         };
+        self.rotation_error = None;
         self.committed();
         let mut jobs: Vec<Job> = self.sync().into_iter().collect();
         let old = std::mem::replace(&mut self.segment, next);

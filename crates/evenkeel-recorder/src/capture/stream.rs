@@ -53,9 +53,10 @@ enum Read {
 }
 
 impl Pollable {
-    pub(crate) fn new(fd: OwnedFd, stream: Stream, framing: Framing) -> Self {
-        // A larger pipe means fewer switches; it is only a wish.
-        let _ = rustix::pipe::fcntl_setpipe_size(&fd, 1 << 20);
+    /// `pipe_bytes` is what a pipe is to hold: a larger one means fewer switches, and a stop has
+    /// to read what is in it. It is only a wish.
+    pub(crate) fn new(fd: OwnedFd, stream: Stream, framing: Framing, pipe_bytes: usize) -> Self {
+        let _ = rustix::pipe::fcntl_setpipe_size(&fd, pipe_bytes);
         let framer = Framer::new(stream, framing, None);
         Self { fd, framer, backlog: Vec::new(), phase: Phase::Reading, hot: false, shared: false }
     }

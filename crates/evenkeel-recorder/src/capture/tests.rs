@@ -31,7 +31,7 @@ fn a_source_without_memory_ends_when_the_intake_is_closed() {
     let (hub, mut numberings) = hub(&["flood".to_owned()]);
     let (flood, mut feed) = io::pipe().unwrap();
     let (lane, stream) = numberings.remove(0);
-    let source = CaptureSource::Stream(Pollable::new(flood.into(), stream, Framing::Chunk));
+    let source = CaptureSource::Stream(Pollable::new(flood.into(), stream, Framing::Chunk, 1 << 20));
     let capture = capture(&hub, vec![CaptureLane { lane, source }]);
     let readers = crate::hub::Reading::begin(hub.clone(), vec![0]);
     let reading = std::thread::spawn(move || {
@@ -70,7 +70,10 @@ fn the_fault_of_a_source_outlives_the_others_going_on() {
     let mut numberings = numberings.into_iter();
     let mut pollable = |fd: OwnedFd| {
         let (lane, stream) = numberings.next().unwrap();
-        CaptureLane { lane, source: CaptureSource::Stream(Pollable::new(fd, stream, Framing::Chunk)) }
+        CaptureLane {
+            lane,
+            source: CaptureSource::Stream(Pollable::new(fd, stream, Framing::Chunk, 1 << 20)),
+        }
     };
     // The writing end of a pipe that nobody reads: it is ready, and reading it fails.
     let (unread, broken) = rustix::pipe::pipe().unwrap();
@@ -184,7 +187,7 @@ fn a_pipe_that_had_no_memory_is_not_read_while_it_is_empty() {
     let (lane, stream) = numberings.remove(0);
     // Reading it blocks, as it does of most that is inherited.
     let (short, mut feed) = io::pipe().unwrap();
-    let pollable = Pollable::new(short.into(), stream, Framing::Lines);
+    let pollable = Pollable::new(short.into(), stream, Framing::Lines, 1 << 20);
     // One read of these takes many times its length in memory.
     feed.write_all(&vec![b'\n'; PAYLOAD_BYTES_MAX]).unwrap();
     let reading = start(&hub, lane, CaptureSource::Stream(pollable));
@@ -219,7 +222,7 @@ fn bytes_that_another_reader_took_are_not_waited_for() {
     let (shared, feed) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
     let other = shared.try_clone().unwrap();
     rustix::io::write(&feed, b"0123456789").unwrap();
-    let mut pollable = Pollable::new(shared, stream, Framing::Chunk);
+    let mut pollable = Pollable::new(shared, stream, Framing::Chunk, 1 << 20);
     pollable.drain();
     rustix::io::read(&other, &mut [0; 10]).unwrap();
     let mut scratch = vec![0; PAYLOAD_BYTES_MAX];
@@ -236,7 +239,13 @@ fn a_listener_that_failed_has_not_ended_what_is_connected() {
     let storage = Arc::new(SimStorage::new());
     let mut log = LogWriter::create(storage, LogOptions::default(), Resume::default(), crate::now()).unwrap();
     let id = log.channel("net", evenkeel_log::OCTETS);
-    let opening = Opening { ids: log.stream_ids(), id, framing: Framing::Chunk, peer: String::new() };
+    let opening = Opening {
+        ids: log.stream_ids(),
+        id,
+        framing: Framing::Chunk,
+        peer: String::new(),
+        pipe_bytes: 1 << 20,
+    };
     let lane = Lane { channel: 0, next_sequence: 1, last_time_ns: 0, on_full: OnFull::Block };
     let socket = crate::listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let mut peer = std::net::TcpStream::connect(&socket.address).unwrap();

@@ -117,6 +117,12 @@ impl Opened {
     }
 }
 
+/// What the pipes of all channels are to hold together, and one of them at least and at most.
+/// A stop reads all of it.
+const PIPES_BYTES: usize = 16 << 20;
+const PIPE_BYTES_LEAST: usize = 64 << 10;
+const PIPE_BYTES_MOST: usize = 1 << 20;
+
 /// What `ek-capture` needs beside its sources.
 pub(super) struct CaptureMeans {
     pub(super) arrivals: Receiver<Arrival>,
@@ -130,6 +136,7 @@ pub(super) fn prepare(
     means: CaptureMeans,
 ) -> Result<Vec<Task>, StartError> {
     let (mut tasks, mut lanes, mut polled) = (Vec::new(), Vec::new(), Vec::new());
+    let pipe_bytes = (PIPES_BYTES / readers.len().max(1)).clamp(PIPE_BYTES_LEAST, PIPE_BYTES_MOST);
     for reader in readers {
         let at = reader.lane.channel;
         // Of a command, whoever runs it says when it is over.
@@ -138,7 +145,7 @@ pub(super) fn prepare(
             polled.push(at);
         }
         if is_polled || matches!(reader.opened, Opened::Command) {
-            lanes.push(capture_lane(reader));
+            lanes.push(capture_lane(reader, pipe_bytes));
         } else {
             let read = blocking(hub, reader)?;
             tasks.push(Task { name: format!("ek-file-{at}"), channels: vec![at], read });
@@ -161,13 +168,20 @@ impl Reader<'_> {
 }
 
 /// What `ek-capture` reads.
-fn capture_lane(reader: Reader<'_>) -> CaptureLane {
+fn capture_lane(reader: Reader<'_>, pipe_bytes: usize) -> CaptureLane {
     let framing = reader.channel.framing;
-    let opening =
-        Opening { ids: reader.ids.clone(), id: reader.id, framing, peer: reader.channel.source.describe() };
+    let opening = Opening {
+        ids: reader.ids.clone(),
+        id: reader.id,
+        framing,
+        peer: reader.channel.source.describe(),
+        pipe_bytes,
+    };
     let stream = (!reader.opened.opens_streams()).then(|| reader.known());
     let source = match (reader.opened, stream) {
-        (Opened::Pollable(fd), Some(stream)) => CaptureSource::Stream(Pollable::new(fd, stream, framing)),
+        (Opened::Pollable(fd), Some(stream)) => {
+            CaptureSource::Stream(Pollable::new(fd, stream, framing, pipe_bytes))
+        }
         (Opened::Datagrams(socket), Some(stream)) => {
             CaptureSource::Datagrams(Datagrams::new(socket.fd, stream))
         }
