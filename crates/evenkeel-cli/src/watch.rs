@@ -13,7 +13,7 @@ pub(crate) struct Watch<'a> {
     keel: &'a Keel,
     systemd: Option<&'a Systemd>,
     trouble: Option<String>,
-    retention: Option<String>,
+    retention: Option<Result<String, String>>,
     /// By channel.
     faults: Vec<Option<String>>,
 }
@@ -27,10 +27,13 @@ impl<'a> Watch<'a> {
     /// Tells what is new. What came and went since the last look is not told.
     pub(crate) fn look(&mut self) {
         self.look_at_log();
-        let retention = self.recorder.retention_trouble();
+        let retention = self.recorder.retention();
         if retention != self.retention {
-            retention.iter().for_each(|trouble| text::complain(trouble));
-            self.note("retention-trouble", None, json!({ "now": retention, "before": self.retention }));
+            match &retention {
+                Some(Ok(done)) => text::say(done),
+                Some(Err(trouble)) => text::complain(trouble),
+                None => {}
+            }
             self.retention = retention;
         }
         for (at, counts) in self.recorder.channels().into_iter().enumerate() {

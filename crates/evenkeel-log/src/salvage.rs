@@ -34,6 +34,8 @@ pub enum Action {
     SetAside,
     /// Written anew from what was whole; the original is kept beside it.
     Rebuilt,
+    /// It is gone: retention has removed it with everything before it.
+    Removed,
 }
 
 /// One segment that recovery had to touch.
@@ -106,6 +108,10 @@ pub fn recover(storage: &Arc<dyn Storage>, stamp: Stamp) -> io::Result<Recovery>
 /// # Errors
 /// What the storage says.
 pub fn seal_given_up(storage: &Arc<dyn Storage>, number: u64, stamp: Stamp) -> io::Result<Recovered> {
+    if Catalog::read(&**storage)?.segments().first().is_some_and(|(first, _)| number < *first) {
+        let (losses, gaps) = (Vec::new(), Vec::new());
+        return Ok(Recovered { segment: number, action: Action::Removed, tail_bytes: 0, losses, gaps });
+    }
     // `recover` removes the copy where this is cut short.
     let (part, copy) = (part_name(number), rebuild_name(number));
     match copy_from(&**storage, &part, 0, &copy) {

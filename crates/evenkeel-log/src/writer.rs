@@ -20,10 +20,12 @@
 //! 3. A full disk poisons nothing: the file is cut back to its last whole record
 //!    and the same chunk is tried again.
 //! 4. While a run lives, its newest segment is a `.part`: a segment is sealed only
-//!    after the head of its successor is durable.
+//!    after the head of its successor is durable, and not at all where that failed.
 //! 5. The chain is that of the last batch in the file, as the channels' states are:
 //!    what is poisoned takes it back to what was acknowledged, what is replayed
 //!    brings it forward again. This log computes no hash; it carries one.
+//! 6. What a segment cannot take because of its stream stays in `open`, with all after it,
+//!    until a rotation; `streams.rs` says why and when.
 
 use crate::batch::Batch;
 use crate::commit::{ChannelState, RUN_END, SEGMENT_END, SNAPSHOT};

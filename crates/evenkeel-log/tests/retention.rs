@@ -9,8 +9,8 @@ use common::stamp;
 use evenkeel_log::sim::{Faults, SimStorage};
 use evenkeel_log::storage::{AppendFile, Entry, ReadFile, Storage};
 use evenkeel_log::{
-    Anchor, Gap, LogOptions, Outcome, SealedFile, Selection, export, part_name, recover, remove_segments,
-    seal_given_up, sealed_name, sealed_segments, verify, verify_with,
+    Action, Anchor, Gap, LogOptions, Outcome, SealedFile, Selection, export, part_name, recover,
+    remove_segments, seal_given_up, sealed_name, sealed_segments, verify, verify_with,
 };
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -262,6 +262,9 @@ fn nothing_is_removed_up_to_a_segment_that_is_not_sealed() {
     assert_eq!(storage.list().unwrap(), before);
     // A sealed one after it says that it was given up.
     remove_segments(&storage, 4).unwrap();
+    assert_eq!(storage.list().unwrap().len(), 1);
+    let sealed = seal_given_up(&shared(&storage), 3, stamp(1 << 40)).unwrap();
+    assert_eq!((sealed.action, sealed.losses.len()), (Action::Removed, 0));
     assert_eq!(storage.list().unwrap().len(), 1);
 }
 

@@ -59,10 +59,9 @@ pub(crate) fn start_readback(
             hub.update_log(|log| {
                 log.faults.extend(fault);
                 log.unread -= 1;
-                log.read_back = log.read_back.max(number);
             });
             if let Some(retention) = &retention {
-                retention.poke();
+                retention.sealed(number);
             }
         }
     })?;

@@ -93,10 +93,8 @@ pub(crate) struct LogStatus {
     pub(crate) faults: Vec<String>,
     /// Number of the newest sealed segment.
     pub(crate) last_sealed: Option<u64>,
-    /// Number of the newest segment that was read back, or was there before this run.
-    pub(crate) read_back: u64,
-    /// Why the oldest segments cannot be removed.
-    pub(crate) retention_trouble: Option<String>,
+    /// What was said last of the removal of old segments: what was removed, or why nothing can be.
+    pub(crate) retention: Option<Result<String, String>>,
     /// Sealed segments, but for the run's last, that are not read back yet.
     pub(crate) unread: u64,
     /// Segments that the log gave up on the way, by number; told when it is gone.

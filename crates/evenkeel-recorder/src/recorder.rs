@@ -8,11 +8,11 @@ pub(crate) use stop::KILL_AFTER_NS;
 pub use stop::{Ending, Held, StillHeld};
 
 use crate::acks::Acks;
-use crate::config::{ChannelConfig, Config, Framing};
+use crate::config::{ChannelConfig, Config, Framing, Retention};
 use crate::disk::{Disk, start_readback};
 use crate::hub::{ChannelCounts, Hub, Lane, budget_bytes};
 use crate::log::LogThread;
-use crate::retention::{Keeper, Means};
+use crate::retention::Keeper;
 use commands::Commands;
 use evenkeel::journal::Journal;
 use evenkeel_log::storage::{DirLock, DirStorage, LockError, Storage};
@@ -128,15 +128,7 @@ impl Recorder {
         let stamp = crate::now();
         let mut resume = recovery.resume.clone();
         resume.opening = names.iter().cloned().collect();
-        hub.update_log(|log| log.read_back = resume.next_segment.max(1) - 1);
-        let retention = Keeper::start(Means {
-            hub: hub.clone(),
-            storage: storage.clone(),
-            retention: config.retention,
-            journal: journal.clone(),
-            _lock: lock.clone(),
-        });
-        let retention = retention.map_err(StartError::Thread)?.map(Arc::new);
+        let retention = start_retention(&hub, &storage, &config, (journal.clone(), lock.clone()))?;
         let mut options = config.log.clone();
         // Room for what may wait in memory too: then a stop on a full disk loses nothing accepted.
         options.ballast_wanted_bytes = options.ballast_bytes + budget_bytes(names.len()) as u64;
@@ -223,9 +215,9 @@ impl Recorder {
         self.hub.counts()
     }
 
-    /// Why the oldest segments cannot be removed, if they are to be and cannot.
-    pub fn retention_trouble(&self) -> Option<String> {
-        self.hub.log_status().retention_trouble
+    /// What was said last of the removal of old segments: what was removed, or why nothing can be.
+    pub fn retention(&self) -> Option<Result<String, String>> {
+        self.hub.log_status().retention
     }
 
     /// Why the log cannot be written now, if it cannot, or no new segment can be begun.
@@ -257,6 +249,25 @@ impl Prepared {
         recorder.leftovers = leftovers;
         Ok(recorder)
     }
+}
+
+/// Starts what removes old segments, where any are to be removed. It has the lock for as long as it lives.
+fn start_retention(
+    hub: &Arc<Hub>,
+    storage: &Arc<dyn Storage>,
+    config: &Config,
+    (journal, lock): (Option<Journal>, Option<Arc<DirLock>>),
+) -> Result<Option<Arc<Keeper>>, StartError> {
+    if config.retention == Retention::default() {
+        return Ok(None);
+    }
+    let told_to = hub.clone();
+    let told = move |said| {
+        let _ = &lock;
+        told_to.update_log(|log| log.retention = Some(said));
+    };
+    let keeper = Keeper::start(storage.clone(), config.retention, journal, told);
+    Ok(Some(Arc::new(keeper.map_err(StartError::Thread)?)))
 }
 
 fn open_all(config: &Config) -> Result<Vec<Opened>, StartError> {

@@ -45,6 +45,12 @@ impl Service {
         &self.keel
     }
 
+    /// Why the log cannot be written now, or the oldest of it not be removed.
+    fn trouble(&self) -> Vec<String> {
+        let retention = self.recorder.retention().and_then(Result::err);
+        self.recorder.trouble().into_iter().chain(retention).collect()
+    }
+
     fn state(&self) -> &'static str {
         if self.is_asked_to_stop || self.keel.is_stopping() { "stopping" } else { "recording" }
     }
@@ -53,7 +59,7 @@ impl Service {
         let forecast = self.keel.forecast().total;
         let channels = self.recorder.channels();
         let alerts = alerts(&Facts {
-            trouble: self.recorder.trouble().into_iter().chain(self.recorder.retention_trouble()).collect(),
+            trouble: self.trouble(),
             journal: self.keel.journal().map(Journal::trouble),
             faults: self.recorder.faults(),
             channels: &channels,

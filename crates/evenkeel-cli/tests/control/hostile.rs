@@ -93,6 +93,8 @@ fn silent_slow_and_many_clients_delay_nothing() {
     let mut running = recording(&scratch, &[]);
     let mut at = 0;
     let feed = running.feed(move || {
+        // sleep: a flow that lasts, and does not fill the disk.
+        std::thread::sleep(std::time::Duration::from_millis(1));
         at += 100;
         Some(lines(at - 100, 100))
     });

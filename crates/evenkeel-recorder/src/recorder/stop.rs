@@ -21,6 +21,7 @@ use crate::hub::{ChannelCounts, Order, Sealing};
 use evenkeel_log::{Action, part_name, seal_given_up, sealed_name};
 use std::fmt;
 use std::io::ErrorKind::NotFound;
+use std::time::Duration;
 
 /// How a recording ended.
 #[derive(Clone, Debug)]
@@ -153,7 +154,11 @@ impl Recorder {
                 let places = sealed.losses.len();
                 let fault = (places > 0)
                     .then(|| format!("segment {number} was given up, and {places} places of it are damaged"));
-                (fault.clone(), sealed.action != Action::SetAside, Sealing::Done(fault))
+                (
+                    fault.clone(),
+                    !matches!(sealed.action, Action::SetAside | Action::Removed),
+                    Sealing::Done(fault),
+                )
             }
             // The seal had come as far as the name when it failed.
             Err(e) if e.kind() == NotFound && self.is_sealed(number) => (None, true, Sealing::Done(None)),
@@ -248,7 +253,7 @@ impl Recorder {
 impl Recorder {
     fn remove_no_more(&self) {
         if let Some(retention) = &self.retention {
-            retention.close();
+            let _ = retention.close(Duration::ZERO);
         }
     }
 

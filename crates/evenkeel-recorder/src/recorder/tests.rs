@@ -2,6 +2,7 @@
 //! that hangs until something comes.
 
 mod faults;
+mod kept;
 
 use super::*;
 use crate::config::Source;
