@@ -18,6 +18,9 @@
 const LINGER_NS: u64 = 1_000_000_000;
 /// What is not over so long after SIGKILL will not be.
 const KILLED_NS: u64 = 200_000_000;
+/// Whoever was asked to end by somebody else may have been asked by who is stopping us too: a service
+/// manager that signals a whole control group. For so long it is not known.
+const DOUBT_NS: u64 = 500_000_000;
 /// Others of the group are looked for again after this, then after twice as long, ...
 const LOOK_MIN_NS: u64 = 1_000_000;
 /// ... up to this.
@@ -42,6 +45,8 @@ pub(super) enum Act {
 #[derive(Debug, Default)]
 pub(super) struct Ending {
     exited_ns: Option<u64>,
+    /// Somebody else asked it to end.
+    was_asked: bool,
     output_ended_ns: Option<u64>,
     /// When SIGKILL is due, once there is a stop.
     stop_kill_ns: Option<u64>,
@@ -57,8 +62,9 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// The leader exited.
-    pub(super) fn exited(&mut self, now_ns: u64) {
+    /// The leader exited; `was_asked`: because somebody else than us asked it to.
+    pub(super) fn exited(&mut self, now_ns: u64, was_asked: bool) {
+        self.was_asked |= was_asked && self.exited_ns.is_none();
         self.exited_ns.get_or_insert(now_ns);
         self.note_stop();
     }
@@ -97,9 +103,14 @@ impl Ending {
         self.exited_ns.is_some()
     }
 
-    /// Whether the stop came before it had ended.
+    /// Whether the stop came before it had ended, or who asked for the stop ended it.
     pub(super) fn ended_by_stop(&self) -> bool {
-        self.ended_by_stop
+        self.ended_by_stop || self.is_explained()
+    }
+
+    /// Whether it was ended by who asked for the stop.
+    pub(super) fn is_explained(&self) -> bool {
+        self.was_asked && self.stop_kill_ns.is_some()
     }
 
     /// The last signal that its group was sent.
@@ -163,7 +174,8 @@ impl Ending {
     fn finish(&self) -> Option<(u64, Act)> {
         let ended_ns = self.ended_ns()?;
         if self.alone_ns.is_some() {
-            return Some((0, Act::Finish));
+            let is_open = self.was_asked && self.stop_kill_ns.is_none();
+            return Some((if is_open { ended_ns.saturating_add(DOUBT_NS) } else { 0 }, Act::Finish));
         }
         // Whoever is still there cannot be killed.
         self.killed_ns.map(|killed_ns| (ended_ns.max(killed_ns).saturating_add(KILLED_NS), Act::Finish))
@@ -203,7 +215,7 @@ mod tests {
             }
             let exited = exits_ms.is_some_and(|at| at <= now_ms);
             if exited {
-                ending.exited(now);
+                ending.exited(now, false);
             }
             if exited && other_until_ms <= now_ms && held_until_ms <= now_ms {
                 ending.output_ended(now);
@@ -253,6 +265,25 @@ mod tests {
         assert_eq!(ending.next(), None);
     }
 
+    // REQ E1, REQ W2
+    #[test]
+    fn who_was_asked_to_end_is_no_failure_if_a_stop_follows_at_once() {
+        let ended = |stop_ms: Option<u64>| {
+            let mut ending = Ending::default();
+            ending.exited(10 * MS, true);
+            ending.output_ended(10 * MS);
+            ending.done(Act::Look, true, 10 * MS);
+            if let Some(at) = stop_ms {
+                assert!(ending.next().unwrap().0 > at * MS, "it is not decided yet");
+                ending.stop(u64::MAX);
+            }
+            (ending.next(), ending.is_explained(), ending.ended_by_stop())
+        };
+        assert_eq!(ended(None), (Some((510 * MS, Act::Finish)), false, false));
+        let (_, explained, by_stop) = ended(Some(400));
+        assert!(explained && by_stop);
+    }
+
     // REQ T8
     #[test]
     fn who_is_left_of_a_group_has_a_while_to_end_then_sigterm_then_sigkill() {
@@ -260,7 +291,7 @@ mod tests {
             let mut ending = Ending::default();
             let mut told = Vec::new();
             let mut other_until_ms: u64 = other_until_ms;
-            ending.exited(0);
+            ending.exited(0, false);
             ending.output_ended(0);
             for now_ms in 0..10_000 {
                 while let Some((at, act)) = ending.next()
@@ -335,7 +366,7 @@ mod tests {
     #[test]
     fn a_stop_after_the_end_did_not_end_it_and_an_earlier_kill_counts() {
         let mut ending = Ending::default();
-        ending.exited(1);
+        ending.exited(1, false);
         ending.output_ended(2);
         ending.stop(10);
         assert!(!ending.ended_by_stop());

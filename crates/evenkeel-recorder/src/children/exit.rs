@@ -53,6 +53,12 @@ impl Exit {
     pub(super) fn failed(self) -> bool {
         self != Self::Status(0)
     }
+
+    /// Whether somebody asked it to end, as far as that shows: SIGHUP, SIGINT or SIGTERM, or
+    /// the status that a shell makes of them.
+    pub(super) fn was_asked_for(self) -> bool {
+        matches!(self, Self::Signal(1 | 2 | 15) | Self::Status(129 | 130 | 143))
+    }
 }
 
 impl From<WaitIdStatus> for Exit {
@@ -103,5 +109,7 @@ mod tests {
         assert_eq!(said(Exit::Signal(0)), "killed by signal 0");
         assert!(!Exit::Status(0).failed() && Exit::Status(1).failed() && Exit::Unknown.failed());
         assert!(Exit::Signal(15).failed());
+        assert!(Exit::Signal(15).was_asked_for() && Exit::Status(143).was_asked_for());
+        assert!(!Exit::Signal(9).was_asked_for() && !Exit::Status(15).was_asked_for());
     }
 }

@@ -74,7 +74,8 @@ impl Run {
         }
         if let Some(exit) = groups.exit(self.child) {
             self.exited = Some(Exited { exit, signalled: self.ending.signalled() });
-            self.ending.exited(now_ns);
+            let was_asked = exit.was_asked_for() && self.ending.signalled().is_none();
+            self.ending.exited(now_ns, was_asked);
         }
     }
 
@@ -134,7 +135,8 @@ impl Run {
     /// How it failed, if it did so before we signalled it.
     pub(super) fn fault(&self) -> Option<String> {
         let Exited { exit, signalled } = self.exited?;
-        (exit.failed() && signalled.is_none()).then(|| exit.to_string())
+        let is_fault = exit.failed() && signalled.is_none() && !self.ending.is_explained();
+        is_fault.then(|| exit.to_string())
     }
 
     /// The body of its entry `child-ended`.

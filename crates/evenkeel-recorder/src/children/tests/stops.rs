@@ -86,6 +86,24 @@ fn a_failure_before_the_stop_is_a_fault_all_the_same() {
 
 // REQ W2, REQ E1
 #[test]
+fn who_dies_of_the_signal_that_stops_us_too_has_not_failed() {
+    // As under a service manager that signals all of a control group at once.
+    let mut rig = Rig::start(vec![on_failure("echo ready; exec sleep 1000")]);
+    rig.see("ready");
+    let pid = rig.leader();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid).unwrap(),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
+    eventually("its end", || !is_alive(pid));
+    rig.children.stop(far_ns());
+    assert_eq!(rig.end(), (None, false));
+    assert_eq!(rig.told, ["output 7", "over"]);
+}
+
+// REQ W2, REQ E1
+#[test]
 fn a_failure_that_the_thread_has_not_seen_when_the_stop_comes_is_a_fault() {
     // The thread is held in what it tells until the command has failed and the stop is ordered.
     let hold = |happened: &Happened, children: &Children| {
