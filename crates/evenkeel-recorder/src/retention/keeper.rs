@@ -319,7 +319,10 @@ impl Work {
 impl Told {
     fn in_words(&self) -> String {
         let Self { anchor: Anchor { through, .. }, segments, bytes, why } = self;
-        format!("retention: {segments} segments up to {through:06}, {bytes} bytes, were removed for {why}")
+        let (s, were) = if *segments == 1 { ("", "was") } else { ("s", "were") };
+        format!(
+            "retention: {segments} segment{s} up to {through:06}, {bytes} bytes, {were} removed for {why}"
+        )
     }
 
     fn append_to(&self, journal: &Journal) -> Option<u64> {

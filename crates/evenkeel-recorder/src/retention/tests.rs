@@ -272,10 +272,10 @@ fn the_journal_tells_before_anything_goes() {
     watched.look(&keeper);
     assert_eq!((recording.seal(), recording.seal()), (41, 42));
     keeper.sealed(41);
-    assert!(next(&told).starts_with("retention: 1 segments up to 000038, "));
+    assert!(next(&told).starts_with("retention: 1 segment up to 000038, "));
     assert_eq!(numbers(&storage), [39, 40, 41, 42]);
     keeper.sealed(42);
-    assert!(next(&told).starts_with("retention: 1 segments up to 000039, "));
+    assert!(next(&told).starts_with("retention: 1 segment up to 000039, "));
     watched.look(&keeper);
     assert!(keeper.close(LONG) && keeper.close(Duration::ZERO));
     assert_eq!(told.iter().count(), 0, "what is gone is not removed again");
