@@ -202,8 +202,9 @@ fn half_a_line_of_what_cannot_be_read_again_is_accepted_at_a_stop() {
     source.feed.write_all(b" another").unwrap();
     assert!(recorder.wait_captured(0, after(LONG)));
     assert!(recorder.stop(after(LONG)).clean);
-    let expected: &[u8] = if hung { b"a line\nhalf another" } else { b"a line\nhalf" };
-    assert_eq!(stored(&storage, "a"), expected);
+    let stored = stored(&storage, "a");
+    // What seemed to hang may have been slow.
+    assert!(stored == b"a line\nhalf" || hung && stored == b"a line\nhalf another", "{stored:?}");
 }
 
 // REQ W3, REQ E1

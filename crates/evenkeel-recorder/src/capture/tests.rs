@@ -231,11 +231,9 @@ fn bytes_that_another_reader_took_are_not_waited_for() {
     assert!(served.contains(&Served::Ended), "it would be served again and again: {served:?}");
 }
 
-// REQ W1, REQ E2
-#[test]
-fn a_listener_that_failed_has_not_ended_what_is_connected() {
-    let names = ["net".to_owned()];
-    let hub = Arc::new(Hub::new(&names, 1 << 20).unwrap());
+/// A channel that listens, and the log that its ids come from.
+fn listening(hub_of: &[String]) -> (Arc<Hub>, Lane, Opening) {
+    let hub = Arc::new(Hub::new(hub_of, 1 << 20).unwrap());
     let storage = Arc::new(SimStorage::new());
     let mut log = LogWriter::create(storage, LogOptions::default(), Resume::default(), crate::now()).unwrap();
     let id = log.channel("net", evenkeel_log::OCTETS);
@@ -247,6 +245,33 @@ fn a_listener_that_failed_has_not_ended_what_is_connected() {
         pipe_bytes: 1 << 20,
     };
     let lane = Lane { channel: 0, next_sequence: 1, last_time_ns: 0, on_full: OnFull::Block };
+    (hub, lane, opening)
+}
+
+// REQ W2
+#[test]
+fn who_has_connected_and_spoken_when_the_stop_comes_is_heard() {
+    let (hub, lane, opening) = listening(&["net".to_owned()]);
+    let socket = crate::listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let peers: Vec<_> = (0..40)
+        .map(|_| {
+            let mut peer = std::net::TcpStream::connect(&socket.address).unwrap();
+            peer.write_all(b"spoken").unwrap();
+            peer
+        })
+        .collect();
+    // The stop is there before the thread has looked for the first time.
+    hub.give_order(Order::StopCapture);
+    let reading = start(&hub, lane, CaptureSource::Listener(Listener::new(socket), opening));
+    reading.join().unwrap();
+    let counts = hub.counts().remove(0);
+    assert_eq!((counts.accepted_bytes, counts.reading), (6 * peers.len() as u64, false));
+}
+
+// REQ W1, REQ E2
+#[test]
+fn a_listener_that_failed_has_not_ended_what_is_connected() {
+    let (hub, lane, opening) = listening(&["net".to_owned()]);
     let socket = crate::listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let mut peer = std::net::TcpStream::connect(&socket.address).unwrap();
     let same = socket.fd.try_clone().unwrap();

@@ -117,6 +117,26 @@ mod tests {
         assert_eq!(hub.counts()[0].held_bytes, 0);
     }
 
+    // REQ R3, REQ R4
+    #[test]
+    fn a_flood_takes_four_fifths_and_leaves_a_fifth_to_who_comes_next() {
+        let hub = Hub::new(&["flood".to_owned(), "next".to_owned()], 1 << 20).unwrap();
+        let take_all = |channel| {
+            let mut held = Vec::new();
+            while let Some(buffer) = hub.buffer(channel, LARGE_BYTES, Refused::Wait) {
+                held.push(buffer);
+            }
+            held.len() * LARGE_BYTES
+        };
+        let flood = take_all(0) - RESERVE_BYTES;
+        let share = SURPLUS_BYTES / 5 * 4;
+        assert!(flood > share - 2 * LARGE_BYTES && flood <= share, "{flood} of {SURPLUS_BYTES}");
+        // Of what is left the next one has four fifths again.
+        let next = take_all(1) - RESERVE_BYTES;
+        let share = (SURPLUS_BYTES - flood) / 5 * 4;
+        assert!(next > share - 2 * LARGE_BYTES && next <= share + LARGE_BYTES, "{next} of {share}");
+    }
+
     // REQ W2
     #[test]
     fn orders_only_go_forward() {
