@@ -144,7 +144,7 @@ impl Recorder {
             readers.push(reader(&mut writer, id, at, channel, opened, stamp));
             ids.push(id);
         }
-        let (commands, (arrivals, arriving)) = (Commands::default(), commands::arrivals());
+        let (commands, (arrivals, arriving)) = (Commands::default(), commands::arrivals(names.len()));
         let ending = commands.clone();
         let output_ended = Box::new(move |child| ending.output_ended(child));
         let means = CaptureMeans { arrivals: arriving, output_ended };

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{config, eventually, lines, put, stored};
+use common::{config, eventually, lines, put, stored, telling};
 use evenkeel::Keel;
 use evenkeel::cleanup::{Report, StepReport, Verdict};
 use evenkeel_log::sim::{Faults, SimStorage};
@@ -168,4 +168,32 @@ fn a_segment_that_cannot_be_begun_is_told_and_nothing_is_lost() {
     eventually("it is over: the next number can be had", || recorder.trouble().is_none());
     assert!(recorder.stop(u64::MAX).clean);
     assert_eq!(stored(&inner, "a"), lines(20_000));
+}
+
+// REQ W4, REQ C5, REQ C7
+#[test]
+fn a_source_that_hangs_for_good_is_named_and_the_rest_is_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = put(dir.path(), "input", &lines(500));
+    let (stuck, told) = telling();
+    let channels = vec![channel(&path), ChannelConfig::new("stuck", stuck.source)];
+    let storage = SimStorage::new();
+    let keel = Keel::builder("test").without_signals().keep_process();
+    let keel = keel.grace(Duration::from_secs(2)).build().unwrap();
+    let config = config(dir.path(), channels.clone());
+    let recorder = Arc::new(Recorder::start_on(Arc::new(storage.clone()), None, config).unwrap());
+    recorder.wire(&keel, &channels).unwrap();
+    told.recv_timeout(common::LONG).unwrap();
+    eventually("the end of the file", || recorder.channels()[0].ended);
+    let report = keel.stop("enough", "the test");
+    assert_eq!((report.exit_code, report.clean), (5, false), "{report:#?}");
+    assert_eq!(step(&report, "stop-capture/stuck").verdict, Some(Verdict::TimedOutStillRunning));
+    assert_eq!(report.abandoned, ["stop-capture/stuck"]);
+    for name in ["stop-capture/a", "flush/a", "flush/stuck", "seal"] {
+        assert_eq!(step(&report, name).verdict, Some(Verdict::Verified), "{report:#?}");
+    }
+    assert_eq!(step(&report, "release-buffers").verdict, Some(Verdict::Failed));
+    assert!(detail(&report, "release-buffers").contains("stuck is still read"), "{report:#?}");
+    assert_eq!(stored(&storage, "a"), lines(500));
+    drop(stuck.feed);
 }

@@ -8,7 +8,7 @@ use crate::hub::{Hub, Order, Reading};
 use evenkeel::journal::{DIR_NAME, Journal};
 use evenkeel_log::storage::DirStorage;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ impl Commands {
         hub: &Arc<Hub>,
         channels: &[ChannelConfig],
         (journal, run_id): (Option<Journal>, [u8; 16]),
-        arrivals: Sender<Arrival>,
+        arrivals: SyncSender<Arrival>,
     ) -> Result<(), StartError> {
         let exec = |(channel, of): (usize, &ChannelConfig)| match &of.source {
             Source::Exec(command) => {
@@ -76,23 +76,24 @@ impl Commands {
     }
 }
 
-/// What the readers are told on the way.
-pub(super) fn arrivals() -> (Sender<Arrival>, Receiver<Arrival>) {
-    channel()
+/// What the readers are told on the way. Of each channel at most two words wait, that its command
+/// runs and that it is cut off: it is run again only when its output was handed over.
+pub(super) fn arrivals(channels: usize) -> (SyncSender<Arrival>, Receiver<Arrival>) {
+    sync_channel(2 * channels)
 }
 
 impl Commands {
-    fn told(&self, hub: &Hub, arrivals: &Sender<Arrival>, happened: Happened) {
+    fn told(&self, hub: &Hub, arrivals: &SyncSender<Arrival>, happened: Happened) {
         match happened {
             Happened::Output { channel, child, stdout } => {
-                let sent = arrivals.send(Arrival::Output { channel, child, fd: stdout });
+                let sent = arrivals.try_send(Arrival::Output { channel, child, fd: stdout });
                 // Whoever reads leaves when the intake is closed, and looks at what has arrived
                 // only after that: what comes later is heard by nobody.
                 if sent.is_err() || hub.order() >= Order::Finish {
                     self.output_ended(child);
                 }
             }
-            Happened::CutOff { child } => _ = arrivals.send(Arrival::CutOff { child }),
+            Happened::CutOff { child } => _ = arrivals.try_send(Arrival::CutOff { child }),
             Happened::Unjournalled { channel, why } => hub.note_fault(channel, why, false),
             Happened::Failed { channel, fault, after } => {
                 let fault = format!("{fault}; it is run again after {after:?}");

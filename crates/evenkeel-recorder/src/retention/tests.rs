@@ -194,14 +194,19 @@ fn next(told: &Receiver<String>) -> String {
 
 const OLD: Retention = Retention { bytes: None, age_ns: Some(1), min_free: None };
 
-/// What is removed, the journal tells of, durably.
+/// A disk that is only read and removed from, with somebody who looks before each removal.
 struct Watched {
     storage: SimStorage,
-    journal: SimStorage,
+    before_removal: Box<dyn Fn(&str) + Send + Sync>,
     listed: AtomicU64,
 }
 
 impl Watched {
+    fn new(storage: &SimStorage, before_removal: impl Fn(&str) + Send + Sync + 'static) -> Arc<Self> {
+        let before_removal = Box::new(before_removal);
+        Arc::new(Self { storage: storage.clone(), before_removal, listed: AtomicU64::new(0) })
+    }
+
     /// Has the keeper look, and waits until it has asked what there is.
     fn look(&self, keeper: &Keeper) {
         let (before, until) = (self.listed.load(Ordering::Relaxed), Instant::now() + LONG / 6);
@@ -215,10 +220,7 @@ impl Watched {
 
 impl Storage for Watched {
     fn remove(&self, name: &str) -> io::Result<()> {
-        // What a power cut would leave of the journal.
-        let anchor = last_anchor(&self.journal.crash(&mut Rng::with_seed(1)));
-        let number: u64 = name[..6].parse().unwrap();
-        assert!(anchor.is_some_and(|anchor| anchor.through >= number), "{name} goes, and nobody was told");
+        (self.before_removal)(name);
         self.storage.remove(name)
     }
     fn open(&self, name: &str) -> io::Result<Box<dyn ReadFile>> {
@@ -252,10 +254,12 @@ fn the_journal_tells_before_anything_goes() {
     let mut recording = Recording::new(&storage, 40);
     let journal = open_journal(&journal_storage);
     let each = sealed_segments(&storage).unwrap().iter().map(|s| s.bytes).max().unwrap();
-    let watched = Arc::new(Watched {
-        storage: storage.clone(),
-        journal: journal_storage.clone(),
-        listed: AtomicU64::new(0),
+    let told_of = journal_storage.clone();
+    let watched = Watched::new(&storage, move |name| {
+        // What a power cut would leave of the journal.
+        let anchor = last_anchor(&told_of.crash(&mut Rng::with_seed(1)));
+        let number: u64 = name[..6].parse().unwrap();
+        assert!(anchor.is_some_and(|anchor| anchor.through >= number), "{name} goes, and nobody was told");
     });
     let (keeper, told) = keeper(watched.clone(), retention(Some(3 * each), None, None), Some(&journal));
     assert!(next(&told).starts_with("retention: 37 segments up to 000037, "));
@@ -417,45 +421,6 @@ fn where_no_limit_is_set_there_is_no_thread() {
     assert_eq!(numbers(&storage).len(), 3);
 }
 
-/// A disk that does not answer until it is let go.
-struct Hanging {
-    storage: SimStorage,
-    let_go: Arc<(Mutex<bool>, Condvar)>,
-    reached: std::sync::mpsc::Sender<()>,
-}
-
-impl Storage for Hanging {
-    fn remove(&self, name: &str) -> io::Result<()> {
-        let _ = self.reached.send(());
-        let mut free = self.let_go.0.lock().unwrap();
-        while !*free {
-            free = self.let_go.1.wait(free).unwrap();
-        }
-        self.storage.remove(name)
-    }
-    fn open(&self, name: &str) -> io::Result<Box<dyn ReadFile>> {
-        self.storage.open(name)
-    }
-    fn list(&self) -> io::Result<Vec<Entry>> {
-        self.storage.list()
-    }
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.storage.free_bytes()
-    }
-    fn sync_dir(&self) -> io::Result<()> {
-        self.storage.sync_dir()
-    }
-    fn create(&self, _: &str) -> io::Result<Box<dyn AppendFile>> {
-        unreachable!("retention writes nothing")
-    }
-    fn reopen(&self, _: &str) -> io::Result<Box<dyn AppendFile>> {
-        unreachable!("retention writes nothing")
-    }
-    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
-        unreachable!("retention writes nothing")
-    }
-}
-
 // REQ W2, REQ T8
 #[test]
 fn a_disk_that_hangs_does_not_hold_up_a_close() {
@@ -464,8 +429,14 @@ fn a_disk_that_hangs_does_not_hold_up_a_close() {
     let journal = open_journal(&journal_storage);
     let (sender, reached) = channel();
     let let_go = Arc::new((Mutex::new(false), Condvar::new()));
-    let hanging = Hanging { storage: storage.clone(), let_go: let_go.clone(), reached: sender };
-    let (keeper, told) = keeper(Arc::new(hanging), OLD, Some(&journal));
+    let held = let_go.clone();
+    // A disk that does not answer until it is let go.
+    let hanging = Watched::new(&storage, move |_| {
+        let _ = sender.send(());
+        let free = held.0.lock().unwrap();
+        drop(held.1.wait_while(free, |free| !*free).unwrap());
+    });
+    let (keeper, told) = keeper(hanging, OLD, Some(&journal));
     reached.recv_timeout(LONG).unwrap();
     assert!(!keeper.close(Duration::from_millis(10)));
     *let_go.0.lock().unwrap() = true;

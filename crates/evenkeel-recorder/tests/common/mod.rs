@@ -4,8 +4,9 @@
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{LogOptions, Selection, export};
 use evenkeel_recorder::{ChannelConfig, Config, Framing, ReaderSource, Source};
-use std::io::PipeWriter;
+use std::io::{PipeReader, PipeWriter, Read};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 /// A time so far away that only a hang reaches it.
@@ -29,6 +30,28 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 pub(crate) struct Silent {
     pub(crate) source: Source,
     pub(crate) feed: PipeWriter,
+}
+
+/// Says when it is about to be read, which then hangs for as long as nothing is said.
+pub(crate) struct Telling {
+    reader: PipeReader,
+    tell: SyncSender<()>,
+}
+
+impl Read for Telling {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        // Whoever does not listen is not told.
+        let _ = self.tell.try_send(());
+        self.reader.read(buf)
+    }
+}
+
+/// A silent source, and what tells of every read of it that begins.
+pub(crate) fn telling() -> (Silent, Receiver<()>) {
+    let (reader, feed) = std::io::pipe().unwrap();
+    let (tell, told) = sync_channel(8);
+    let source = Source::Reader(ReaderSource::new("telling", Telling { reader, tell }));
+    (Silent { source, feed }, told)
 }
 
 pub(crate) fn silent() -> Silent {
