@@ -9,7 +9,7 @@ use evenkeel::journal::{DIR_NAME, Journal};
 use evenkeel_log::storage::DirStorage;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How long what an earlier recorder left running has between being told to end and being made to.
@@ -17,31 +17,22 @@ const LEFTOVER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The handle of `ek-exec`, once it runs.
 #[derive(Clone, Default)]
-pub(super) struct Commands(Arc<Mutex<Option<Children>>>);
+pub(super) struct Commands(Arc<OnceLock<Children>>);
 
 impl Commands {
-    fn with(&self, act: impl FnOnce(&Children)) {
-        let children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(children) = &*children {
-            act(children);
-        }
-    }
-
     /// All output of a command is handed over.
     pub(super) fn output_ended(&self, child: u64) {
-        self.with(|children| children.output_ended(child));
+        self.0.get().into_iter().for_each(|children| children.output_ended(child));
     }
 
     /// Ends all of them, at `kill_at_ns` (monotonic) by force.
     pub(super) fn stop(&self, kill_at_ns: u64) {
-        self.with(|children| children.stop(kill_at_ns));
+        self.0.get().into_iter().for_each(|children| children.stop(kill_at_ns));
     }
 
     /// Ends all of them at once, by force; waits a second at most.
     pub(super) fn kill(&self) {
-        let children = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Not under the lock: whoever tells of output that has ended would wait.
-        drop(children);
+        self.0.get().into_iter().for_each(Children::kill);
     }
 
     /// Starts them. Before that nobody reads: what they tell waits in `arrivals`.
@@ -71,7 +62,8 @@ impl Commands {
             commands.told(&hub, &arrivals, happened);
         };
         let children = Children::start(execs, journal, run_id, tell).map_err(StartError::Thread)?;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(children);
+        let set = self.0.set(children);
+        assert!(set.is_ok(), "invariant: commands are started once");
         Ok(())
     }
 }
