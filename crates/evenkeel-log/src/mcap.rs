@@ -40,6 +40,8 @@ pub(crate) mod op {
     pub(crate) const DATA_END: u8 = 0x0F;
     /// Private to this log: marks that everything before it is whole.
     pub(crate) const COMMIT: u8 = 0x80;
+    /// Private to this log: zeroes, so that what follows stands at a block boundary.
+    pub(crate) const PADDING: u8 = 0x81;
 }
 
 /// Bytes of a record before its body.

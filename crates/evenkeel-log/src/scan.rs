@@ -325,6 +325,7 @@ impl<'a> Scanner<'a> {
             op::CHUNK => return self.chunk(record, visit),
             op::MESSAGE_INDEX => self.message_index(record),
             op::COMMIT => return self.commit(record, visit),
+            op::PADDING => Ok(Step::Next),
             op::DATA_END if body.len() == 4 => Ok(Step::DataEnd),
             other => Err(Broken(format!("a record of unknown kind {other:#04x}"))),
         };

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! magic  Header  Metadata "evenkeel.segment"  Commit (all channels)
-//! { {Schema} {Channel}  Chunk  {MessageIndex} }  Commit    and so on
+//! { {Schema} {Channel} [Padding] Chunk  {MessageIndex} }  Commit    and so on
 //! DataEnd  Schemas Channels Statistics ChunkIndexes MetadataIndex  SummaryOffsets  Footer  magic
 //! ```
 //!
@@ -12,6 +12,9 @@
 //! its first chunk after the next commit: damage to one place must not cost the
 //! whole stream. It carries a CRC of its own (metadata `crc`), because what is
 //! said in it decides whose the messages are.
+//!
+//! Padding, a private record, puts the first large batch of a chunk at a block boundary,
+//! so that the storage can write it out of the buffer that it was read into.
 //!
 //! Invariants: `bytes` is the length of the file as long as no append failed; a
 //! failed append changes nothing here, so the owner may cut the file back to
@@ -21,8 +24,8 @@
 use crate::batch::Batch;
 use crate::commit::{ChannelState, Commit, SEGMENT_END};
 use crate::mcap::encode::{self, ChunkIndex, Summary};
-use crate::mcap::{CHUNK_HEAD_BYTES, MAGIC, SEGMENT_METADATA, op};
-use crate::storage::{AppendFile, Storage};
+use crate::mcap::{CHUNK_HEAD_BYTES, MAGIC, RECORD_HEAD_BYTES, SEGMENT_METADATA, op};
+use crate::storage::{AppendFile, BLOCK_BYTES, Storage};
 use crate::writer::{Stamp, StreamId};
 use crc32fast::Hasher;
 use std::collections::HashMap;
@@ -246,6 +249,7 @@ impl Segment {
         assert!(!self.ended, "invariant: nothing but the seal follows the last commit");
         let mut head = Vec::with_capacity(CHUNK_HEAD_BYTES + 64);
         let fresh = self.definitions(&mut head, batches, define);
+        pad_to_block(&mut head, self.bytes, batches);
         let chunk_at = self.bytes + head.len() as u64;
         let (mut crc, mut bytes, mut times) = (Hasher::new(), 0u64, (u64::MAX, 0u64));
         for batch in batches {
@@ -256,7 +260,7 @@ impl Segment {
         }
         head.extend_from_slice(&encode::chunk_head(times.0, times.1, bytes, crc.clone().finalize()));
         let chunk_bytes = CHUNK_HEAD_BYTES as u64 + bytes;
-        let mut tail = Vec::with_capacity(batches.iter().map(|b| b.index().len()).sum::<usize>() + 64);
+        let mut tail = Vec::with_capacity(batches.iter().map(|b| b.index_bytes() + 16).sum::<usize>());
         let (message_indexes, counts) = indexes(&mut tail, batches, chunk_at + chunk_bytes);
 
         let mut parts = Vec::with_capacity(batches.len() + 2);
@@ -373,6 +377,17 @@ impl Segment {
         self.summary.seal(self.bytes, self.data.clone().finalize())
     }
 
+    /// CRC of the whole file, once `seal` is appended.
+    ///
+    /// # Panics
+    /// When bytes follow the last commit.
+    pub(crate) fn crc_with(&self, seal: &[u8]) -> u32 {
+        assert!(!self.uncommitted(), "invariant: the last commit of a segment covers all of it");
+        let mut crc = self.data.clone();
+        crc.update(seal);
+        crc.finalize()
+    }
+
     /// Takes up a segment again whose bytes were scanned up to `bytes`, the end of a commit.
     pub(crate) fn resume(file: Arc<dyn AppendFile>, scanned: Resumed) -> Self {
         Self {
@@ -473,25 +488,26 @@ fn indexes(out: &mut Vec<u8>, batches: &[&Batch], first_at: u64) -> (IndexOffset
         counts.push((id, of_stream.iter().map(|(_, _, b)| b.records()).sum()));
         encode::record(out, op::MESSAGE_INDEX, |out| {
             out.extend_from_slice(&id.to_le_bytes());
-            let entries: usize = of_stream.iter().map(|(_, _, b)| b.index().len()).sum();
+            let entries: usize = of_stream.iter().map(|(_, _, b)| b.index_bytes()).sum();
             out.extend_from_slice(&encode::u32_of(entries).to_le_bytes());
             for (_, base, batch) in of_stream {
-                push_rebased(out, batch.index(), *base);
+                batch.index(*base, out);
             }
         });
     }
     (offsets, counts)
 }
 
-/// Appends index entries with `base` added to each offset.
-fn push_rebased(out: &mut Vec<u8>, index: &[u8], base: u64) {
-    let start = out.len();
-    out.extend_from_slice(index);
-    if base > 0 {
-        for entry in out[start..].chunks_exact_mut(16) {
-            let mut offset = [0; 8];
-            offset.copy_from_slice(&entry[8..]);
-            entry[8..].copy_from_slice(&(u64::from_le_bytes(offset) + base).to_le_bytes());
-        }
+/// Appends padding to the head of a chunk, so that its first large batch begins at a block
+/// boundary of a file that has `bytes` before the head.
+fn pad_to_block(head: &mut Vec<u8>, bytes: u64, batches: &[&Batch]) {
+    let Some(large) = batches.iter().position(|batch| batch.is_large()) else { return };
+    let before: usize = batches[..large].iter().map(|batch| batch.encoded().len()).sum();
+    let begins = bytes + (head.len() + CHUNK_HEAD_BYTES + before) as u64;
+    let beyond = (begins % BLOCK_BYTES as u64) as usize;
+    if beyond > 0 {
+        let missing = BLOCK_BYTES - beyond;
+        let fits = missing >= RECORD_HEAD_BYTES;
+        encode::padding(head, if fits { missing } else { missing + BLOCK_BYTES });
     }
 }

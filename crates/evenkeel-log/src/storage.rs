@@ -14,6 +14,7 @@ use std::io::{self, IoSlice};
 
 mod dir;
 mod file;
+mod medium;
 pub use dir::{DirLock, DirStorage, LockError};
 
 /// A file of a [`Storage`] directory, as [`Storage::list`] tells it.
@@ -33,6 +34,11 @@ pub trait Storage: Send + Sync + 'static {
     fn reopen(&self, name: &str) -> io::Result<Box<dyn AppendFile>>;
     /// Opens an existing file to read.
     fn open(&self, name: &str) -> io::Result<Box<dyn ReadFile>>;
+    /// The same, to read what the medium has, not what the system remembers of it; a storage
+    /// that cannot tell the two apart opens it as ever. It is read in order, and grows no more.
+    fn open_medium(&self, name: &str) -> io::Result<Box<dyn ReadFile>> {
+        self.open(name)
+    }
     /// All regular files, in no particular order.
     fn list(&self) -> io::Result<Vec<Entry>>;
     /// Renames, replacing `to`.
@@ -63,6 +69,12 @@ pub trait AppendFile: Send + Sync {
 
 /// Zeroes behind the end of a file that is being appended to are fewer than this.
 pub const PADDING_BYTES_MAX: u64 = 4096;
+
+/// Unit of writes past the page cache; every medium's own block divides it.
+pub(crate) const BLOCK_BYTES: usize = 4096;
+/// A part of an append of at least this length is written as it is, where it begins at a
+/// block boundary both of memory and of the file.
+pub(crate) const LARGE_PART_BYTES: usize = 256 << 10;
 
 /// A file to read at any place.
 pub trait ReadFile: Send + Sync {

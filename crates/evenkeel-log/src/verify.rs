@@ -307,13 +307,13 @@ impl Check {
     }
 }
 
-/// Checks one sealed segment, as a stop and the background do: every CRC, its
-/// seal, and what its commits say.
+/// Checks one sealed segment, as a stop does: every CRC, its seal, and what its
+/// commits say.
 ///
 /// # Errors
 /// What the storage says.
 pub fn verify_segment(storage: &dyn Storage, name: &str) -> io::Result<SegmentReport> {
-    let found = scan(&*storage.open(name)?, Durable::ToItsEnd, &mut NoVisit)?;
+    let found = scan(&*storage.open_medium(name)?, Durable::ToItsEnd, &mut NoVisit)?;
     let mut check = Check::default();
     check.segment(name, true, false, &found);
     let mut report = check.segments.remove(0);

@@ -34,7 +34,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 pub(crate) use stream::Pollable;
-use stream::Served;
+use stream::{QUANTUM_READS, Served};
 
 /// Token of the hub's wake-up in the epoll.
 const WAKE: u64 = u64::MAX;
@@ -105,6 +105,8 @@ struct Turn<'a> {
     hub: &'a Hub,
     lane: &'a mut Lane,
     scratch: &'a mut [u8],
+    /// Reads that a stream has before it is the next one's turn.
+    reads: usize,
 }
 
 impl<'a> Turn<'a> {
@@ -133,6 +135,7 @@ pub(crate) struct Capture {
     members: Vec<Option<Member>>,
     scratch: Vec<u8>,
     turn: usize,
+    reads: usize,
     stopping: bool,
 }
 
@@ -154,6 +157,7 @@ impl Capture {
             members: Vec::new(),
             scratch: vec![0; PAYLOAD_BYTES_MAX],
             turn: 0,
+            reads: 1,
             stopping: false,
         };
         for lane in lanes {
@@ -344,6 +348,8 @@ impl Capture {
             let first = self.turn % due.len();
             due.rotate_left(first);
         }
+        let (least, most) = QUANTUM_READS.into_inner();
+        self.reads = (most / due.len().max(1)).max(least);
         for place in due {
             self.serve(place, woken);
         }
@@ -364,7 +370,12 @@ impl Capture {
             return;
         }
         let lane = member.lane;
-        let mut turn = Turn { hub: &self.hub, lane: &mut self.lanes[lane].lane, scratch: &mut self.scratch };
+        let mut turn = Turn {
+            hub: &self.hub,
+            lane: &mut self.lanes[lane].lane,
+            scratch: &mut self.scratch,
+            reads: self.reads,
+        };
         let served = match &mut member.kind {
             Kind::Stream(stream) => stream.serve(&mut turn),
             Kind::Datagrams(datagrams) => datagrams.serve(&mut turn),

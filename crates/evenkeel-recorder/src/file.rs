@@ -136,6 +136,10 @@ impl FileReader {
                 read => break read?,
             }
         };
+        if !self.regular {
+            // It is handed over at once, however little it is.
+            self.framer.expect(n);
+        }
         let mut taken = 0;
         while taken < n {
             let sink = Self::sink(&self.hub, Refused::Wait);

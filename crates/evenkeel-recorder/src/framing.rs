@@ -1,11 +1,14 @@
 //! From what reads bring to messages in batches.
 
 use crate::config::{Framing, OnFull};
-use crate::hub::{Define, Hub, LARGE_BYTES, Lane, Refused};
+use crate::hub::{Define, Hub, LARGE_BYTES, Lane, QUARTER_BYTES, Refused};
 use evenkeel_log::{Batch, ChannelId, PAYLOAD_BYTES_MAX, SourcePosition, StreamId, StreamIds};
 
 /// Reads of at least this length go into large buffers without a copy.
 pub(crate) const HOT_BYTES: usize = 16 << 10;
+
+/// A buffer that holds one message of full length.
+const MEDIUM_BYTES: usize = Batch::bytes_for(PAYLOAD_BYTES_MAX);
 
 /// The stream that a framer's messages belong to.
 pub(crate) enum Stream {
@@ -64,6 +67,8 @@ pub(crate) struct Framer {
     carry: Vec<u8>,
     /// Where the source stands after the last message, where it can be resumed.
     position: Option<SourcePosition>,
+    /// Length of the buffers that a flood is given.
+    large_bytes: usize,
 }
 
 /// Budget is used up; nothing was taken.
@@ -79,7 +84,7 @@ pub(crate) struct Sink<'a> {
 
 impl Framer {
     pub(crate) fn new(stream: Stream, framing: Framing, position: Option<SourcePosition>) -> Self {
-        Self { stream, framing, batch: None, carry: Vec::new(), position }
+        Self { stream, framing, batch: None, carry: Vec::new(), position, large_bytes: LARGE_BYTES }
     }
 
     /// A message was made of this many bytes of the source.
@@ -94,18 +99,32 @@ impl Framer {
         }
     }
 
+    /// How much is about to come: a buffer that is not filled is memory that nobody has.
+    pub(crate) fn expect(&mut self, bytes: usize) {
+        self.large_bytes = match bytes.div_ceil(PAYLOAD_BYTES_MAX) {
+            0 | 1 => MEDIUM_BYTES,
+            messages @ 2..=4 => Batch::large_buffer_bytes(messages),
+            _ => LARGE_BYTES,
+        };
+    }
+
     /// Whether reads can go straight into [`Framer::slot`].
     pub(crate) fn is_direct(&self) -> bool {
         self.framing == Framing::Chunk
     }
 
+    /// Whether the batch in the making has room for a message of full length.
+    pub(crate) fn has_slot(&self) -> bool {
+        let room = self.batch.as_ref().map_or(0, Batch::spare_bytes);
+        room >= Batch::bytes_for(PAYLOAD_BYTES_MAX)
+    }
+
     /// A place for a read of up to 64 KiB to go to, of which [`Framer::fill`] makes a message.
     pub(crate) fn slot(&mut self, lane: &Lane, sink: Sink<'_>) -> Result<&mut [u8], Blocked> {
-        let roomy = self.batch.as_mut().and_then(Batch::slot).is_some_and(|s| s.len() >= PAYLOAD_BYTES_MAX);
-        if !roomy {
+        if !self.has_slot() {
             self.publish(lane, sink.hub);
-            let sizes = [LARGE_BYTES, Batch::bytes_for(PAYLOAD_BYTES_MAX)];
-            self.begin(lane, sink, &sizes)?;
+            let large_bytes = self.large_bytes;
+            self.begin(lane, sink, &[large_bytes, QUARTER_BYTES.min(large_bytes), MEDIUM_BYTES])?;
         }
         self.batch.as_mut().and_then(Batch::slot).ok_or(Blocked)
     }
@@ -120,9 +139,10 @@ impl Framer {
             }
             found => found.ok_or(Blocked)?,
         };
-        let mut buffers = sizes.iter().map(|bytes| sink.hub.buffer(lane.channel, *bytes, sink.refused));
-        let buffer = buffers.find_map(|buffer| buffer).ok_or(Blocked)?;
-        self.batch = Some(Batch::new(stream, lane.next_sequence, buffer));
+        let buffer = sink.hub.buffer(lane.channel, sizes, sink.refused).ok_or(Blocked)?;
+        let is_large = buffer.len() >= QUARTER_BYTES;
+        let batch = if is_large { Batch::new_large } else { Batch::new };
+        self.batch = Some(batch(stream, lane.next_sequence, buffer));
         Ok(())
     }
 
@@ -178,24 +198,35 @@ impl Framer {
         let mut start = 0;
         // One look at the clock for all lines of a read.
         lane.stamp();
-        for end in memchr::memchr_iter(b'\n', bytes).map(|at| at + 1) {
-            let line = &bytes[start..end];
-            let left = bytes.len() - start;
-            if self.carry.is_empty() {
-                // A read has no more than a message may have, so nor has a line in it.
-                if self.put(lane, sink, line, left).is_err() {
-                    return start;
-                }
-                start = end;
-            } else {
-                let taken = self.put_carried(lane, sink, line);
-                start += taken;
-                if taken < line.len() {
-                    return start;
-                }
+        if !self.carry.is_empty()
+            && let Some(end) = memchr::memchr(b'\n', bytes)
+        {
+            start = self.put_carried(lane, sink, &bytes[..=end]);
+            if start <= end {
+                return start;
             }
         }
+        loop {
+            start += self.push_lines(lane, &bytes[start..]);
+            let Some(end) = memchr::memchr(b'\n', &bytes[start..]) else { break };
+            // A read has no more than a message may have, so nor has a line in it.
+            let (line, left) = (&bytes[start..=start + end], bytes.len() - start);
+            if self.put(lane, sink, line, left).is_err() {
+                return start;
+            }
+            start += line.len();
+        }
         start + self.lengthen(lane, sink, &bytes[start..])
+    }
+
+    /// Copies whole lines into the batch as long as they fit; answers how many bytes it took.
+    fn push_lines(&mut self, lane: &mut Lane, bytes: &[u8]) -> usize {
+        let Some(batch) = &mut self.batch else { return 0 };
+        let before = batch.records();
+        let taken = batch.push_lines(bytes, lane.last_time_ns);
+        lane.next_sequence += batch.records() - before;
+        self.pass(taken);
+        taken
     }
 
     /// Puts a message into the batch, beginning a new one where it does not
@@ -209,8 +240,11 @@ impl Framer {
     ) -> Result<(), Blocked> {
         let time = if self.framing == Framing::Lines { lane.last_time_ns } else { lane.stamp() };
         if !self.batch.as_mut().is_some_and(|batch| batch.push(payload, time)) {
+            // Who has filled a large one fills another.
+            let is_flood = self.batch.as_ref().is_some_and(|batch| batch.buffer_bytes() >= QUARTER_BYTES);
+            let expected = if is_flood { expected.max(HOT_BYTES + 1) } else { expected };
             self.publish(lane, sink.hub);
-            self.begin(lane, sink, &sizes(payload.len(), expected))?;
+            self.begin(lane, sink, &sizes(payload.len(), expected, self.large_bytes))?;
             let fits = self.batch.as_mut().is_some_and(|batch| batch.push(payload, time));
             assert!(fits, "invariant: a buffer is asked for that fits");
         }
@@ -322,24 +356,18 @@ impl Framer {
             hub.close_stream(lane.channel, stream);
         }
     }
-
-    /// Bytes in the batch that is not handed over yet.
-    pub(crate) fn pending_bytes(&self) -> u64 {
-        self.batch.as_ref().map_or(0, Batch::payload_bytes)
-    }
 }
 
 /// Sizes of buffers that fit a payload of `least`, the roomiest first where more is expected.
-fn sizes(least: usize, expected: usize) -> [usize; 3] {
+fn sizes(least: usize, expected: usize, large_bytes: usize) -> [usize; 3] {
     let exact = Batch::bytes_for(least);
     if expected <= exact {
         return [exact; 3];
     }
     // Room for the heads of lines of 64 bytes; shorter ones take another batch.
     let roomy =
-        if expected > HOT_BYTES { LARGE_BYTES } else { expected + expected / 64 * 31 + 64 }.max(exact);
-    let medium = Batch::bytes_for(PAYLOAD_BYTES_MAX);
-    [roomy, medium.max(exact).min(roomy), exact]
+        if expected > HOT_BYTES { large_bytes } else { expected + expected / 64 * 31 + 64 }.max(exact);
+    [roomy, MEDIUM_BYTES.max(exact).min(roomy), exact]
 }
 
 #[cfg(test)]

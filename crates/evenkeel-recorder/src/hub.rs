@@ -18,7 +18,7 @@ mod outlet;
 mod owner;
 
 pub use budget::budget_bytes;
-pub(crate) use budget::{LARGE_BYTES, RESERVE_BYTES, Refused, SURPLUS_BYTES};
+pub(crate) use budget::{LARGE_BYTES, QUARTER_BYTES, RESERVE_BYTES, Refused, SURPLUS_BYTES};
 pub use counts::{ChannelCounts, Condition};
 pub(crate) use intake::{Define, Dropped, Item, Lane, Reading};
 pub(crate) use outlet::InMemory;
@@ -62,6 +62,8 @@ struct State {
     channels: Vec<Channel>,
     /// Negative when the end of a stop had to take more than there was.
     surplus_free: isize,
+    /// The least that it was since somebody last asked.
+    surplus_low: isize,
     /// Large buffers to be used again.
     spare: Vec<Vec<u8>>,
     /// Whether buffers that come back are freed, not kept.

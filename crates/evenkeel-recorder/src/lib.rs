@@ -27,6 +27,7 @@ mod framing;
 mod hub;
 mod listen;
 mod log;
+mod readback;
 mod recorder;
 mod retention;
 mod steps;

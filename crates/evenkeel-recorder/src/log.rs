@@ -8,16 +8,17 @@ use crate::acks::Acks;
 use crate::config::Durability;
 use crate::disk::Disk;
 use crate::hub::{Define, Dropped, Hub, InMemory, Item, Order, Sealing};
+use crate::readback::Readback;
 use evenkeel_log::storage::DirLock;
-use evenkeel_log::{
-    ChannelId, ChannelState, Condition, GapReason, Job, LogWriter, Progress, SealedSegment, Stamp,
-};
+use evenkeel_log::{ChannelId, ChannelState, Condition, GapReason, Job, LogWriter, Progress, Stamp};
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 /// Looks at the state of the disk and the segment's age at least this often.
 const IDLE_NS: u64 = 1_000_000_000;
+/// What waits to be durable is not kept waiting for a commit's time when it is as much as this:
+/// the memory that holds it bounds how much can be recorded meanwhile.
+const PRESSING_BYTES: usize = 4 << 20;
 /// Attempts to write the end on a disk that is full, the ballast spent.
 const FULL_ATTEMPTS: u32 = 2;
 /// Attempts to write the end on a disk that fails.
@@ -37,7 +38,7 @@ pub(crate) struct LogThread {
     pub(crate) commit_ns: u64,
     pub(crate) acks: Option<Acks>,
     pub(crate) disk: Disk,
-    pub(crate) readback: SyncSender<SealedSegment>,
+    pub(crate) readback: Readback,
     /// Nobody else may have the directory while this thread writes to it.
     pub(crate) lock: Option<Arc<DirLock>>,
     pub(crate) under_way: usize,
@@ -124,7 +125,8 @@ impl LogThread {
 
     fn commit_when_due(&mut self) {
         let stamp = crate::now();
-        let due = stamp.mono_ns >= self.last_commit_ns + self.commit_ns;
+        let pressed = self.under_way == 0 && self.writer.unacknowledged_bytes() >= PRESSING_BYTES;
+        let due = pressed || stamp.mono_ns >= self.last_commit_ns + self.commit_ns;
         if due && self.writer.wants_commit() {
             self.last_commit_ns = stamp.mono_ns;
             let progress = self.writer.commit(stamp);
@@ -162,13 +164,9 @@ impl LogThread {
         if let Some(sealed) = sealed {
             // The run's last is for whoever stops to read back.
             let in_background = !self.writer.is_finished();
-            self.hub.update_log(|log| {
-                log.last_sealed = log.last_sealed.max(Some(sealed.number));
-                log.unread += u64::from(in_background);
-            });
+            self.hub.update_log(|log| log.last_sealed = log.last_sealed.max(Some(sealed.number)));
             if in_background {
-                // When it lags so far behind, the segment goes without; `verify` reads it.
-                let _ = self.readback.try_send(sealed);
+                self.readback.sealed(sealed);
             }
         }
         self.start(jobs);

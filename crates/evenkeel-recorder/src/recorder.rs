@@ -9,9 +9,10 @@ pub use stop::{Ending, Held, StillHeld};
 
 use crate::acks::Acks;
 use crate::config::{ChannelConfig, Config, Framing, Retention};
-use crate::disk::{Disk, start_readback};
+use crate::disk::Disk;
 use crate::hub::{ChannelCounts, Hub, Lane, budget_bytes};
 use crate::log::LogThread;
+use crate::readback::Readback;
 use crate::retention::Keeper;
 use commands::Commands;
 use evenkeel::journal::Journal;
@@ -159,7 +160,7 @@ impl Recorder {
             commit_ns: config.commit_ns,
             acks,
             disk: Disk::start(hub.clone()).map_err(StartError::Thread)?,
-            readback: start_readback(hub.clone(), storage.clone(), retention.clone())
+            readback: Readback::start(hub.clone(), storage.clone(), retention.clone())
                 .map_err(StartError::Thread)?,
             lock: lock.clone(),
             under_way: 0,

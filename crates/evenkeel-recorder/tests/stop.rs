@@ -147,7 +147,7 @@ fn a_file_blocked_on_a_full_disk_does_not_hold_up_the_stop() {
     let path = scratch.path().join("large");
     std::fs::File::create(&path).unwrap().set_len(40 << 20).unwrap();
     let storage = SimStorage::new();
-    storage.set_faults(Faults { capacity_bytes: Some(1 << 20), ..Faults::default() });
+    storage.set_faults(Faults { capacity_bytes: Some(3 << 20), ..Faults::default() });
     let mut config = config(scratch.path(), vec![channel("large", &path, Framing::Chunk)]);
     config.log = LogOptions { ballast_bytes: 64 << 10, chunk_bytes: 256 << 10, ..LogOptions::default() };
     let recorder = Recorder::start_on(Arc::new(storage.clone()), None, config).unwrap();

@@ -1,6 +1,6 @@
 //! Records, appended to byte vectors.
 
-use super::{CHANNEL_CRC_KEY, CHUNK_HEAD_BYTES, MAGIC, MESSAGE_HEAD_BYTES, op};
+use super::{CHANNEL_CRC_KEY, CHUNK_HEAD_BYTES, MAGIC, MESSAGE_HEAD_BYTES, RECORD_HEAD_BYTES, op};
 use crc32fast::Hasher;
 use std::collections::BTreeMap;
 
@@ -102,6 +102,26 @@ pub(crate) fn message_head(
     head[15..23].copy_from_slice(&log_time_ns.to_le_bytes());
     head[23..31].copy_from_slice(&log_time_ns.to_le_bytes());
     head
+}
+
+/// Length and log time of the message record that `records` begin with.
+pub(crate) fn message_at(records: &[u8]) -> Option<(usize, u64)> {
+    let head = records.first_chunk::<MESSAGE_HEAD_BYTES>()?;
+    let (mut len, mut time) = ([0; 8], [0; 8]);
+    len.copy_from_slice(&head[1..9]);
+    time.copy_from_slice(&head[15..23]);
+    Some((RECORD_HEAD_BYTES + u64::from_le_bytes(len) as usize, u64::from_le_bytes(time)))
+}
+
+/// A private record of zeroes, so that what follows begins `bytes` later.
+///
+/// # Panics
+/// When a record cannot be that short.
+pub(crate) fn padding(out: &mut Vec<u8>, bytes: usize) {
+    assert!(bytes >= RECORD_HEAD_BYTES);
+    out.push(op::PADDING);
+    out.extend_from_slice(&((bytes - RECORD_HEAD_BYTES) as u64).to_le_bytes());
+    out.resize(out.len() + bytes - RECORD_HEAD_BYTES, 0);
 }
 
 /// The bytes of a chunk record before its `bytes` of records.

@@ -1,6 +1,7 @@
 //! A directory of the real file system.
 
 use super::file::GrowingFile;
+use super::medium::MediumFile;
 use super::{AppendFile, Entry, ReadFile, Storage};
 use rustix::fs::FlockOperation;
 use std::fs::{File, OpenOptions};
@@ -74,6 +75,10 @@ impl Storage for DirStorage {
 
     fn open(&self, name: &str) -> io::Result<Box<dyn ReadFile>> {
         Ok(Box::new(WholeFile(File::open(self.path.join(name))?)))
+    }
+
+    fn open_medium(&self, name: &str) -> io::Result<Box<dyn ReadFile>> {
+        MediumFile::open(&self.path.join(name)).map_or_else(|| self.open(name), |file| Ok(Box::new(file)))
     }
 
     fn list(&self) -> io::Result<Vec<Entry>> {

@@ -24,6 +24,8 @@ pub struct SealedSegment {
     pub name: String,
     /// Its length in bytes.
     pub bytes: u64,
+    /// CRC-32 of all of it, as it was written.
+    pub crc: u32,
 }
 
 enum Kind {
@@ -82,6 +84,7 @@ impl Job {
             number: segment.number,
             name: sealed_name(segment.number),
             bytes: segment.bytes + tail.len() as u64,
+            crc: segment.crc_with(&tail),
         };
         let (disk, data_bytes) = (segment.disk(), segment.bytes);
         Self(Kind::Seal(Box::new(Seal { storage, disk, successor, ballast, tail, data_bytes, sealed })))

@@ -5,12 +5,13 @@ use crate::config::{Framing, OnFull};
 use crate::framing::{Framer, HOT_BYTES, Sink, Stream};
 use crate::hub::{Hub, Lane, Refused};
 use evenkeel_log::{Batch, PAYLOAD_BYTES_MAX};
-use rustix::io::Errno;
-use std::io;
+use rustix::io::{Errno, ReadWriteFlags};
+use std::io::{self, IoSliceMut};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Reads of one source before it is the next one's turn.
-const QUANTUM_READS: usize = 4;
+/// Reads of one source before it is the next one's turn: where few are ready, a large buffer's.
+pub(super) const QUANTUM_READS: RangeInclusive<usize> = 4..=16;
 
 /// A descriptor that can be waited for.
 pub(crate) struct Pollable {
@@ -22,6 +23,8 @@ pub(crate) struct Pollable {
     hot: bool,
     /// Whether other streams share its lane: then it publishes before it yields.
     shared: bool,
+    /// Whether a read can be asked not to block, for this one call.
+    may_ask: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,7 @@ pub(super) enum Served {
 
 enum Read {
     Bytes(usize),
+    /// Nothing waits.
     Empty,
     Interrupted,
     End,
@@ -58,7 +62,15 @@ impl Pollable {
     pub(crate) fn new(fd: OwnedFd, stream: Stream, framing: Framing, pipe_bytes: usize) -> Self {
         let _ = rustix::pipe::fcntl_setpipe_size(&fd, pipe_bytes);
         let framer = Framer::new(stream, framing, None);
-        Self { fd, framer, backlog: Vec::new(), phase: Phase::Reading, hot: false, shared: false }
+        Self {
+            fd,
+            framer,
+            backlog: Vec::new(),
+            phase: Phase::Reading,
+            hot: false,
+            shared: false,
+            may_ask: true,
+        }
     }
 
     /// One of several streams of its channel.
@@ -84,23 +96,29 @@ impl Pollable {
 
     /// Reads for a quantum.
     pub(super) fn serve(&mut self, turn: &mut Turn<'_>) -> io::Result<Served> {
-        let served = self.serve_quantum(turn);
-        if self.shared || self.waiting_bytes() == 0 || self.framer.pending_bytes() == 0 {
+        let waiting = if self.hot { self.waiting_bytes() } else { 0 };
+        let share = if self.shared { turn.reads * PAYLOAD_BYTES_MAX } else { usize::MAX };
+        self.framer.expect(usize::try_from(waiting).unwrap_or(usize::MAX).min(share));
+        let mut emptied = false;
+        let served = self.serve_quantum(turn, &mut emptied);
+        // A batch waits for more only while more is there, and there is room for it: nobody else hands it over.
+        let goes_on = matches!(served, Ok(Served::More)) && !emptied && !self.shared;
+        if !goes_on || self.waiting_bytes() == 0 {
             self.framer.publish(turn.lane, turn.hub);
         }
         served
     }
 
-    fn serve_quantum(&mut self, turn: &mut Turn<'_>) -> io::Result<Served> {
-        for _ in 0..QUANTUM_READS {
+    fn serve_quantum(&mut self, turn: &mut Turn<'_>, emptied: &mut bool) -> io::Result<Served> {
+        for _ in 0..turn.reads {
             if !self.backlog.is_empty() {
                 let taken = self.framer.take(turn.lane, turn.sink(), &self.backlog);
                 self.backlog.drain(..taken);
                 if !self.backlog.is_empty() {
                     return Ok(Served::Blocked);
                 }
-                // Nobody has said that there is more: a read could block.
-                if self.phase == Phase::Reading && self.waiting_bytes() == 0 {
+                // Nobody has said that there is more.
+                if self.would_block() {
                     break;
                 }
             }
@@ -115,22 +133,31 @@ impl Pollable {
                 return Ok(if ended.is_ok() { Served::Ended } else { Served::Blocked });
             }
             match self.read(turn, limit)? {
-                Read::Bytes(n) => self.note_read(n),
+                Read::Bytes(n) => {
+                    self.note_read(n);
+                    *emptied = n < limit;
+                }
                 Read::End => self.phase = Phase::Ending,
                 // What had arrived is gone: somebody else has read it.
                 Read::Empty if self.phase != Phase::Reading => self.phase = Phase::Ending,
-                Read::Empty | Read::Interrupted => break,
+                Read::Empty => *emptied = true,
+                Read::Interrupted => break,
                 Read::Blocked => return Ok(Served::Blocked),
             }
             // It waits for budget, not for what may never arrive.
             if !self.backlog.is_empty() {
                 return Ok(Served::Blocked);
             }
-            if self.phase == Phase::Reading && self.waiting_bytes() == 0 {
+            if self.phase == Phase::Reading && (*emptied || self.would_block()) {
                 break;
             }
         }
         Ok(Served::More)
+    }
+
+    /// Whether a read could wait for bytes that nobody has sent.
+    fn would_block(&self) -> bool {
+        self.phase == Phase::Reading && !self.may_ask && self.waiting_bytes() == 0
     }
 
     /// Accepts what was read, beyond the budget where it must be.
@@ -162,15 +189,19 @@ impl Pollable {
     fn read(&mut self, turn: &mut Turn<'_>, limit: usize) -> io::Result<Read> {
         let drops = turn.lane.on_full == OnFull::DropNewest;
         // What is read and finds no room would have to be kept here, beside the budget.
-        if !drops && !turn.hub.has_room(turn.lane.channel, Batch::bytes_for(limit)) {
+        let has_room = || turn.hub.has_room(turn.lane.channel, Batch::bytes_for(limit));
+        let wants_slot = self.hot && self.framer.is_direct();
+        if !drops && !wants_slot && !self.framer.has_slot() && !has_room() {
             return Ok(Read::Blocked);
         }
         let sink = turn.sink();
-        let slot =
-            if self.hot && self.framer.is_direct() { self.framer.slot(turn.lane, sink).ok() } else { None };
+        let slot = if wants_slot { self.framer.slot(turn.lane, sink).ok() } else { None };
         let direct = slot.is_some();
+        if wants_slot && !direct && !drops {
+            return Ok(Read::Blocked);
+        }
         let place = slot.unwrap_or(&mut *turn.scratch);
-        match rustix::io::read(self.fd.as_fd(), &mut place[..limit]) {
+        match read_waiting(self.fd.as_fd(), &mut place[..limit], &mut self.may_ask) {
             Ok(0) => Ok(Read::End),
             Ok(n) if direct => {
                 self.framer.fill(turn.lane, n);
@@ -186,4 +217,18 @@ impl Pollable {
             Err(e) => Err(e.into()),
         }
     }
+}
+
+/// Reads what waits. Whether the descriptor blocks is its owner's to say, who may share it with
+/// us: pipes and sockets are asked not to for this one call, and whatever cannot be asked, like
+/// a terminal, is read where something is known to wait.
+fn read_waiting(fd: BorrowedFd<'_>, place: &mut [u8], may_ask: &mut bool) -> Result<usize, Errno> {
+    if *may_ask {
+        let mut places = [IoSliceMut::new(place)];
+        match rustix::io::preadv2(fd, &mut places, u64::MAX, ReadWriteFlags::NOWAIT) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE) => *may_ask = false,
+            read => return read,
+        }
+    }
+    rustix::io::read(fd, place)
 }

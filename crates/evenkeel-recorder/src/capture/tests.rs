@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::OnFull;
-use evenkeel_log::{Batch, LogOptions, LogWriter, Resume, sim::SimStorage};
+use evenkeel_log::{LogOptions, LogWriter, Resume, sim::SimStorage};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io::Write;
 
@@ -42,8 +42,7 @@ fn a_source_without_memory_ends_when_the_intake_is_closed() {
     let waiting = feed.try_clone().unwrap();
     let feeding = std::thread::spawn(move || while feed.write_all(&[1; 60_000]).is_ok() {});
     let counts = || hub.counts().remove(0);
-    let least = Batch::bytes_for(PAYLOAD_BYTES_MAX);
-    while hub.has_room(0, least) || rustix::io::ioctl_fionread(&waiting).unwrap() < 500_000 {
+    while !hub.capture_waits() || rustix::io::ioctl_fionread(&waiting).unwrap() < 500_000 {
         std::thread::yield_now();
     }
     hub.give_order(Order::StopCapture);
@@ -159,7 +158,7 @@ fn a_flood_of_small_datagrams_does_not_hold_up_a_stop() {
     loop {
         // As many as a turn takes: it never finds none.
         (0..64).for_each(|_| _ = peer.send(b"x").unwrap());
-        let mut turn = Turn { hub: &hub, lane: &mut lane, scratch: &mut scratch };
+        let mut turn = Turn { hub: &hub, lane: &mut lane, scratch: &mut scratch, reads: 4 };
         if gram.serve(&mut turn).unwrap() == Served::Ended {
             break;
         }
@@ -226,7 +225,7 @@ fn bytes_that_another_reader_took_are_not_waited_for() {
     pollable.drain();
     rustix::io::read(&other, &mut [0; 10]).unwrap();
     let mut scratch = vec![0; PAYLOAD_BYTES_MAX];
-    let mut turn = Turn { hub: &hub, lane: &mut lane, scratch: &mut scratch };
+    let mut turn = Turn { hub: &hub, lane: &mut lane, scratch: &mut scratch, reads: 4 };
     let served = [pollable.serve(&mut turn).unwrap(), pollable.serve(&mut turn).unwrap()];
     assert!(served.contains(&Served::Ended), "it would be served again and again: {served:?}");
 }

@@ -188,12 +188,12 @@ fn a_channel_that_hoards_leaves_the_others_their_reserve() {
     let names: Vec<String> = (0..50).map(|n| format!("c{n}")).collect();
     let hub = Hub::new(&names, 1 << 20).unwrap();
     let mut hoard = Vec::new();
-    while let Some(buffer) = hub.buffer(0, LARGE_BYTES, Refused::Wait) {
+    while let Some(buffer) = hub.buffer(0, &[LARGE_BYTES], Refused::Wait) {
         hoard.push(buffer);
     }
     for channel in 1..50 {
         for _ in 0..2 {
-            assert!(hub.buffer(channel, Batch::bytes_for(PAYLOAD_BYTES_MAX), Refused::Wait).is_some());
+            assert!(hub.buffer(channel, &[Batch::bytes_for(PAYLOAD_BYTES_MAX)], Refused::Wait).is_some());
         }
     }
     for buffer in hoard {

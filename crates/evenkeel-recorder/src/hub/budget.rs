@@ -11,10 +11,15 @@ use evenkeel_log::Batch;
 
 /// Budget that only its channel can use: two messages of full length.
 pub(crate) const RESERVE_BYTES: usize = 2 * Batch::bytes_for(evenkeel_log::PAYLOAD_BYTES_MAX);
-/// A large buffer holds four messages of full length.
-pub(crate) const LARGE_BYTES: usize = 4 * Batch::bytes_for(evenkeel_log::PAYLOAD_BYTES_MAX);
+/// A large buffer is a chunk: then nothing of it is copied on its way to the disk.
+pub(crate) const LARGE_BYTES: usize = Batch::large_buffer_bytes(16);
+/// What one of several floods brings in its turn.
+pub(crate) const QUARTER_BYTES: usize = Batch::large_buffer_bytes(4);
 /// Budget that whoever is fast can use.
 pub(crate) const SURPLUS_BYTES: usize = 14 << 20;
+
+/// Who wants a large buffer and holds this much waits for one: crumbs would cost more than they bring.
+const PATIENT_BYTES: usize = 4 * LARGE_BYTES;
 
 /// How much of the surplus one channel may borrow for each byte that stays free.
 const BORROW_SHARE: isize = 4;
@@ -37,15 +42,24 @@ pub(crate) enum Refused {
 }
 
 impl State {
-    pub(super) fn grant(&mut self, channel: usize, bytes: usize, always: bool) -> bool {
+    fn grant(&mut self, channel: usize, bytes: usize, always: bool) -> bool {
         let borrow = match self.borrows(channel, bytes) {
             None if always => self.beyond_reserve(channel, bytes).1,
             None => return false,
             Some(borrow) => borrow,
         };
         self.surplus_free -= borrow;
+        self.surplus_low = self.surplus_low.min(self.surplus_free);
         self.channels[channel].counts.held_bytes += bytes;
         true
+    }
+
+    /// The first of these sizes that there is room for, largest first.
+    pub(super) fn grant_one_of(&mut self, channel: usize, sizes: &[usize], always: bool) -> Option<usize> {
+        let is_patient = self.channels[channel].counts.held_bytes >= PATIENT_BYTES;
+        let patient = is_patient && sizes.first() == Some(&LARGE_BYTES) && !always;
+        let sizes = if patient { &sizes[..1] } else { sizes };
+        sizes.iter().copied().find(|bytes| self.grant(channel, *bytes, always))
     }
 
     /// What a buffer of `bytes` would take out of the surplus; `None` if it may not.
@@ -75,8 +89,9 @@ impl State {
         let repaid = before.saturating_sub(RESERVE_BYTES) - held.saturating_sub(RESERVE_BYTES);
         self.surplus_free += repaid.cast_signed();
         let held: usize = self.channels.iter().map(|c| c.counts.held_bytes).sum();
-        let fits = held + (self.spare.len() + 1) * LARGE_BYTES <= budget_bytes(self.channels.len());
-        if buffer.len() == LARGE_BYTES && fits && !self.released {
+        let spare: usize = self.spare.iter().map(Vec::len).sum();
+        let fits = held + spare + buffer.len() <= budget_bytes(self.channels.len());
+        if buffer.len() >= QUARTER_BYTES && fits && !self.released {
             self.spare.push(buffer);
             None
         } else {
@@ -91,6 +106,11 @@ impl crate::hub::Hub {
     pub(crate) fn set_surplus(&self, bytes: usize) {
         self.lock().surplus_free = bytes.cast_signed();
     }
+
+    /// Whether `ek-capture` was refused memory, and none has come back since.
+    pub(crate) fn capture_waits(&self) -> bool {
+        self.lock().capture_blocked
+    }
 }
 
 #[cfg(test)]
@@ -104,7 +124,7 @@ mod tests {
         let hub = Hub::new(&["x".to_owned()], 1 << 20).unwrap();
         let spare = || hub.lock().spare.len();
         let pass = || {
-            let buffer = hub.buffer(0, LARGE_BYTES, Refused::Wait).unwrap();
+            let buffer = hub.buffer(0, &[LARGE_BYTES], Refused::Wait).unwrap();
             hub.return_buffer(0, buffer);
         };
         pass();
@@ -123,7 +143,7 @@ mod tests {
         let hub = Hub::new(&["flood".to_owned(), "next".to_owned()], 1 << 20).unwrap();
         let take_all = |channel| {
             let mut held = Vec::new();
-            while let Some(buffer) = hub.buffer(channel, LARGE_BYTES, Refused::Wait) {
+            while let Some(buffer) = hub.buffer(channel, &[LARGE_BYTES], Refused::Wait) {
                 held.push(buffer);
             }
             held.len() * LARGE_BYTES

@@ -9,7 +9,7 @@
 
 use super::{Hub, Order, Refused};
 use crate::config::{Durability, OnFull};
-use crate::hub::LARGE_BYTES;
+use crate::hub::QUARTER_BYTES;
 use evenkeel_log::{Batch, ChannelState, Gap, GapReason, StreamId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,13 @@ pub(crate) enum Item {
     Close(StreamId),
     /// Records that were numbered and dropped.
     Dropped(Dropped),
+}
+
+impl Item {
+    /// Whether it is none of a flood's.
+    pub(crate) fn is_small(&self) -> bool {
+        !matches!(self, Self::Batch(batch) if batch.buffer_bytes() >= QUARTER_BYTES)
+    }
 }
 
 /// A stream that was opened while recording.
@@ -163,14 +170,17 @@ impl Hub {
         self.lock().order
     }
 
-    /// A buffer of exactly `bytes` for a channel, or `None` when its budget is used up.
-    pub(crate) fn buffer(&self, channel: usize, bytes: usize, refused: Refused) -> Option<Vec<u8>> {
+    /// A buffer of exactly one of these lengths for a channel, the first that there is room
+    /// for, or `None` when its budget is used up.
+    pub(crate) fn buffer(&self, channel: usize, sizes: &[usize], refused: Refused) -> Option<Vec<u8>> {
         let mut state = self.lock();
-        let granted = state.grant(channel, bytes, refused == Refused::Never);
-        state.capture_blocked |= refused == Refused::WakeCapture && !granted;
-        let spare = if granted && bytes == LARGE_BYTES { state.spare.pop() } else { None };
+        let granted = state.grant_one_of(channel, sizes, refused == Refused::Never);
+        state.capture_blocked |= refused == Refused::WakeCapture && granted.is_none();
+        let bytes = granted?;
+        let fit = state.spare.iter().rposition(|spare| spare.len() == bytes);
+        let spare = fit.map(|at| state.spare.swap_remove(at));
         drop(state);
-        granted.then(|| spare.unwrap_or_else(|| vec![0; bytes]))
+        Some(spare.unwrap_or_else(|| vec![0; bytes]))
     }
 
     /// Whether a buffer of `bytes` would be granted now; if not, `ek-capture` is woken

@@ -164,6 +164,13 @@ impl Hub {
         self.lock().channels[channel].counts.gaps += 1;
     }
 
+    /// The least that was free of the shared memory since the last call.
+    pub(crate) fn take_surplus_low(&self) -> isize {
+        let mut state = self.lock();
+        let free = state.surplus_free;
+        std::mem::replace(&mut state.surplus_low, free)
+    }
+
     /// Whether the log cannot be written now: no budget comes back.
     pub(crate) fn in_trouble(&self) -> bool {
         let state = self.lock();
@@ -202,6 +209,15 @@ impl State {
             idle = if quantum.is_some() { 0 } else { idle + 1 };
             sum += quantum.unwrap_or(0);
         }
+        // Who has little does not wait for the turns of those who have much.
+        let mut extra = 0;
+        for at in 0..count {
+            let channel = &mut self.channels[at];
+            while extra < bytes && channel.queue.front().is_some_and(Item::is_small) {
+                extra += channel.take(1, &mut taken, at).unwrap_or(0);
+            }
+        }
+        sum += extra;
         self.queued_bytes -= sum;
         self.queued_items -= taken.len();
         taken

@@ -24,7 +24,7 @@ struct ChannelIds {
 }
 
 fn batch(hub: &Hub, stream: StreamId) -> Batch {
-    let buffer = hub.buffer(0, Batch::bytes_for(5), Refused::Wait).unwrap();
+    let buffer = hub.buffer(0, &[Batch::bytes_for(5)], Refused::Wait).unwrap();
     let mut batch = Batch::new(stream, 1, buffer);
     assert!(batch.push(b"bytes", 1));
     batch
@@ -67,12 +67,12 @@ fn what_follows_the_end_of_a_connection_wakes_the_log() {
 fn memory_that_was_not_used_wakes_who_waits_for_some() {
     let (hub, _) = hub();
     hub.set_surplus(0);
-    let all = hub.buffer(0, RESERVE_BYTES, Refused::Wait).unwrap();
+    let all = hub.buffer(0, &[RESERVE_BYTES], Refused::Wait).unwrap();
     assert!(!hub.has_room(0, 1) && !is_woken(&hub));
     hub.return_buffer(0, all);
     assert!(is_woken(&hub));
     // Nobody waits any more.
-    let some = hub.buffer(0, 1, Refused::Wait).unwrap();
+    let some = hub.buffer(0, &[1], Refused::Wait).unwrap();
     hub.return_buffer(0, some);
     assert!(!is_woken(&hub));
 }
@@ -123,7 +123,7 @@ fn no_memory_is_expected_of_a_log_that_is_gone() {
 
 /// A batch of one short record in a buffer of this length.
 fn batch_in(hub: &Hub, channel: usize, stream: StreamId, bytes: usize) -> Batch {
-    let mut batch = Batch::new(stream, 1, hub.buffer(channel, bytes, Refused::Wait).unwrap());
+    let mut batch = Batch::new(stream, 1, hub.buffer(channel, &[bytes], Refused::Wait).unwrap());
     assert!(batch.push(b"bytes", 1));
     batch
 }
@@ -149,11 +149,11 @@ fn a_quiet_channel_has_its_turn_in_every_chunk() {
 fn what_was_granted_beyond_the_budget_is_paid_back_and_no_more() {
     let hub = Hub::new(&["greedy", "entitled"].map(str::to_owned), 1 << 20).unwrap();
     hub.set_surplus(0);
-    let all = hub.buffer(0, RESERVE_BYTES, Refused::Wait).unwrap();
-    assert!(hub.buffer(0, 100, Refused::Wait).is_none());
-    let beyond = hub.buffer(0, 100, Refused::Never).unwrap();
+    let all = hub.buffer(0, &[RESERVE_BYTES], Refused::Wait).unwrap();
+    assert!(hub.buffer(0, &[100], Refused::Wait).is_none());
+    let beyond = hub.buffer(0, &[100], Refused::Never).unwrap();
     // Whatever others owe, a reserve is its channel's.
-    let reserve = hub.buffer(1, RESERVE_BYTES, Refused::Wait).unwrap();
+    let reserve = hub.buffer(1, &[RESERVE_BYTES], Refused::Wait).unwrap();
     assert!(!hub.has_room(1, 1));
     hub.return_buffer(0, all);
     hub.return_buffer(0, beyond);

@@ -16,8 +16,8 @@
 //!    what comes after is refused and counted as that.
 
 use super::Recorder;
-use crate::disk::read_back;
 use crate::hub::{ChannelCounts, Order, Sealing};
+use crate::readback::check_segment;
 use evenkeel_log::{Action, part_name, seal_given_up, sealed_name};
 use std::fmt;
 use std::io::ErrorKind::NotFound;
@@ -178,7 +178,7 @@ impl Recorder {
 
     /// Whether a segment has its final name, durably, and reads back whole.
     fn is_sealed(&self, number: u64) -> bool {
-        read_back(&*self.storage, &sealed_name(number)).is_ok() && self.storage.sync_dir().is_ok()
+        check_segment(&*self.storage, &sealed_name(number)).is_ok() && self.storage.sync_dir().is_ok()
     }
 
     /// Reads the last segment back, once the log is ended and it is sealed.
@@ -193,7 +193,7 @@ impl Recorder {
             (last, Some((number, _))) if Some(*number) > last => {
                 Err(format!("the last segment, {}, is not sealed", part_name(*number)))
             }
-            (Some(number), _) => read_back(&*self.storage, &sealed_name(number)),
+            (Some(number), _) => check_segment(&*self.storage, &sealed_name(number)),
             (None, _) => Err("no segment was sealed".to_owned()),
         }
     }

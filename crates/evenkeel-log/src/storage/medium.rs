@@ -1,0 +1,120 @@
+//! A file read past the page cache.
+//!
+//! What was written comes back from the medium, and what somebody else wants from the
+//! cache stays in it. Reading 2 GB of fresh segments through the page cache took more
+//! processor time than recording them; this takes what the checksum takes.
+//!
+//! Invariant: `window` holds the bytes of the file from `start`, a block boundary, on.
+
+use super::{BLOCK_BYTES, ReadFile};
+use rustix::fs::OFlags;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// Bytes asked of the medium at once: below, much of the time is its latency.
+const WINDOW_BYTES: usize = 1 << 20;
+
+pub(super) struct MediumFile {
+    file: File,
+    window: Mutex<Window>,
+}
+
+struct Window {
+    /// `WINDOW_BYTES` and a block, of which an aligned part is used; made when first needed.
+    memory: Vec<u8>,
+    start: u64,
+    len: usize,
+}
+
+impl MediumFile {
+    /// Opens a file, or answers `None` where the file system has no direct reads.
+    pub(super) fn open(path: &Path) -> Option<Self> {
+        let flag = OFlags::DIRECT.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flag).open(path).ok()?;
+        Some(Self { file, window: Mutex::new(Window { memory: Vec::new(), start: 0, len: 0 }) })
+    }
+}
+
+impl ReadFile for MediumFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let is_aligned = offset.is_multiple_of(BLOCK_BYTES as u64)
+            && buf.len().is_multiple_of(BLOCK_BYTES)
+            && buf.as_ptr().align_offset(BLOCK_BYTES) == 0;
+        if is_aligned {
+            return self.file.read_at(buf, offset);
+        }
+        // A panic in between leaves a window that is whole, or empty.
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        if offset < window.start || offset >= window.start + window.len as u64 {
+            window.load(&self.file, offset)?;
+        }
+        let bytes = window.at(offset);
+        let n = bytes.len().min(buf.len());
+        buf[..n].copy_from_slice(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+}
+
+impl Window {
+    /// Reads from the block on that has the byte at `offset`.
+    fn load(&mut self, file: &File, offset: u64) -> io::Result<()> {
+        if self.memory.is_empty() {
+            self.memory = vec![0; WINDOW_BYTES + BLOCK_BYTES];
+        }
+        self.len = 0;
+        self.start = offset - offset % BLOCK_BYTES as u64;
+        let skip = self.skip();
+        self.len = file.read_at(&mut self.memory[skip..skip + WINDOW_BYTES], self.start)?;
+        Ok(())
+    }
+
+    /// What is there from `offset` on; empty at the end of the file.
+    fn at(&self, offset: u64) -> &[u8] {
+        let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.len);
+        let skip = self.skip();
+        &self.memory[skip + from..skip + self.len]
+    }
+
+    fn skip(&self) -> usize {
+        self.memory.as_ptr().align_offset(BLOCK_BYTES).min(BLOCK_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::read_full_at;
+    use fastrand::Rng;
+
+    // REQ W5
+    #[test]
+    fn any_read_of_any_place_is_what_the_file_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let model: Vec<u8> = (0..3_000_001u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        std::fs::write(&path, &model).unwrap();
+        let Some(file) = MediumFile::open(&path) else { return };
+        let mut rng = Rng::with_seed(1);
+        for _ in 0..300 {
+            let offset = rng.usize(0..model.len() + 5000);
+            let mut buf = vec![0; rng.usize(0..1_300_000)];
+            let n = read_full_at(&file, &mut buf, offset as u64).unwrap();
+            let expected = model.get(offset..).unwrap_or_default();
+            let expected = &expected[..expected.len().min(buf.len())];
+            assert!(buf[..n] == *expected, "{offset} {}", buf.len());
+        }
+        let mut aligned = vec![0; 3 * BLOCK_BYTES];
+        let skip = aligned.as_ptr().align_offset(BLOCK_BYTES);
+        let aligned = &mut aligned[skip..skip + 2 * BLOCK_BYTES];
+        let offset = model.len() / BLOCK_BYTES * BLOCK_BYTES;
+        assert_eq!(file.read_at(aligned, offset as u64).unwrap(), model.len() - offset, "the last block");
+        assert!(aligned.starts_with(&model[offset..]));
+    }
+}
