@@ -266,3 +266,63 @@ impl Batch {
         self.position.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::SimStorage;
+    use crate::writer::{LogOptions, LogWriter, Resume, Stamp};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn stream() -> StreamId {
+        let stamp = Stamp { wall_ns: 1, mono_ns: 1 };
+        let storage = Arc::new(SimStorage::new());
+        let mut log =
+            LogWriter::create(storage, LogOptions::default(), Resume::default(), stamp).expect("a log");
+        let id = log.channel("x", crate::writer::TEXT);
+        log.stream(id, &[])
+    }
+
+    proptest! {
+        // REQ W1, REQ R9
+        #[test]
+        fn lines_at_once_are_lines_one_by_one(text in "[ab\n]{0,300}", room in 0usize..2000, large: bool) {
+            let buffer = || vec![0xA5; room + if large { BLOCK_BYTES } else { 0 }];
+            let new = if large { Batch::new_large } else { Batch::new };
+            let stream = stream();
+            let (mut at_once, mut one_by_one) = (new(stream, 7, buffer()), new(stream, 7, buffer()));
+            // As much room, wherever the boundary is.
+            at_once.bytes.truncate(at_once.start + room);
+            one_by_one.bytes.truncate(one_by_one.start + room);
+            let taken = at_once.push_lines(text.as_bytes(), 5);
+            let mut expected = 0;
+            for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+                if !one_by_one.push(line.as_bytes(), 5) {
+                    break;
+                }
+                expected += line.len();
+            }
+            prop_assert_eq!(taken, expected);
+            prop_assert_eq!(at_once.encoded(), one_by_one.encoded());
+            prop_assert_eq!(at_once.records(), one_by_one.records());
+            prop_assert_eq!(at_once.payload_bytes(), one_by_one.payload_bytes());
+            prop_assert_eq!(at_once.times_ns(), one_by_one.times_ns());
+            let mut index = Vec::new();
+            at_once.index(100, &mut index);
+            prop_assert_eq!(index.len(), at_once.index_bytes());
+        }
+    }
+
+    // REQ W1
+    #[test]
+    fn a_large_batch_begins_at_a_block_of_memory_and_holds_what_it_was_made_for() {
+        let mut batch = Batch::new_large(stream(), 1, vec![0; Batch::large_buffer_bytes(4)]);
+        for at in 0..4 {
+            assert_eq!(batch.slot().map(|slot| slot.len()), Some(PAYLOAD_BYTES_MAX), "message {at}");
+            batch.finish(PAYLOAD_BYTES_MAX, 1);
+        }
+        assert_eq!(batch.encoded().as_ptr().align_offset(BLOCK_BYTES), 0);
+        assert!(batch.is_large());
+    }
+}

@@ -388,3 +388,39 @@ fn a_segment_given_up_and_not_yet_sealed_is_superseded_too() {
     }
     assert_eq!(verify(&storage, false, None).unwrap().outcome, Outcome::Declared);
 }
+
+// REQ W1, REQ W5
+#[test]
+fn a_large_batch_stands_at_a_block_boundary_and_every_reader_sees_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Arc::new(DirStorage::open(dir.path()).unwrap());
+    let mut driver = Driver::new(storage.clone(), options(4_000_000, 1 << 20));
+    let mut rng = Rng::with_seed(2);
+    for name in ["flood", "quiet"] {
+        driver.stream(name);
+    }
+    for round in 0..40 {
+        for _ in 0..rng.usize(0..3) {
+            let payload = bytes(&mut rng, round * 13 % 300);
+            driver.append("quiet", &[payload]);
+        }
+        // Also behind others in the same chunk, and with an odd end.
+        let large = [vec![65_536; 4], vec![65_536; 16], vec![65_536, 65_536, 65_536, 65_536, round]];
+        let payloads: Vec<Vec<u8>> = large[round % 3].iter().map(|len| bytes(&mut rng, *len)).collect();
+        driver.append("flood", &payloads);
+        driver.commit_sync();
+        driver.rotate_if_due();
+    }
+    driver.end_sources();
+    assert!(driver.finish());
+    check_recording(&*storage, &driver);
+    let (mut large, mut files) = (0, 0);
+    for (_, bytes) in sealed_files(&*storage) {
+        files += 1;
+        // The record of a message, its length, and the sequence and times that are not compared.
+        let needle = (22 + 65_536u64).to_le_bytes();
+        let heads = memchr::memmem::find_iter(&bytes, &needle).map(|at| at - 1);
+        large += heads.filter(|at| at % 4096 == 0).count();
+    }
+    assert!(files > 3 && large >= 40, "{large} of 40 large batches begin a block, in {files} segments");
+}

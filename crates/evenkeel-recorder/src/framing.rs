@@ -1,14 +1,12 @@
 //! From what reads bring to messages in batches.
 
 use crate::config::{Framing, OnFull};
-use crate::hub::{Define, Hub, LARGE_BYTES, Lane, QUARTER_BYTES, Refused};
+use crate::hub::{Define, Hub, Lane, QUARTER_BYTES, Refused};
 use evenkeel_log::{Batch, ChannelId, PAYLOAD_BYTES_MAX, SourcePosition, StreamId, StreamIds};
+use room::Room;
 
 /// Reads of at least this length go into large buffers without a copy.
 pub(crate) const HOT_BYTES: usize = 16 << 10;
-
-/// A buffer that holds one message of full length.
-const MEDIUM_BYTES: usize = Batch::bytes_for(PAYLOAD_BYTES_MAX);
 
 /// The stream that a framer's messages belong to.
 pub(crate) enum Stream {
@@ -67,8 +65,7 @@ pub(crate) struct Framer {
     carry: Vec<u8>,
     /// Where the source stands after the last message, where it can be resumed.
     position: Option<SourcePosition>,
-    /// Length of the buffers that a flood is given.
-    large_bytes: usize,
+    room: Room,
 }
 
 /// Budget is used up; nothing was taken.
@@ -84,7 +81,7 @@ pub(crate) struct Sink<'a> {
 
 impl Framer {
     pub(crate) fn new(stream: Stream, framing: Framing, position: Option<SourcePosition>) -> Self {
-        Self { stream, framing, batch: None, carry: Vec::new(), position, large_bytes: LARGE_BYTES }
+        Self { stream, framing, batch: None, carry: Vec::new(), position, room: Room::for_much() }
     }
 
     /// A message was made of this many bytes of the source.
@@ -99,13 +96,19 @@ impl Framer {
         }
     }
 
-    /// How much is about to come: a buffer that is not filled is memory that nobody has.
+    /// How many bytes are about to come.
     pub(crate) fn expect(&mut self, bytes: usize) {
-        self.large_bytes = match bytes.div_ceil(PAYLOAD_BYTES_MAX) {
-            0 | 1 => MEDIUM_BYTES,
-            messages @ 2..=4 => Batch::large_buffer_bytes(messages),
-            _ => LARGE_BYTES,
-        };
+        self.room.expect(bytes);
+    }
+
+    /// That twice as much is about to come as the last batch had.
+    pub(crate) fn expect_growth(&mut self) {
+        self.room.expect_growth();
+    }
+
+    /// Bytes of the source that a buffer is likely to hold which has room for a message of full length.
+    pub(crate) fn fits_medium(&self) -> usize {
+        self.room.fits_medium()
     }
 
     /// Whether reads can go straight into [`Framer::slot`].
@@ -123,14 +126,13 @@ impl Framer {
     pub(crate) fn slot(&mut self, lane: &Lane, sink: Sink<'_>) -> Result<&mut [u8], Blocked> {
         if !self.has_slot() {
             self.publish(lane, sink.hub);
-            let large_bytes = self.large_bytes;
-            self.begin(lane, sink, &[large_bytes, QUARTER_BYTES.min(large_bytes), MEDIUM_BYTES])?;
+            self.begin(lane, sink, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX)?;
         }
         self.batch.as_mut().and_then(Batch::slot).ok_or(Blocked)
     }
 
-    /// Begins a batch in the first of these sizes that there is room for.
-    fn begin(&mut self, lane: &Lane, sink: Sink<'_>, sizes: &[usize]) -> Result<(), Blocked> {
+    /// Begins a batch that has room for a payload of `least`, of `coming` bytes to be put in.
+    fn begin(&mut self, lane: &Lane, sink: Sink<'_>, least: usize, coming: usize) -> Result<(), Blocked> {
         let stream = match self.stream.id() {
             None if sink.refused == Refused::WakeCapture => {
                 sink.hub.wait_for_id();
@@ -139,7 +141,8 @@ impl Framer {
             }
             found => found.ok_or(Blocked)?,
         };
-        let buffer = sink.hub.buffer(lane.channel, sizes, sink.refused).ok_or(Blocked)?;
+        let buffer =
+            sink.hub.buffer(lane.channel, &self.room.lengths(least, coming), sink.refused).ok_or(Blocked)?;
         let is_large = buffer.len() >= QUARTER_BYTES;
         let batch = if is_large { Batch::new_large } else { Batch::new };
         self.batch = Some(batch(stream, lane.next_sequence, buffer));
@@ -151,6 +154,7 @@ impl Framer {
         let time = lane.stamp();
         if let Some(batch) = &mut self.batch {
             batch.finish(bytes, time);
+            self.room.took(bytes);
             self.advance(lane, bytes);
         }
     }
@@ -158,6 +162,7 @@ impl Framer {
     /// Takes bytes that were read elsewhere, up to 64 KiB; answers how many it
     /// took. Fewer than all: the budget is used up, bring the rest again.
     pub(crate) fn take(&mut self, lane: &mut Lane, sink: Sink<'_>, bytes: &[u8]) -> usize {
+        self.room.took(bytes.len());
         let taken = match self.framing {
             // No bytes are no message.
             _ if bytes.is_empty() => 0,
@@ -177,15 +182,14 @@ impl Framer {
         taken
     }
 
-    /// Takes a datagram, which may be empty; `expected` bytes are about to come in all.
+    /// Takes a datagram, which may be empty.
     pub(crate) fn take_datagram(
         &mut self,
         lane: &mut Lane,
         sink: Sink<'_>,
         bytes: &[u8],
-        expected: usize,
     ) -> Result<(), Blocked> {
-        let put = self.put(lane, sink, bytes, expected.max(bytes.len()));
+        let put = self.put(lane, sink, bytes, bytes.len());
         if put.is_err() && lane.on_full == OnFull::DropNewest {
             let dropped = lane.drop(1, bytes.len() as u64);
             sink.hub.drop_newest(lane.channel, dropped);
@@ -240,11 +244,8 @@ impl Framer {
     ) -> Result<(), Blocked> {
         let time = if self.framing == Framing::Lines { lane.last_time_ns } else { lane.stamp() };
         if !self.batch.as_mut().is_some_and(|batch| batch.push(payload, time)) {
-            // Who has filled a large one fills another.
-            let is_flood = self.batch.as_ref().is_some_and(|batch| batch.buffer_bytes() >= QUARTER_BYTES);
-            let expected = if is_flood { expected.max(HOT_BYTES + 1) } else { expected };
             self.publish(lane, sink.hub);
-            self.begin(lane, sink, &sizes(payload.len(), expected, self.large_bytes))?;
+            self.begin(lane, sink, payload.len(), expected)?;
             let fits = self.batch.as_mut().is_some_and(|batch| batch.push(payload, time));
             assert!(fits, "invariant: a buffer is asked for that fits");
         }
@@ -337,6 +338,7 @@ impl Framer {
     /// Hands the batch over: its records are accepted.
     pub(crate) fn publish(&mut self, lane: &Lane, hub: &Hub) {
         if let Some(mut batch) = self.batch.take() {
+            self.room.note(&batch);
             if let Some(position) = &self.position {
                 batch.set_position(position.clone());
             }
@@ -358,17 +360,6 @@ impl Framer {
     }
 }
 
-/// Sizes of buffers that fit a payload of `least`, the roomiest first where more is expected.
-fn sizes(least: usize, expected: usize, large_bytes: usize) -> [usize; 3] {
-    let exact = Batch::bytes_for(least);
-    if expected <= exact {
-        return [exact; 3];
-    }
-    // Room for the heads of lines of 64 bytes; shorter ones take another batch.
-    let roomy =
-        if expected > HOT_BYTES { large_bytes } else { expected + expected / 64 * 31 + 64 }.max(exact);
-    [roomy, MEDIUM_BYTES.max(exact).min(roomy), exact]
-}
-
+mod room;
 #[cfg(test)]
 mod tests;

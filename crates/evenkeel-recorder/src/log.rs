@@ -18,7 +18,7 @@ use std::time::Duration;
 const IDLE_NS: u64 = 1_000_000_000;
 /// What waits to be durable is not kept waiting for a commit's time when it is as much as this:
 /// the memory that holds it bounds how much can be recorded meanwhile.
-const PRESSING_BYTES: usize = 4 << 20;
+const PRESSING_BYTES: usize = 2 << 20;
 /// Attempts to write the end on a disk that is full, the ballast spent.
 const FULL_ATTEMPTS: u32 = 2;
 /// Attempts to write the end on a disk that fails.

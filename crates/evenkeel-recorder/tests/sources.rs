@@ -326,6 +326,22 @@ fn a_level_says_when_a_record_is_safe() {
     assert_eq!([0, 1, 2].map(committed), [4, 4, 4]);
 }
 
+// REQ W3, REQ R9
+#[test]
+fn much_that_waits_to_be_durable_does_not_wait_for_the_time_of_a_commit() {
+    let mut source = silent();
+    let channels = vec![ChannelConfig::new("flood", source.source)];
+    let (recorder, storage) = start_with(Config { commit_ns: u64::MAX / 4, ..config(nowhere(), channels) });
+    source.feed.write_all(b"word").unwrap();
+    eventually("a word", || counts(&recorder, 0).accepted_bytes == 4);
+    assert_eq!(counts(&recorder, 0).committed_bytes, 0, "no commit comes by itself");
+    source.feed.write_all(&vec![7; 6 << 20]).unwrap();
+    // Less than what presses may be left.
+    eventually("commits", || counts(&recorder, 0).committed_bytes > 3 << 20);
+    drop(source.feed);
+    stop_clean(&recorder, &storage);
+}
+
 // REQ W3
 #[test]
 fn what_is_written_is_safe_for_who_says_so_even_while_nothing_can_be_synced() {

@@ -9,7 +9,7 @@ use evenkeel::cleanup::{Report, StepReport, Verdict};
 use evenkeel_log::sim::{Faults, SimStorage};
 use evenkeel_log::storage::{AppendFile, Entry, ReadFile, Storage};
 use evenkeel_recorder::{ChannelConfig, Config, Framing, Recorder, budget_bytes};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +103,48 @@ fn a_last_segment_that_reads_back_wrong_is_not_sealed() {
     assert_eq!(step(&report, "seal").verdict, Some(Verdict::Failed));
     assert!(detail(&report, "seal").contains("000001.mcap read back wrong"), "{report:#?}");
     assert!(!report.clean && report.exit_code == 1);
+}
+
+/// A recording of several segments, and what its stop said; `before_stop` has its recorder.
+fn rotated(storage: Arc<dyn Storage>, before_stop: impl FnOnce(&Recorder)) -> Report {
+    let dir = tempfile::tempdir().unwrap();
+    let mut source = common::silent();
+    let channels = vec![ChannelConfig::new("a", source.source)];
+    let mut config = config(dir.path(), channels.clone());
+    config.log.segment_bytes = 100_000;
+    let keel = Keel::builder("test").without_signals().keep_process().build().unwrap();
+    let recorder = Arc::new(Recorder::start_on(storage, None, config).unwrap());
+    recorder.wire(&keel, &channels).unwrap();
+    for _ in 0..3 {
+        let before = recorder.channels().remove(0).committed_bytes;
+        source.feed.write_all(&[1; 150_000]).unwrap();
+        eventually("a commit", || recorder.channels().remove(0).committed_bytes == before + 150_000);
+    }
+    before_stop(&recorder);
+    drop(source.feed);
+    keel.stop("enough", "the test")
+}
+
+// REQ W5, REQ C6
+#[test]
+fn a_segment_that_was_altered_behind_our_back_is_told_of_at_the_stop() {
+    let report = rotated(Arc::new(Bending(SimStorage::new(), None)), |recorder| {
+        assert!(recorder.wait_read_back(common::after(common::LONG)));
+        assert_eq!(recorder.unread_segments(), 0);
+        let faults = recorder.faults();
+        assert!(faults.iter().any(|f| f.starts_with("000001.mcap read back wrong at byte ")), "{faults:?}");
+    });
+    assert!(!report.clean && detail(&report, "seal").contains("read back wrong"), "{report:#?}");
+}
+
+// REQ W5, REQ C6
+#[test]
+fn segments_are_read_back_while_the_recording_goes_on() {
+    let report = rotated(Arc::new(SimStorage::new()), |recorder| {
+        assert!(recorder.wait_read_back(common::after(common::LONG)));
+        assert_eq!(recorder.unread_segments(), 0);
+    });
+    assert!(report.clean, "{report:#?}");
 }
 
 // REQ W2, REQ C6

@@ -296,6 +296,19 @@ mod tests {
                         drop(file);
                         file = GrowingFile::reopen(&path).unwrap();
                     }
+                    2 => {
+                        // Up to a boundary, then what can be written as it is, then the rest.
+                        let lead: Vec<u8> =
+                            vec![0x11; model.len().next_multiple_of(BLOCK_BYTES) - model.len()];
+                        let memory: Vec<u8> = (0..2_000_000u32).map(|i| (i >> 8) as u8).collect();
+                        let skip = memory.as_ptr().align_offset(BLOCK_BYTES);
+                        let large = &memory[skip..skip + LARGE_PART_BYTES + rng.usize(0..1_000_000)];
+                        assert!(whole_blocks(large) > 0);
+                        let tail = vec![0x22; rng.usize(0..9_000)];
+                        let mut parts = [&lead[..], large, &tail, large].map(IoSlice::new);
+                        file.append(&mut parts).unwrap();
+                        parts.iter().for_each(|part| model.extend_from_slice(part));
+                    }
                     kind => {
                         let max = if kind < 6 { 3_000_000 } else { 9_000 };
                         let bytes: Vec<u8> = (0..rng.usize(0..max)).map(|i| (i as u8) ^ kind).collect();

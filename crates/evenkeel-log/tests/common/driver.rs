@@ -4,7 +4,7 @@ use super::stamp;
 use evenkeel_log::sim::SimStorage;
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{
-    Batch, ChannelId, Gap, GapReason, Job, LogOptions, LogWriter, Progress, Resume, StreamId,
+    Batch, ChannelId, Gap, GapReason, Job, LogOptions, LogWriter, Progress, Resume, SealedSegment, StreamId,
 };
 use fastrand::Rng;
 use std::collections::{BTreeMap, VecDeque};
@@ -36,6 +36,7 @@ pub struct Driver {
     pub gaps: Vec<Gap>,
     sources: BTreeMap<String, Source>,
     jobs: VecDeque<Job>,
+    pub sealed: Vec<SealedSegment>,
     /// Highest acknowledged sequence of each channel.
     pub acknowledged: BTreeMap<String, u64>,
 }
@@ -59,6 +60,7 @@ impl Driver {
             gaps: Vec::new(),
             sources: BTreeMap::new(),
             jobs: VecDeque::new(),
+            sealed: Vec::new(),
             acknowledged: BTreeMap::new(),
         }
     }
@@ -77,8 +79,12 @@ impl Driver {
     pub fn append(&mut self, name: &str, payloads: &[Vec<u8>]) {
         self.now += 1_000;
         let source = self.sources.get_mut(name).unwrap();
-        let bytes = payloads.iter().map(|p| Batch::bytes_for(p.len())).sum();
-        let mut batch = Batch::new(source.stream, source.next, vec![0xA5; bytes]);
+        let bytes: usize = payloads.iter().map(|p| Batch::bytes_for(p.len())).sum();
+        let mut batch = if bytes < Batch::large_buffer_bytes(4) {
+            Batch::new(source.stream, source.next, vec![0xA5; bytes])
+        } else {
+            Batch::new_large(source.stream, source.next, vec![0xA5; bytes + 4096])
+        };
         for payload in payloads {
             self.now += 1;
             let log_time_ns = stamp(self.now).wall_ns;
@@ -171,6 +177,7 @@ impl Driver {
             let name = self.writer.name(id).to_owned();
             self.acknowledged.insert(name, state.last_sequence);
         }
+        self.sealed.extend(progress.sealed);
         self.jobs.extend(progress.jobs);
     }
 }

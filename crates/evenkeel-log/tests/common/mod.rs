@@ -10,8 +10,8 @@ pub mod foreign;
 use evenkeel_log::sim::{Bugs, Faults, SimStorage};
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{
-    Batch, ChannelId, Gap, GapReason, Job, LogOptions, LogWriter, Outcome, Progress, Recovery, Resume,
-    Selection, Stamp, StreamId, export, recover, verify,
+    Batch, ChannelId, Gap, GapReason, Job, LogOptions, LogWriter, Outcome, PAYLOAD_BYTES_MAX, Progress,
+    Recovery, Resume, Selection, Stamp, StreamId, export, recover, verify,
 };
 use fastrand::Rng;
 use std::collections::{BTreeMap, VecDeque};
@@ -131,7 +131,17 @@ impl Workload {
     fn append(&mut self, rng: &mut Rng) {
         let (_, stream, name) = &self.channels[rng.usize(0..self.channels.len())];
         let model = self.model.get_mut(name).unwrap();
-        let mut batch = Batch::new(*stream, model.sent.len() as u64 + 1, vec![0; 8192]);
+        let first = model.sent.len() as u64 + 1;
+        let mut batch = Batch::new(*stream, first, vec![0; 8192]);
+        if rng.u16(0..300) == 0 {
+            // One that has a place of its own in the file, behind padding.
+            batch = Batch::new_large(*stream, first, vec![0; Batch::large_buffer_bytes(4) + 8192]);
+            for _ in 0..4 {
+                let payload = vec![rng.u8(..); PAYLOAD_BYTES_MAX];
+                assert!(batch.push(&payload, stamp(self.now).wall_ns));
+                model.sent.push(Some(payload));
+            }
+        }
         for _ in 0..rng.usize(1..6) {
             let payload: Vec<u8> = (0..rng.usize(0..400)).map(|_| rng.u8(..)).collect();
             assert!(batch.push(&payload, stamp(self.now).wall_ns));

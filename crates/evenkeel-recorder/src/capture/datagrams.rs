@@ -3,7 +3,7 @@
 use super::Turn;
 use super::stream::Served;
 use crate::config::{Framing, OnFull};
-use crate::framing::{Framer, HOT_BYTES, Sink, Stream};
+use crate::framing::{Framer, Sink, Stream};
 use crate::hub::{Hub, LARGE_BYTES, Lane, Refused};
 use crate::sys;
 use evenkeel_log::{Batch, PAYLOAD_BYTES_MAX};
@@ -70,10 +70,14 @@ impl Datagrams {
     }
 
     fn serve_quantum(&mut self, turn: &mut Turn<'_>) -> io::Result<Served> {
-        let expected = if self.hot { HOT_BYTES + 1 } else { 0 };
+        if self.hot {
+            self.framer.expect_growth();
+        } else {
+            self.framer.expect(0);
+        }
         self.hot = false;
         if let Some(held) = self.held.take()
-            && self.framer.take_datagram(turn.lane, turn.sink(), &held, expected).is_err()
+            && self.framer.take_datagram(turn.lane, turn.sink(), &held).is_err()
         {
             self.held = Some(held);
             return Ok(Served::Blocked);
@@ -91,7 +95,7 @@ impl Datagrams {
                     // Small ones count too: a stop has to come to an end, whoever goes on sending.
                     self.draining = self.draining.map(|left| left.saturating_sub(n + OVERHEAD_BYTES));
                     let bytes = &turn.scratch[..n];
-                    if self.framer.take_datagram(turn.lane, turn.sink(), bytes, expected).is_err() {
+                    if self.framer.take_datagram(turn.lane, turn.sink(), bytes).is_err() {
                         self.held = Some(bytes.to_vec());
                         return Ok(Served::Blocked);
                     }
@@ -117,7 +121,7 @@ impl Datagrams {
     pub(super) fn hand_over(&mut self, lane: &mut Lane, hub: &Hub) {
         if let Some(held) = self.held.take() {
             let sink = Sink { hub, refused: Refused::Never };
-            let taken = self.framer.take_datagram(lane, sink, &held, 0);
+            let taken = self.framer.take_datagram(lane, sink, &held);
             assert!(taken.is_ok(), "invariant: this budget is never refused");
         }
         self.framer.publish(lane, hub);

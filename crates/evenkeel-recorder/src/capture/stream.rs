@@ -13,6 +13,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// Reads of one source before it is the next one's turn: where few are ready, a large buffer's.
 pub(super) const QUANTUM_READS: RangeInclusive<usize> = 4..=16;
 
+/// Where many are ready, a read of what is yet to be framed brings no more than this, or than
+/// what is likely to find room.
+const CROWDED_BYTES: usize = 4 << 10;
+
 /// A descriptor that can be waited for.
 pub(crate) struct Pollable {
     fd: OwnedFd,
@@ -117,13 +121,15 @@ impl Pollable {
                 if !self.backlog.is_empty() {
                     return Ok(Served::Blocked);
                 }
+                // Seldom needed, and much where there are many.
+                self.backlog = Vec::new();
                 // Nobody has said that there is more.
                 if self.would_block() {
                     break;
                 }
             }
             let limit = match self.phase {
-                Phase::Reading => PAYLOAD_BYTES_MAX,
+                Phase::Reading => self.limit(turn),
                 Phase::Draining(left) => left.min(PAYLOAD_BYTES_MAX),
                 Phase::Ending => 0,
             };
@@ -153,6 +159,13 @@ impl Pollable {
             }
         }
         Ok(Served::More)
+    }
+
+    /// What one read may bring. Of many that flood at once, each with short lines, what was read
+    /// and finds no room would be more than all that waits.
+    fn limit(&self, turn: &Turn<'_>) -> usize {
+        let crowded = turn.reads < *QUANTUM_READS.end() && !self.framer.is_direct();
+        if crowded { self.framer.fits_medium().max(CROWDED_BYTES) } else { PAYLOAD_BYTES_MAX }
     }
 
     /// Whether a read could wait for bytes that nobody has sent.

@@ -213,6 +213,34 @@ fn a_pipe_that_had_no_memory_is_not_read_while_it_is_empty() {
     assert_eq!((counts.held_bytes, counts.fault), (0, None));
 }
 
+// REQ R9, REQ R4, REQ W4
+#[test]
+fn who_waits_for_memory_has_handed_over_all_that_holds_some() {
+    for (framing, line_bytes) in [
+        (Framing::Lines, 5),
+        (Framing::Lines, 700),
+        (Framing::Lines, 60_000),
+        (Framing::Chunk, 700),
+        (Framing::Chunk, 60_000),
+    ] {
+        let (hub, mut numberings) = hub(&["flood".to_owned()]);
+        let (lane, stream) = numberings.remove(0);
+        let (flood, mut feed) = io::pipe().unwrap();
+        let pollable = Pollable::new(flood.into(), stream, framing, 1 << 20);
+        let reading = start(&hub, lane, CaptureSource::Stream(pollable));
+        let mut line = vec![b'x'; line_bytes - 1];
+        line.push(b'\n');
+        let feeding = std::thread::spawn(move || while feed.write_all(&line).is_ok() {});
+        // Otherwise it could wait for ever, for nobody else can hand it over.
+        let held = || hub.counts()[0].held_bytes;
+        let is_queued = || hub.capture_waits() && hub.queued_memory(0) == held();
+        assert!(soon(is_queued), "{framing:?} {line_bytes}: {} of {}", hub.queued_memory(0), held());
+        hub.give_order(Order::Finish);
+        reading.join().unwrap();
+        feeding.join().unwrap();
+    }
+}
+
 // REQ W2, REQ T8
 #[test]
 fn bytes_that_another_reader_took_are_not_waited_for() {

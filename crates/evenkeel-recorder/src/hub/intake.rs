@@ -177,10 +177,12 @@ impl Hub {
         let granted = state.grant_one_of(channel, sizes, refused == Refused::Never);
         state.capture_blocked |= refused == Refused::WakeCapture && granted.is_none();
         let bytes = granted?;
-        let fit = state.spare.iter().rposition(|spare| spare.len() == bytes);
-        let spare = fit.map(|at| state.spare.swap_remove(at));
+        let spare = state.reuse(bytes);
         drop(state);
-        Some(spare.unwrap_or_else(|| vec![0; bytes]))
+        Some(spare.unwrap_or_else(|unwanted| {
+            drop(unwanted);
+            vec![0; bytes]
+        }))
     }
 
     /// Whether a buffer of `bytes` would be granted now; if not, `ek-capture` is woken

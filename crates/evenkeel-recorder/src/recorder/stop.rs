@@ -119,6 +119,12 @@ impl Recorder {
         self.hub.wait_until(until_ns, |state| state.log().gone.then_some(state.log().finished))
     }
 
+    /// Segments sealed on the way that were not read back, yet or at all: a flood that goes on
+    /// leaves no time for it, and a stop reads only the last one.
+    pub fn unread_segments(&self) -> u64 {
+        self.hub.log_status().unread
+    }
+
     /// Waits until every segment sealed on the way was read back; `false` when
     /// `until_ns` (monotonic) comes first. Damage is in [`Recorder::faults`].
     pub fn wait_read_back(&self, until_ns: u64) -> bool {

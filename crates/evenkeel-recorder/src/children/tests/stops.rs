@@ -122,18 +122,26 @@ fn a_failure_that_the_thread_has_not_seen_when_the_stop_comes_is_a_fault() {
 fn what_had_ended_when_the_stop_came_ended_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = fifo(dir.path());
-    let command = never(&format!("read x < '{}'; exit 3", fifo.display()));
-    // The thread is held until the other channel has ended in every way, unseen.
+    let pid_path = dir.path().join("pid");
+    let command = format!("echo $$ > '{}'; read x < '{}'; exit 3", pid_path.display(), fifo.display());
+    // The thread is held until the channel has ended in every way, unseen. Its output has been
+    // told by then: another command, that fails again and again, brings the moment.
+    let mut is_read = None;
     let hold = move |happened: &Happened, children: &Children| {
-        if let Happened::Output { channel: 8, .. } = happened {
-            let pid = children.0.groups.leaders()[0];
+        if let Some(child) = is_read.take() {
             std::fs::write(&fifo, "go\n").unwrap();
-            eventually("the end", || !is_alive(pid) && !children.0.lock().ended_outputs.is_empty());
+            let pid = std::fs::read_to_string(&pid_path).unwrap().trim().parse().unwrap();
+            eventually("the end", || !is_alive(pid) && children.0.lock().ended_outputs.contains(&child));
             children.stop(far_ns());
+        }
+        if let Happened::Output { channel: 7, child, .. } = happened {
+            is_read = Some(*child);
         }
     };
     let other = Exec { channel: 8, ..never("sleep 1000") };
-    let mut rig = Rig::start_with(vec![command, other], Disk::new(), Settings::default(), hold);
+    let failing = Exec { channel: 9, ..on_failure("exit 3") };
+    let mut rig =
+        Rig::start_with(vec![never(&command), other, failing], Disk::new(), Settings::default(), hold);
     assert_eq!(rig.end(), (Some("exit status 3".to_owned()), true));
     assert_eq!(rig.end_of(8), (None, false));
 }
