@@ -23,6 +23,7 @@ cargo xtask COMMAND
   bench SUITE [--json FILE]    measures a suite, writes docs/benchmarks.md
         [--page FILE]          writes that page instead
     recorder: [--bytes N] [--rounds N] [--evenkeel PATH]
+              [--only throughput|idle|active|acks]
     others:   `cargo bench --bench SUITE`, with the remaining options
 ";
 

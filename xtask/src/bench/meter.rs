@@ -1,7 +1,7 @@
 //! One run of a program that reads a pipe: how long, how much processor time,
 //! how much memory.
 //!
-//! The feeder is `cat FILE`. The clock runs from before the feeder starts to the
+//! The feeder is `cat FILE`; without it a program is measured that reads for itself. The clock runs from before the feeder starts to the
 //! exit of the program. Processor time and memory are those of the program alone,
 //! from GNU time, or, where that is missing, from the shell's `time`, which does
 //! not tell memory.
@@ -40,11 +40,11 @@ pub(super) fn measures_memory() -> bool {
     Path::new(GNU_TIME).is_file()
 }
 
-/// Runs `fed` with the file on its standard input; `scratch` is a directory that exists.
+/// Runs `fed` with the file, or nothing, on its standard input; `scratch` is a directory that exists.
 ///
 /// # Errors
 /// When the program or the feeder does not exit with 0.
-pub(super) fn measure(fed: &Fed, input: &Path, scratch: &Path) -> Result<Took, String> {
+pub(super) fn measure(fed: &Fed, input: Option<&Path>, scratch: &Path) -> Result<Took, String> {
     let times = scratch.join("times");
     let mut command = timed(fed, &times);
     if let Some(path) = &fed.stdout {
@@ -54,17 +54,18 @@ pub(super) fn measure(fed: &Fed, input: &Path, scratch: &Path) -> Result<Took, S
     let failed = |error: std::io::Error| format!("{name}: {error}");
 
     let started = Instant::now();
-    let mut feeder = Command::new("cat").arg(input).stdout(Stdio::piped()).spawn().map_err(failed)?;
-    let pipe = feeder.stdout.take().map_or_else(Stdio::null, Stdio::from);
-    let status = command.stdin(pipe).status();
+    let feed = |input| Command::new("cat").arg(input).stdout(Stdio::piped()).spawn();
+    let mut feeder = input.map(feed).transpose().map_err(failed)?;
+    let pipe = feeder.as_mut().and_then(|feeder| feeder.stdout.take());
+    let status = command.stdin(pipe.map_or_else(Stdio::null, Stdio::from)).status();
     let elapsed = started.elapsed();
     drop(command); // our end of the pipe, so that the feeder ends too
-    let fed_all = feeder.wait().map_err(failed)?;
+    let fed_all = feeder.map(|mut feeder| feeder.wait()).transpose().map_err(failed)?;
     let status = status.map_err(failed)?;
     if !status.success() {
         return Err(format!("{name}: {status}"));
     }
-    if !fed_all.success() {
+    if fed_all.is_some_and(|fed_all| !fed_all.success()) {
         return Err(format!("{name} did not read its standard input to the end"));
     }
     let report = fs::read_to_string(&times).map_err(failed)?;
@@ -128,8 +129,10 @@ mod tests {
         let directory = scratch("good");
         let (input, output) = (directory.join("in"), directory.join("out"));
         fs::write(&input, "fed").unwrap();
-        let took = measure(&shell("cat", Some(output.clone())), &input, &directory).unwrap();
-        assert_eq!(fs::read_to_string(output).unwrap(), "fed");
+        let took = measure(&shell("cat", Some(output.clone())), Some(&input), &directory).unwrap();
+        assert_eq!(fs::read_to_string(&output).unwrap(), "fed");
+        measure(&shell("cat", Some(output.clone())), None, &directory).unwrap();
+        assert_eq!(fs::read_to_string(output).unwrap(), "");
         assert!(took.elapsed > Duration::ZERO);
         assert_eq!(took.rss_bytes_max.is_some(), measures_memory());
         fs::remove_dir_all(directory).unwrap();
@@ -140,10 +143,9 @@ mod tests {
         let directory = scratch("bad");
         let input = directory.join("in");
         fs::write(&input, vec![b'x'; 1 << 20]).unwrap();
-        assert!(
-            measure(&shell("cat > /dev/null; exit 3", None), &input, &directory).unwrap_err().contains('3')
-        );
-        assert!(measure(&shell("exit 0", None), &input, &directory).unwrap_err().contains("did not read"));
+        let refused = |script| measure(&shell(script, None), Some(&input), &directory).unwrap_err();
+        assert!(refused("cat > /dev/null; exit 3").contains('3'));
+        assert!(refused("exit 0").contains("did not read"));
         fs::remove_dir_all(directory).unwrap();
     }
 }

@@ -102,6 +102,13 @@ pub(super) fn median(mut figures: Vec<f64>) -> f64 {
     }
 }
 
+/// The least figure that so large a part of all does not exceed; 0 of none.
+pub(super) fn quantile(mut figures: Vec<f64>, part: f64) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let rank = (figures.len() as f64 * part).ceil().max(1.0) as usize;
+    figures.get(rank - 1).or(figures.last()).copied().unwrap_or(0.0)
+}
+
 /// Four significant digits: what repeats from run to run.
 fn rounded(figure: f64) -> f64 {
     format!("{figure:.3e}").parse().unwrap_or(figure)
@@ -148,6 +155,16 @@ mod tests {
         assert_eq!(median(vec![3.0, 1.0, 2.0]).to_string(), "2");
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]).to_string(), "2.5");
         assert_eq!(median(Vec::new()).to_string(), "0");
+    }
+
+    #[test]
+    fn quantiles_are_figures_that_were_measured() {
+        let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        let of_hundred = |part| quantile(hundred.clone(), part).to_string();
+        assert_eq!([0.0, 0.5, 0.99, 0.991, 1.0].map(of_hundred), ["1", "50", "99", "100", "100"]);
+        let of_three = |part| quantile(vec![3.0, 1.0, 2.0], part).to_string();
+        assert_eq!([0.33, 0.34, 0.5, 0.99].map(of_three), ["1", "2", "2", "3"]);
+        assert_eq!(quantile(Vec::new(), 0.99).to_string(), "0");
     }
 
     #[test]
