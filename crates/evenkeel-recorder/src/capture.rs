@@ -110,6 +110,11 @@ struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
+    /// Whether more than two streams are ready at once.
+    fn is_crowded(&self) -> bool {
+        self.reads < *QUANTUM_READS.end() / 2
+    }
+
     fn sink(&self) -> Sink<'a> {
         Sink { hub: self.hub, refused: Refused::WakeCapture }
     }

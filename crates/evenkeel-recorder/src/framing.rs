@@ -101,6 +101,11 @@ impl Framer {
         self.room.expect(bytes);
     }
 
+    /// Whether several are in full flow.
+    pub(crate) fn set_crowded(&mut self, crowded: bool) {
+        self.room.set_crowded(crowded);
+    }
+
     /// That twice as much is about to come as the last batch had.
     pub(crate) fn expect_growth(&mut self) {
         self.room.expect_growth();

@@ -103,6 +103,7 @@ impl Pollable {
         let waiting = if self.hot { self.waiting_bytes() } else { 0 };
         let share = if self.shared { turn.reads * PAYLOAD_BYTES_MAX } else { usize::MAX };
         self.framer.expect(usize::try_from(waiting).unwrap_or(usize::MAX).min(share));
+        self.framer.set_crowded(turn.is_crowded());
         let mut emptied = false;
         let served = self.serve_quantum(turn, &mut emptied);
         // A batch waits for more only while more is there, and there is room for it: nobody else hands it over.
@@ -164,8 +165,11 @@ impl Pollable {
     /// What one read may bring. Of many that flood at once, each with short lines, what was read
     /// and finds no room would be more than all that waits.
     fn limit(&self, turn: &Turn<'_>) -> usize {
-        let crowded = turn.reads < *QUANTUM_READS.end() && !self.framer.is_direct();
-        if crowded { self.framer.fits_medium().max(CROWDED_BYTES) } else { PAYLOAD_BYTES_MAX }
+        if turn.is_crowded() && !self.framer.is_direct() {
+            self.framer.fits_medium().max(CROWDED_BYTES)
+        } else {
+            PAYLOAD_BYTES_MAX
+        }
     }
 
     /// Whether a read could wait for bytes that nobody has sent.

@@ -19,6 +19,8 @@ const LENGTHS: [usize; 6] =
 pub(super) struct Room {
     /// Bytes of the source that wait to be read.
     waiting: usize,
+    /// No buffer is longer, but for a message that has to fit.
+    longest: usize,
     /// Of the last batch: how many bytes it took for how many of the source.
     encoded: (u64, u64),
 }
@@ -27,11 +29,16 @@ impl Room {
     /// Expects so many bytes that they fill any buffer.
     pub(super) fn for_much() -> Self {
         // Lines of 64 bytes: what a batch takes is known after the first.
-        Self { waiting: usize::MAX, encoded: (3, 2) }
+        Self { waiting: usize::MAX, longest: LARGE_BYTES, encoded: (3, 2) }
     }
 
     pub(super) fn expect(&mut self, bytes: usize) {
         self.waiting = bytes;
+    }
+
+    /// Of several that are in full flow, nobody needs a whole chunk at once.
+    pub(super) fn set_crowded(&mut self, crowded: bool) {
+        self.longest = if crowded { QUARTER_BYTES } else { LARGE_BYTES };
     }
 
     /// Expects twice what the last batch had: for who is in full flow and does not tell how much waits.
@@ -72,7 +79,8 @@ impl Room {
         let (encoded, payload) = self.encoded;
         // More than the longest is as good as any number.
         let wanted = coming.min(LARGE_BYTES) as u64 * encoded / payload;
-        let best = fitting(exact.max(usize::try_from(wanted).unwrap_or(usize::MAX))).max(exact);
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX).min(self.longest);
+        let best = fitting(exact.max(wanted)).max(exact);
         [best, fitting(exact.max(MEDIUM_BYTES)).min(best), fitting(exact).min(best)]
     }
 }
@@ -97,6 +105,9 @@ mod tests {
         assert_eq!(room.lengths(5, 40_000), [MEDIUM_BYTES, MEDIUM_BYTES, 4 << 10]);
         assert_eq!(room.lengths(60_000, 160_000), [QUARTER_BYTES, MEDIUM_BYTES, MEDIUM_BYTES]);
         room.expect(10 << 20);
+        room.set_crowded(true);
+        assert_eq!(room.lengths(5, 5)[0], QUARTER_BYTES);
+        room.set_crowded(false);
         assert_eq!(room.lengths(5, 5)[0], LARGE_BYTES);
         room.took(10 << 20);
         assert_eq!(room.lengths(5, 5), [Batch::bytes_for(5); 3]);
