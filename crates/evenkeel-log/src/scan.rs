@@ -417,6 +417,7 @@ impl<'a> Scanner<'a> {
 
     /// Checks all messages of a chunk before the first is handed on.
     fn messages_are_sound(&self, mut records: &[u8]) -> Result<(), Broken> {
+        let mut known = None;
         while !records.is_empty() {
             let (opcode, body, len) = decode::record(records).ok_or("a torn record in a whole chunk")?;
             let message = decode::message(body).filter(|_| opcode == op::MESSAGE);
@@ -424,9 +425,10 @@ impl<'a> Scanner<'a> {
             if message.payload.len() > MESSAGE_BYTES_MAX {
                 return Err(Broken(format!("a message of {} bytes", message.payload.len())));
             }
-            if !self.streams.contains_key(&message.channel) {
+            if known != Some(message.channel) && !self.streams.contains_key(&message.channel) {
                 return Err(Broken(format!("a message of the undefined stream {}", message.channel)));
             }
+            known = Some(message.channel);
             records = &records[len..];
         }
         Ok(())
@@ -434,33 +436,44 @@ impl<'a> Scanner<'a> {
 
     fn messages(&mut self, mut records: &[u8], visit: &mut dyn Visit) -> io::Result<BTreeMap<u16, u64>> {
         let mut counts = BTreeMap::new();
-        while let Some((_, body, len)) = decode::record(records) {
-            records = &records[len..];
-            let Some(message) = decode::message(body) else { continue };
-            let Some(stream) = self.streams.get(&message.channel) else { continue };
-            if !self.out.tracks.contains_key(&stream.channel) {
-                let base = self.base.get(&stream.channel).map_or(0, |s| s.last_sequence);
-                self.out.tracks.insert(stream.channel.clone(), Track::from_base(base));
-            }
-            let Some(track) = self.out.tracks.get_mut(&stream.channel) else { continue };
+        while let Some((first, _)) = decode::next_message(records) {
+            let before = records.len();
+            let count = self.run_of(first.channel, &mut records, visit)?;
+            assert!(records.len() < before, "invariant: the position only grows");
+            *counts.entry(first.channel).or_default() += count;
+        }
+        Ok(counts)
+    }
+
+    /// Takes messages as long as they are of one stream: it is looked up once for all of them.
+    fn run_of(&mut self, id: u16, records: &mut &[u8], visit: &mut dyn Visit) -> io::Result<u64> {
+        let stream = self.streams.get(&id).expect("invariant: all messages are of known streams");
+        let channel = &stream.channel;
+        if !self.out.tracks.contains_key(channel) {
+            let base = self.base.get(channel).map_or(0, |s| s.last_sequence);
+            self.out.tracks.insert(channel.clone(), Track::from_base(base));
+        }
+        let track = self.out.tracks.get_mut(channel).expect("invariant: it was just put in");
+        let (mut count, mut gaps, is_gaps) = (0, Vec::new(), channel == GAPS_CHANNEL);
+        while let Some((message, len)) = decode::next_message(records).filter(|(m, _)| m.channel == id) {
+            *records = &records[len..];
             let sequence = track.sequence(message.sequence);
             track.message(sequence, message.payload.len() as u64);
-            *counts.entry(message.channel).or_default() += 1;
+            count += 1;
             visit.message(&Seen {
-                channel: &stream.channel,
+                channel,
                 stream: stream.number,
-                mcap_id: message.channel,
+                mcap_id: id,
                 sequence,
                 log_time_ns: message.log_time_ns,
                 payload: message.payload,
             })?;
-            if stream.channel == GAPS_CHANNEL
-                && let Ok(gap) = serde_json::from_slice::<Gap>(message.payload)
-            {
-                self.gap(gap);
+            if is_gaps {
+                gaps.extend(serde_json::from_slice::<Gap>(message.payload));
             }
         }
-        Ok(counts)
+        gaps.into_iter().for_each(|gap| self.gap(gap));
+        Ok(count)
     }
 
     fn gap(&mut self, gap: Gap) {

@@ -129,6 +129,12 @@ pub(crate) fn message(body: &[u8]) -> Option<Message<'_>> {
     (publish_time_ns == log_time_ns).then_some(Message { channel, sequence, log_time_ns, payload: body.0 })
 }
 
+/// The message that `records` begin with, and the length of its record.
+pub(crate) fn next_message(records: &[u8]) -> Option<(Message<'_>, usize)> {
+    let (_, body, len) = record(records)?;
+    Some((message(body)?, len))
+}
+
 /// The head of a chunk record; our chunks are never compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChunkHead {
