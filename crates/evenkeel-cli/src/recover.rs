@@ -72,7 +72,7 @@ pub(crate) fn tell(recovery: &Recovery) {
         text::say(&describe(segment));
         for gap in &segment.gaps {
             text::say(&format!(
-                "  gap in {} from record {} on: {:?}",
+                "  gap in {} from record {} on: {}",
                 gap.channel, gap.first_sequence, gap.reason
             ));
         }

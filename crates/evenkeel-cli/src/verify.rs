@@ -221,7 +221,7 @@ fn tell(found: &Verification) {
     }
     for gap in &found.gaps {
         let last = gap.last_sequence.map_or_else(|| "unknown".to_owned(), |s| s.to_string());
-        text::say(&format!("gap in {}: {} to {last}, {:?}", gap.channel, gap.first_sequence, gap.reason));
+        text::say(&format!("gap in {}: {} to {last}, {}", gap.channel, gap.first_sequence, gap.reason));
     }
     for finding in &found.findings {
         text::say(finding);

@@ -2,6 +2,7 @@
 
 use crate::segment::Schema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Name of the channel that gaps are written to; its topic is `/evenkeel/gaps`.
 pub const GAPS_CHANNEL: &str = "evenkeel/gaps";
@@ -23,6 +24,13 @@ pub enum GapReason {
     Damage,
     /// The stop was forced, or ran out of time, before these were written.
     Forced,
+}
+
+impl fmt::Display for GapReason {
+    /// The word that stands in the record.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// A gap record, as it stands on `/evenkeel/gaps`.
