@@ -98,13 +98,30 @@ fn what_waits_is_bounded_and_what_is_left_out_is_counted() {
 fn the_end_waits_for_who_takes_something_and_not_for_who_takes_nothing() {
     let slow = scene(None);
     slow.shared.say("taken");
-    assert_eq!(slow.rest(), "taken\n");
+    slow.wait_stalled();
+    let (shared, allow) = (slow.shared.clone(), slow.allow.clone());
+    let later = std::thread::spawn(move || {
+        while !shared.lock().is_closing {
+            std::thread::yield_now();
+        }
+        allow.send(()).unwrap();
+    });
+    slow.shared.close();
+    assert_eq!(slow.written.try_recv().as_deref(), Ok(&b"taken\n"[..]));
+    later.join().unwrap();
+    slow.thread.join().unwrap();
 
     let stalled = scene(None);
     stalled.shared.say("never taken");
-    let began = Instant::now();
-    stalled.shared.close();
-    assert!((STALLED..CLOSE_MAX).contains(&began.elapsed()), "{:?}", began.elapsed());
+    let (shared, (over, is_over)) = (stalled.shared.clone(), channel());
+    let closing = std::thread::spawn(move || {
+        let began = Instant::now();
+        shared.close();
+        over.send(began.elapsed()).unwrap();
+    });
+    let took = is_over.recv_timeout(4 * CLOSE_MAX).expect("it waits for ever");
+    assert!((STALLED..CLOSE_MAX).contains(&took), "{took:?}");
+    closing.join().unwrap();
     drop(stalled.allow);
     stalled.thread.join().unwrap();
 }
