@@ -239,7 +239,8 @@ fn wait(recorder: &Recorder, keel: &Keel, systemd: Option<&Systemd>, mut table: 
         let has_ended = recorder.has_ended();
         let channels = recorder.channels();
         watch.look(&channels);
-        if let Some(table) = &mut table {
+        // What a stop does to channels is told below the last table, and not in it.
+        if let Some(table) = table.as_mut().filter(|_| !keel.is_stopping()) {
             table.look(&channels, has_ended);
         }
         if has_ended {

@@ -17,7 +17,6 @@ fn view(rows: Vec<Row>) -> View {
 
 fn plain(view: &View, width: usize, height: usize) -> Vec<String> {
     let text = render(view, Size { width, height }, false);
-    println!("{text}");
     assert!(text.ends_with('\n'));
     text.lines().map(str::to_owned).collect()
 }
