@@ -201,7 +201,7 @@ fn record(
     }
     // What the other thread has to say about the steps comes first.
     let _ = last_word.recv_timeout(LAST_WORDS);
-    tell(&stopped);
+    tell(&stopped, &unread(recorder.unread_segments(), out));
     if let Some(systemd) = &teller.systemd {
         systemd.status(&verdict(&stopped.report));
     }
@@ -322,7 +322,14 @@ fn tell_progress(progress: &Progress) {
     }
 }
 
-fn tell(stopped: &Stopped) {
+/// What is to be said of segments that were sealed on the way and not read back.
+fn unread(segments: u64, out: &Path) -> String {
+    let were = if segments == 1 { "1 segment was" } else { &format!("{segments} segments were") };
+    let hint = format!("`evenkeel verify {}` reads all", out.display());
+    if segments == 0 { String::new() } else { format!("{were} sealed and not read back: {hint}") }
+}
+
+fn tell(stopped: &Stopped, unread: &str) {
     let report = &stopped.report;
     let head = ["channel", "records", "bytes", "stored", "dropped", "gaps"].map(str::to_owned).to_vec();
     let row = |c: &evenkeel::cleanup::ChannelReport| {
@@ -339,6 +346,9 @@ fn tell(stopped: &Stopped) {
     text::say_lines(text::table(&rows).trim_end());
     if let Some(fault) = &stopped.report_fault {
         text::complain(fault);
+    }
+    if !unread.is_empty() {
+        text::say(unread);
     }
     text::say(&format!("{}, in {:.1} ms", verdict(report), report.duration_ms));
 }
@@ -358,4 +368,18 @@ pub(crate) fn verdict(report: &Report) -> String {
 
 fn list(names: &[String]) -> String {
     if names.is_empty() { "nothing that ran".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // REQ W5, REQ C6
+    #[test]
+    fn segments_that_were_not_read_back_are_told_of() {
+        let told = |segments| unread(segments, Path::new("rec"));
+        assert_eq!(told(0), "");
+        assert_eq!(told(1), "1 segment was sealed and not read back: `evenkeel verify rec` reads all");
+        assert_eq!(told(8), "8 segments were sealed and not read back: `evenkeel verify rec` reads all");
+    }
 }

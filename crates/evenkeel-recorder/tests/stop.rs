@@ -276,3 +276,24 @@ fn every_part_can_be_called_again_and_from_anywhere() {
     assert_eq!(verify(&storage, false, None).unwrap().outcome, Outcome::Intact);
     assert_eq!(stored(&storage, "a"), lines(5_000));
 }
+
+// REQ W5, REQ C6
+#[test]
+fn what_a_stop_leaves_no_time_to_read_back_is_counted() {
+    let mut source = silent();
+    let mut config = config(Path::new("simulated"), vec![ChannelConfig::new("a", source.source)]);
+    config.log.segment_bytes = 5_000;
+    let storage = SimStorage::new();
+    let recorder = Recorder::start_on(Arc::new(storage.clone()), None, config).unwrap();
+    source.feed.write_all(b"word").unwrap();
+    eventually("a word", || recorder.channels()[0].committed_bytes == 4);
+    assert!(recorder.wait_read_back(after(LONG)));
+    recorder.order_stop_capture(u64::MAX);
+    // The read that hangs is heard, and what it brings fills a segment.
+    source.feed.write_all(&[7; 6_000]).unwrap();
+    eventually("a segment", || recorder.unread_segments() == 1);
+    let ending = recorder.stop(after(LONG));
+    assert!(ending.clean, "{:?}", ending.faults);
+    assert_eq!(recorder.unread_segments(), 1, "it is told for as long as it is so");
+    assert_eq!(stored(&storage, "a").len(), 6_004);
+}
