@@ -9,6 +9,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+/// Looks at a directory until nothing of it was renamed or removed meanwhile.
+const LOOKS_MAX: usize = 10;
+
 /// Files in one directory, which exists for the life of this value.
 #[derive(Debug)]
 pub struct DirStorage {
@@ -62,6 +65,29 @@ impl DirStorage {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    fn look(&self) -> io::Result<Look> {
+        let mut look = Look { entries: Vec::new(), missed: false };
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            match entry.metadata() {
+                Ok(meta) if meta.is_file() => look.entries.push(Entry { name, bytes: meta.len() }),
+                Ok(_) => {}
+                // Removed since, or renamed: a recorder may be at work.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => look.missed = true,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(look)
+    }
+}
+
+/// What one look at the directory found.
+struct Look {
+    entries: Vec<Entry>,
+    /// Whether a file was gone before its length was asked: it may have another name by now.
+    missed: bool,
 }
 
 impl Storage for DirStorage {
@@ -82,19 +108,12 @@ impl Storage for DirStorage {
     }
 
     fn list(&self) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for entry in std::fs::read_dir(&self.path)? {
-            let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            match entry.metadata() {
-                Ok(meta) if meta.is_file() => entries.push(Entry { name, bytes: meta.len() }),
-                Ok(_) => {}
-                // Renamed or removed since: a recorder may be at work.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(e),
+        for _ in 1..LOOKS_MAX {
+            if let Look { entries, missed: false } = self.look()? {
+                return Ok(entries);
             }
         }
-        Ok(entries)
+        Ok(self.look()?.entries)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -200,5 +219,39 @@ impl DirLock {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
             Err(e) => Err(e.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    // REQ W5
+    #[test]
+    fn a_file_that_is_renamed_meanwhile_is_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = DirStorage::open(dir.path()).unwrap();
+        for number in 0..300 {
+            std::fs::write(dir.path().join(format!("{number}")), b"").unwrap();
+        }
+        let done = AtomicBool::new(false);
+        let seen: Vec<usize> = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let names = ["1", "1.sealed"];
+                for turn in (0..2).cycle() {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    storage.rename(names[turn], names[1 - turn]).unwrap();
+                    // sleep: far longer than a look at the directory, as between two segments.
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                }
+            });
+            let seen = (0..1500).map(|_| storage.list().unwrap().len()).collect();
+            done.store(true, Ordering::Relaxed);
+            seen
+        });
+        assert!(seen.iter().all(|files| *files == 300), "{:?}", seen.iter().min());
     }
 }

@@ -6,6 +6,7 @@ use crate::framing::{Framer, HOT_BYTES, Sink, Stream};
 use crate::hub::{Hub, Lane, Refused};
 use evenkeel_log::{Batch, PAYLOAD_BYTES_MAX};
 use rustix::io::{Errno, ReadWriteFlags};
+use rustix::net::{SocketType, sockopt};
 use std::io::{self, IoSliceMut};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,6 +30,8 @@ pub(crate) struct Pollable {
     shared: bool,
     /// Whether a read can be asked not to block, for this one call.
     may_ask: bool,
+    /// Whether what a read leaves is there for the next one, as in all but sockets of packets.
+    keeps_rest: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +69,7 @@ impl Pollable {
     pub(crate) fn new(fd: OwnedFd, stream: Stream, framing: Framing, pipe_bytes: usize) -> Self {
         let _ = rustix::pipe::fcntl_setpipe_size(&fd, pipe_bytes);
         let framer = Framer::new(stream, framing, None);
+        let keeps_rest = sockopt::socket_type(&fd).map_or(true, |kind| kind == SocketType::STREAM);
         Self {
             fd,
             framer,
@@ -74,6 +78,7 @@ impl Pollable {
             hot: false,
             shared: false,
             may_ask: true,
+            keeps_rest,
         }
     }
 
@@ -165,7 +170,7 @@ impl Pollable {
     /// What one read may bring. Of many that flood at once, each with short lines, what was read
     /// and finds no room would be more than all that waits.
     fn limit(&self, turn: &Turn<'_>) -> usize {
-        if turn.is_crowded() && !self.framer.is_direct() {
+        if turn.is_crowded() && self.keeps_rest && !self.framer.is_direct() {
             self.framer.fits_medium().max(CROWDED_BYTES)
         } else {
             PAYLOAD_BYTES_MAX

@@ -329,3 +329,27 @@ fn a_listener_with_as_many_as_it_may_have_goes_on_when_one_ends() {
     assert!(listener.resume() && !listener.is_paused());
     assert_eq!((listener.serve().unwrap().len(), listener.open), (1, 1024));
 }
+
+// REQ W1, REQ R9
+#[test]
+fn packets_are_whole_however_many_flood() {
+    use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+    let (hub, mut numberings) = hub(&["packets".to_owned()]);
+    let (mut lane, stream) = numberings.remove(0);
+    let seqpacket = SocketType::SEQPACKET;
+    let (ours, peer) = socketpair(AddressFamily::UNIX, seqpacket, SocketFlags::empty(), None).unwrap();
+    let mut pollable = Pollable::new(ours, stream, Framing::Lines, 1 << 20);
+    let mut scratch = vec![0; PAYLOAD_BYTES_MAX];
+    let packet = b"y\n".repeat(15_000);
+    let packets = 3;
+    for _ in 0..packets {
+        assert_eq!(send(&peer, &packet, SendFlags::empty()).unwrap(), packet.len());
+        // Short lines, and three that are ready at once.
+        let mut turn = Turn { hub: &hub, lane: &mut lane, scratch: &mut scratch, reads: 5 };
+        assert!(turn.is_crowded());
+        for _ in 0..3 {
+            assert_eq!(pollable.serve(&mut turn).unwrap(), Served::More);
+        }
+    }
+    assert_eq!(hub.counts()[0].accepted_bytes, (packets * packet.len()) as u64);
+}
