@@ -35,7 +35,7 @@ mod service;
 pub(crate) use client::{Answer, Lost, ask};
 pub(crate) use protocol::{End, Request, Status, Stopping, check_reason};
 pub(crate) use server::Control;
-pub(crate) use service::Service;
+pub(crate) use service::{Service, condition};
 
 /// The socket's name in the recording directory.
 pub(crate) const SOCKET: &str = "control.sock";

@@ -5,24 +5,27 @@ use crate::config::Settings;
 use crate::control::{Control, SOCKET, Service};
 use crate::plan::CONCURRENCY_MAX;
 use crate::systemd::Systemd;
+use crate::table::live::{Facts, Live};
 use crate::watch::Watch;
-use crate::{exit, sys, text};
+use crate::{exit, screen, sys, text};
 use evenkeel::cleanup::{Report, Verdict};
 use evenkeel::journal::{DIR_NAME, JournalOptions};
 use evenkeel::{BuildError, Builder, Keel, PoolLimits, Progress, Stopped};
-use evenkeel_recorder::{ChannelConfig, Config, Prepared, Recorder, StartError, budget_bytes};
+use evenkeel_recorder::{
+    ChannelConfig, ChannelCounts, Config, Prepared, Recorder, Source, StartError, budget_bytes,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Name under which the stop's requests of this program appear.
 const SELF: &str = "evenkeel record";
-/// How long the last words about the steps may take to reach the terminal.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long the last words about the steps may take to be said: they wait for nobody, but for a processor.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(arguments: &Record) -> u8 {
     // Who started us may ignore the end of children: then how a command ended could not be known.
@@ -30,13 +33,22 @@ pub(crate) fn run(arguments: &Record) -> u8 {
     if let Err(e) = heard {
         return cannot_start(&format!("signals cannot be heard: {e}"));
     }
-    let (config, grace, run_id) = match configure(arguments) {
-        Ok(configured) => configured,
+    match configure(arguments) {
+        Ok(configured) => {
+            // Not before: until then, the descriptor of `--acks` is nobody else's.
+            screen::start();
+            let code = run_configured(arguments, configured);
+            screen::close();
+            code
+        }
         Err((code, why)) => {
             text::complain(&why);
-            return code;
+            code
         }
-    };
+    }
+}
+
+fn run_configured(arguments: &Record, (config, grace, run_id): Configured) -> u8 {
     let channels = config.channels.clone();
     let prepared = match Recorder::prepare(config) {
         Ok(prepared) => prepared,
@@ -62,9 +74,11 @@ pub(crate) fn run(arguments: &Record) -> u8 {
     }
 }
 
-/// What is to be recorded, how long its stop may take, and the random number of this run;
-/// or the exit code and why not.
-fn configure(arguments: &Record) -> Result<(Config, Duration, [u8; 16]), (u8, String)> {
+/// What is to be recorded, how long its stop may take, and the random number of this run.
+type Configured = (Config, Duration, [u8; 16]);
+
+/// What was asked for, or the exit code and why not.
+fn configure(arguments: &Record) -> Result<Configured, (u8, String)> {
     let settings = Settings::of(&arguments.what).map_err(|wrong| (exit::USAGE, wrong.to_string()))?;
     if let Some(report) = &arguments.report {
         check_report(report, &arguments.out).map_err(|wrong| (exit::USAGE, wrong))?;
@@ -179,7 +193,7 @@ fn record(
         systemd.ready(&recording, recorder);
     }
     keel.arm();
-    wait(recorder, keel, teller.systemd.as_ref());
+    wait(recorder, keel, teller.systemd.as_ref(), table(recorder, keel, out, channels));
     let stopped = keel.wait();
     if stopped.report.exit_code > exit::NOT_CLEAN {
         // What did not end with the stop must not outlive it.
@@ -213,7 +227,7 @@ fn note_channels(keel: &Keel, channels: &[ChannelConfig]) {
 
 /// Waits until the stop has begun, or the sources have ended and it is asked for;
 /// tells of trouble on the way.
-fn wait(recorder: &Recorder, keel: &Keel, systemd: Option<&Systemd>) {
+fn wait(recorder: &Recorder, keel: &Keel, systemd: Option<&Systemd>, mut table: Option<Table<'_>>) {
     let mut watch = Watch::new(recorder, keel, systemd);
     let second = Timespec { tv_sec: 1, tv_nsec: 0 };
     while !keel.is_stopping() {
@@ -222,9 +236,48 @@ fn wait(recorder: &Recorder, keel: &Keel, systemd: Option<&Systemd>) {
             PollFd::from_borrowed_fd(keel.over(), PollFlags::IN),
         ];
         let _ = poll(&mut fds, Some(&second));
-        watch.look();
-        if recorder.has_ended() {
+        let has_ended = recorder.has_ended();
+        let channels = recorder.channels();
+        watch.look(&channels);
+        // What a stop does to channels is told below the last table, and not in it.
+        if let Some(table) = table.as_mut().filter(|_| !keel.is_stopping()) {
+            table.look(&channels, has_ended);
+        }
+        if has_ended {
             return keel.request_stop("every source has ended", SELF);
+        }
+    }
+}
+
+/// The table of the channels, where people can see it. Not over what somebody types to be recorded.
+fn table<'a>(
+    recorder: &'a Recorder,
+    keel: &'a Keel,
+    out: &Path,
+    channels: &[ChannelConfig],
+) -> Option<Table<'a>> {
+    let is_typed =
+        channels.iter().any(|channel| channel.source == Source::Stdin) && io::stdin().is_terminal();
+    (screen::has_table() && !is_typed).then(|| {
+        let mut table = Table { recorder, keel, live: Live::new(out), began: Instant::now() };
+        table.look(&recorder.channels(), false);
+        table
+    })
+}
+
+struct Table<'a> {
+    recorder: &'a Recorder,
+    keel: &'a Keel,
+    live: Live,
+    began: Instant,
+}
+
+impl Table<'_> {
+    fn look(&mut self, channels: &[ChannelCounts], is_last: bool) {
+        let facts = Facts { channels, trouble: self.recorder.trouble(), is_last };
+        let forecast = || self.keel.forecast().total;
+        if let Some(view) = self.live.turn(self.began.elapsed(), &facts, forecast) {
+            screen::show(view);
         }
     }
 }
@@ -244,6 +297,9 @@ impl Teller {
         if let (Progress::Stopping { reason, .. }, Some(systemd)) = (progress, &self.systemd) {
             // First of all: people may be slow to listen.
             systemd.stopping(reason, self.grace);
+        }
+        if let Progress::Stopping { .. } = progress {
+            screen::freeze();
         }
         tell_progress(progress);
         if let Progress::Stopped(_) = progress {
@@ -280,7 +336,7 @@ fn tell(stopped: &Stopped) {
         ]
     };
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(report.channels.iter().map(row)).collect();
-    text::say(text::table(&rows).trim_end());
+    text::say_lines(text::table(&rows).trim_end());
     if let Some(fault) = &stopped.report_fault {
         text::complain(fault);
     }

@@ -1,10 +1,24 @@
 //! Words and numbers for people, on standard error.
 
+use crate::screen;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-/// Prints a line; who does not listen is not waited for.
+/// Prints a line. A recorder does not wait for who does not listen.
 pub(crate) fn say(line: &str) {
+    if !screen::say(line) {
+        say_now(line);
+    }
+}
+
+/// Prints lines of our own, such as a table.
+pub(crate) fn say_lines(lines: &str) {
+    if !screen::say_lines(lines) {
+        say_now(lines);
+    }
+}
+
+fn say_now(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 

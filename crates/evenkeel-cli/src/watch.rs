@@ -4,7 +4,7 @@
 use crate::systemd::Systemd;
 use crate::text;
 use evenkeel::Keel;
-use evenkeel_recorder::Recorder;
+use evenkeel_recorder::{ChannelCounts, Recorder};
 use serde_json::json;
 
 /// What was told last, so that only what is new is told.
@@ -24,8 +24,8 @@ impl<'a> Watch<'a> {
         Self { recorder, keel, systemd, trouble: None, retention: None, faults }
     }
 
-    /// Tells what is new. What came and went since the last look is not told.
-    pub(crate) fn look(&mut self) {
+    /// Tells what is new, with each channel's counts now. What came and went since the last look is not told.
+    pub(crate) fn look(&mut self, channels: &[ChannelCounts]) {
         self.look_at_log();
         let retention = self.recorder.retention();
         if retention != self.retention {
@@ -36,7 +36,7 @@ impl<'a> Watch<'a> {
             }
             self.retention = retention;
         }
-        for (at, counts) in self.recorder.channels().into_iter().enumerate() {
+        for (at, counts) in channels.iter().enumerate() {
             if counts.last_fault == self.faults[at] {
                 continue;
             }
@@ -45,7 +45,7 @@ impl<'a> Watch<'a> {
                 let body = json!({ "fault": fault, "for_good": counts.fault.is_some() });
                 self.note("fault", Some(&counts.name), body);
             }
-            self.faults[at] = counts.last_fault;
+            self.faults[at].clone_from(&counts.last_fault);
         }
     }
 

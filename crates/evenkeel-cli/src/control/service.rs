@@ -186,7 +186,8 @@ fn channel(counts: ChannelCounts, listening: Option<String>) -> ChannelStatus {
     }
 }
 
-fn condition(condition: Condition) -> &'static str {
+/// A channel's state in the words of the status.
+pub(crate) fn condition(condition: Condition) -> &'static str {
     match condition {
         Condition::Running => "Running",
         Condition::Restarting => "Restarting",

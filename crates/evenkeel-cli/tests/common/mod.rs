@@ -67,14 +67,19 @@ pub struct Running {
 
 impl Running {
     pub fn start(scratch: &Scratch, words: &[&str]) -> Self {
+        let stderr = Stdio::from(File::create(scratch.path("stderr")).unwrap());
+        Self::of(scratch, &[&[PROGRAM], words].concat(), stderr)
+    }
+
+    /// The same with another standard error; the words begin with a program.
+    pub fn of(scratch: &Scratch, words: &[&str], stderr: Stdio) -> Self {
         let acks = scratch.path("acks");
         let child = Command::new("sh")
             .args(["-c", "acks=$1; shift; exec \"$@\" --acks 3 3>\"$acks\"", "sh"])
             .arg(&acks)
-            .arg(PROGRAM)
             .args(words)
             .stdin(Stdio::piped())
-            .stderr(Stdio::from(File::create(scratch.path("stderr")).unwrap()))
+            .stderr(stderr)
             .spawn()
             .unwrap();
         Self { child, acks }

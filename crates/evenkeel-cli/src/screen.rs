@@ -1,0 +1,238 @@
+//! What a recorder tells people, on standard error; and that nobody waits for them.
+//!
+//! ```text
+//! say, show, freeze (any thread) --> what waits --> ek-screen --> standard error
+//! ```
+//!
+//! Invariants:
+//! 1. Once [`start`] was called, nobody but `ek-screen` writes, and nobody waits for it but
+//!    [`close`], for a while: a terminal that was stopped (Ctrl-S) or a pipe that nobody reads
+//!    holds up that thread alone.
+//! 2. What waits is bounded: lines of [`WAITING_BYTES_MAX`] bytes, and how many more were left
+//!    out; of tables the newest.
+//! 3. Lines come out in the order in which they were said. Where standard error is no terminal,
+//!    nothing else comes out, and they are what was said, byte for byte.
+//! 4. On a terminal, nothing that is said moves the cursor, and no mode of it is ever changed:
+//!    whenever the process ends, the terminal is as it was.
+//!
+//! It is a thread, because a terminal cannot be written without waiting: `O_NONBLOCK` would be set for
+//! everybody who has the same terminal open, the shell among them, and whether a terminal can take
+//! a line may change between the question and the write.
+
+mod canvas;
+mod terminal;
+
+use crate::control::tame;
+use crate::table::View;
+use canvas::{Canvas, Told};
+use rustix::io::Errno;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use terminal::{Output, Stderr, Terminal};
+
+/// Lines that wait to be written; more are counted.
+const WAITING_BYTES_MAX: usize = 256 << 10;
+/// One write takes no more.
+const WRITE_BYTES_MAX: usize = 16 << 10;
+/// How long the end waits while nothing is taken.
+const STALLED: Duration = Duration::from_millis(500);
+/// How long it waits in all.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
+
+static SCREEN: OnceLock<Screen> = OnceLock::new();
+
+/// Starts the thread. Where there can be none, everybody writes for himself, and may wait.
+pub(crate) fn start() {
+    let terminal = Terminal::of_stderr();
+    let shared = Arc::new(Shared::default());
+    let (of_thread, output) = (shared.clone(), Stderr::new(terminal));
+    let canvas = Canvas::new(terminal.is_some_and(|terminal| terminal.has_colour));
+    let live = move || of_thread.live(output, canvas);
+    if std::thread::Builder::new().name("ek-screen".to_owned()).spawn(live).is_ok() {
+        let _ = SCREEN.set(Screen { shared, terminal });
+    }
+}
+
+/// Says a line. `false`: nobody is there who would write it.
+pub(crate) fn say(line: &str) -> bool {
+    SCREEN.get().is_some_and(|screen| {
+        screen.shared.say(&if screen.terminal.is_some() { tame(line) } else { line.to_owned() });
+        true
+    })
+}
+
+/// Says lines of our own.
+pub(crate) fn say_lines(lines: &str) -> bool {
+    SCREEN.get().is_some_and(|screen| {
+        let tamed = || lines.split('\n').map(tame).collect::<Vec<_>>().join("\n");
+        screen.shared.say(&if screen.terminal.is_some() { tamed() } else { lines.to_owned() });
+        true
+    })
+}
+
+/// Whether there is a terminal that a table can be shown on.
+pub(crate) fn has_table() -> bool {
+    SCREEN.get().and_then(|screen| screen.terminal).is_some_and(|terminal| terminal.has_table)
+}
+
+/// Shows a table in the place of the last.
+pub(crate) fn show(view: View) {
+    if let Some(screen) = SCREEN.get() {
+        screen.shared.show(view);
+    }
+}
+
+/// The table stays as it is, and what is said from now on stands below it.
+pub(crate) fn freeze() {
+    if let Some(screen) = SCREEN.get() {
+        screen.shared.freeze();
+    }
+}
+
+/// Waits until everything is written, while something is being taken.
+pub(crate) fn close() {
+    if let Some(screen) = SCREEN.get() {
+        screen.shared.close();
+    }
+}
+
+struct Screen {
+    shared: Arc<Shared>,
+    terminal: Option<Terminal>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Something is to be written.
+    told: Condvar,
+    /// Something was taken.
+    taken: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Told,
+    /// Lines that there was no room for.
+    left_out: u64,
+    is_frozen: bool,
+    is_writing: bool,
+    is_closing: bool,
+    /// Writes so far.
+    writes: u64,
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        !self.is_writing && self.waiting.is_empty() && self.left_out == 0
+    }
+
+    fn push(&mut self, line: &str) {
+        let text = if self.is_frozen { &mut self.waiting.below } else { &mut self.waiting.above };
+        text.push_str(line);
+        text.push('\n');
+    }
+
+    /// What is to be written now.
+    fn take(&mut self) -> Told {
+        if self.left_out > 0 {
+            let lines = std::mem::take(&mut self.left_out);
+            self.push(&format!("evenkeel: nobody read this, and {lines} lines were left out"));
+        }
+        self.is_writing = true;
+        std::mem::take(&mut self.waiting)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing under this lock can panic half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, line: &str) {
+        let mut state = self.lock();
+        let waiting = state.waiting.above.len() + state.waiting.below.len();
+        if state.left_out > 0 || waiting + line.len() > WAITING_BYTES_MAX {
+            state.left_out += 1;
+        } else {
+            state.push(line);
+        }
+        drop(state);
+        self.told.notify_one();
+    }
+
+    fn show(&self, view: View) {
+        let mut state = self.lock();
+        if !state.is_frozen {
+            state.waiting.view = Some(view);
+            drop(state);
+            self.told.notify_one();
+        }
+    }
+
+    fn freeze(&self) {
+        let mut state = self.lock();
+        state.is_frozen = true;
+        state.waiting.is_last = true;
+    }
+
+    /// Writes what is told, until it is closed.
+    fn live(&self, mut output: impl Output, mut canvas: Canvas) {
+        loop {
+            let mut state = self.lock();
+            while state.waiting.is_empty() && state.left_out == 0 {
+                if state.is_closing {
+                    return;
+                }
+                state = self.told.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            let mut told = state.take();
+            drop(state);
+            let place = output.place();
+            if let Some(view) = told.view.as_mut().filter(|view| view.trouble.is_none()) {
+                view.free_bytes = terminal::free_bytes(&view.dir);
+            }
+            self.write(&mut output, canvas.compose(told, place).as_bytes());
+            self.lock().is_writing = false;
+            self.taken.notify_all();
+        }
+    }
+
+    /// What is refused for good is gone: there is nobody left to tell.
+    fn write(&self, output: &mut impl Output, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match output.write(&bytes[..bytes.len().min(WRITE_BYTES_MAX)]) {
+                Ok(written) => bytes = &bytes[written.min(bytes.len())..],
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => output.wait(),
+                Err(_) => return,
+            }
+            self.lock().writes += 1;
+            self.taken.notify_all();
+        }
+    }
+
+    fn close(&self) {
+        let over_at = Instant::now() + CLOSE_MAX;
+        let mut state = self.lock();
+        state.is_closing = true;
+        self.told.notify_one();
+        let mut writes = state.writes;
+        let mut until = Instant::now() + STALLED;
+        while !state.is_idle() {
+            if state.writes != writes {
+                (writes, until) = (state.writes, Instant::now() + STALLED);
+            }
+            let left = until.min(over_at).saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.taken.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
