@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 
 /// Name under which the stop's requests of this program appear.
 const SELF: &str = "evenkeel record";
-/// How long the last words about the steps may take to reach the terminal.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long the last words about the steps may take to be said: they wait for nobody, but for a processor.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(arguments: &Record) -> u8 {
     // Who started us may ignore the end of children: then how a command ended could not be known.

@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Longer than anything here takes, and much shorter than the grace period.
-const AT_MOST: Duration = Duration::from_secs(20);
-const GRACE: &str = "90s";
+/// Longer than anything here takes, with a disk that takes seconds for a sync; much shorter than the grace period.
+const AT_MOST: Duration = Duration::from_secs(60);
+const GRACE: &str = "600s";
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + AT_MOST;
@@ -176,7 +176,6 @@ fn a_table_appears_changes_and_stays_above_the_stop() {
 /// One table, then every phase and step, then how it ended.
 fn assert_stop_below_the_table(lines: &[String], dir: &str) {
     let screen = lines.join("\n");
-    println!("{screen}");
     assert_eq!(lines[0], format!("recording 2 channels into {dir}"));
     assert!(lines[1].starts_with("recording for "), "{screen}");
     let found = |start: &str| {
@@ -219,7 +218,7 @@ fn dumb_terminals_have_no_table_and_who_wants_no_colour_has_none() {
     ] {
         let (scratch, (theirs, ours)) = (Scratch::new(), terminal(80, 24));
         let seen = Seen::start(ours);
-        let dir = scratch.word("rec");
+        let dir = scratch.word("rec\u{1b}[2J");
         let words = ["env", setting[0], setting[1], PROGRAM, "record", "--out", &dir];
         let words = [&words[..], &["--channel", "bad=exec:exit 3"]].concat();
         let mut running = Running::of(&scratch, &words, theirs.into());
@@ -233,7 +232,7 @@ fn dumb_terminals_have_no_table_and_who_wants_no_colour_has_none() {
         assert_eq!(screen.contains("recording for "), has_table, "{screen}");
         assert_eq!(screen.contains("  bad      Failed "), has_table, "{screen}");
         assert_eq!(sent.contains("\u{1b}[31m"), has_colour, "{sent}");
-        assert_eq!(sent.contains('\u{1b}'), has_table, "{sent}");
+        assert!(has_table || !sent.contains('\u{1b}'), "{sent}");
     }
 }
 
@@ -334,6 +333,7 @@ fn a_terminal_that_takes_nothing_holds_up_neither_the_recording_nor_the_stop() {
                     None
                 }
                 End::Asked => {
+                    wait_until("somebody to ask", || code(evenkeel(&["status", &dir]).status) == 0);
                     std::thread::spawn(move || evenkeel(&["stop", &dir]));
                     Some(pipe)
                 }
