@@ -30,6 +30,10 @@
 mod error;
 mod level;
 mod order;
+pub mod ranked;
+pub mod unranked;
+pub mod watch;
+pub mod watched;
 
 pub use error::{Duplicate, RootTaken, TimedOut};
 pub use level::{

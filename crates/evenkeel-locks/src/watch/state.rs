@@ -1,0 +1,148 @@
+//! What a watched lock carries beside its value.
+//!
+//! * `exclusive` and the looks are written by whoever holds the lock alone; `shared` by all readers.
+//! * Every so often an acquisition is looked at closely: its hold is timed, and the counts are passed
+//!   on to where others read them. So no clock is read otherwise, and what [`super::snapshot`] says
+//!   lags by [`LOOK_EVERY`] acquisitions at most.
+
+use super::order::Origin;
+use super::registry::Cold;
+use super::stats::LockStats;
+use super::sys::{Site, SiteCell};
+use super::tag::{Access, Tag};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// Acquisitions between two that are looked at closely, at most.
+pub(crate) const LOOK_EVERY: u64 = 64;
+
+#[derive(Debug)]
+pub(crate) struct State {
+    tag: AtomicU64,
+    exclusive: AtomicU64,
+    look_at: AtomicU64,
+    shared: AtomicU64,
+    cold: OnceLock<Arc<Cold>>,
+    taint: SiteCell,
+    origin: Origin,
+    site: Site,
+}
+
+impl State {
+    pub(crate) const fn new(origin: Origin, site: Site) -> Self {
+        Self {
+            tag: AtomicU64::new(0),
+            exclusive: AtomicU64::new(0),
+            look_at: AtomicU64::new(1),
+            shared: AtomicU64::new(0),
+            cold: OnceLock::new(),
+            taint: SiteCell::new(),
+            origin,
+            site,
+        }
+    }
+
+    /// What the lock is known by; asking for it makes it known.
+    #[inline]
+    pub(crate) fn tag(&self) -> Tag {
+        match Tag::of_bits(self.tag.load(Ordering::Relaxed)) {
+            Tag::UNKNOWN => self.make_known(),
+            known => known,
+        }
+    }
+
+    #[cold]
+    fn make_known(&self) -> Tag {
+        let cold = self.cold();
+        let tag = Tag::new(cold.number, cold.class.node, Access::Exclusive);
+        self.tag.store(tag.bits(), Ordering::Relaxed);
+        tag
+    }
+
+    pub(crate) fn cold(&self) -> &Arc<Cold> {
+        self.cold.get_or_init(|| Cold::register(self.origin, self.site))
+    }
+
+    /// Where it stands.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Counts an acquisition by one alone, who has it. Says which it is, and since when it is timed.
+    #[inline]
+    pub(crate) fn count_exclusive(&self) -> (u64, Option<Instant>) {
+        let nth = self.exclusive.load(Ordering::Relaxed) + 1;
+        self.exclusive.store(nth, Ordering::Relaxed);
+        let is_looked_at = nth >= self.look_at.load(Ordering::Relaxed);
+        (nth, if is_looked_at { Some(self.look()) } else { None })
+    }
+
+    /// Counts an acquisition by a reader.
+    #[inline]
+    pub(crate) fn count_shared(&self) -> (u64, Option<Instant>) {
+        let nth = self.shared.fetch_add(1, Ordering::Relaxed) + 1;
+        (nth, if nth % LOOK_EVERY == 1 { Some(self.look()) } else { None })
+    }
+
+    #[cold]
+    fn look(&self) -> Instant {
+        let nth = self.exclusive.load(Ordering::Relaxed);
+        self.look_at.store(nth + (nth / 16).clamp(1, LOOK_EVERY), Ordering::Relaxed);
+        self.pass_on();
+        Instant::now()
+    }
+
+    /// Lets others read how often it was taken.
+    fn pass_on(&self) {
+        // The greatest: two may pass it on at once.
+        self.cold().acquisitions.fetch_max(self.acquisitions(), Ordering::Relaxed);
+    }
+
+    fn acquisitions(&self) -> u64 {
+        self.exclusive.load(Ordering::Relaxed) + self.shared.load(Ordering::Relaxed)
+    }
+
+    /// A hold that was timed is over.
+    #[cold]
+    pub(crate) fn held_since(&self, since: Instant, site: Site) {
+        let held = since.elapsed();
+        self.cold().holds.add(held);
+        self.cold().held_at_least(held, site);
+    }
+
+    /// A wait is over.
+    pub(crate) fn waited(&self, duration: Duration) {
+        self.cold().contended.fetch_add(1, Ordering::Relaxed);
+        self.cold().waited(duration);
+        self.pass_on();
+    }
+
+    /// A panic let go of it that began while it was held.
+    #[cold]
+    pub(crate) fn taint(&self, site: Site) {
+        self.taint.store(site);
+    }
+
+    pub(crate) fn tainted_at(&self) -> Option<Site> {
+        self.taint.load()
+    }
+
+    pub(crate) fn clear_taint(&self) {
+        self.taint.clear();
+    }
+
+    /// What it counted until now.
+    pub(crate) fn stats(&self) -> LockStats {
+        self.pass_on();
+        LockStats::of(self.cold())
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some(cold) = self.cold.get() {
+            cold.acquisitions.store(self.acquisitions(), Ordering::Relaxed);
+        }
+    }
+}
