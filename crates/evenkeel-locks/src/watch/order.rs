@@ -16,8 +16,8 @@ use crate::{Cap, Level};
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Nodes that the graph has room for.
-pub(crate) const NODES_MAX: usize = 1024;
+/// Nodes that the graph has room for: two megabytes of bits, of which a page is there when it is written.
+pub(crate) const NODES_MAX: usize = 4096;
 
 /// What a lock is made with, beside the place.
 #[derive(Clone, Copy, Debug)]
