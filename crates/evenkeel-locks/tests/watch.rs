@@ -47,7 +47,7 @@ fn every_acquisition_is_counted_and_read_while_the_program_runs() {
     assert_eq!(lock.stats().acquisitions, 4 * ROUNDS);
     assert!(stats.contended <= stats.acquisitions && stats.waits.count() <= stats.contended);
     let holds = stats.holds.count();
-    assert!((2 * ROUNDS / 64..ROUNDS).contains(&holds), "{holds} holds timed");
+    assert!((2 * ROUNDS / 600..ROUNDS / 4).contains(&holds), "{holds} holds timed");
     drop(mutex);
     let class = watch::snapshot().classes.into_iter().find(|class| class.name == "counted").unwrap();
     assert_eq!((class.acquisitions, class.locks), (2 * ROUNDS, 0));

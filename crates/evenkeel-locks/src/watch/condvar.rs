@@ -1,9 +1,12 @@
 //! Waiting for a change of what a watched mutex guards.
 
+use super::holding::Holding;
 use super::mutex::MutexGuard;
 use super::order::Order;
+use super::sys::Site;
 use crate::WaitOutcome;
 use std::fmt;
+use std::panic::Location;
 use std::time::{Duration, Instant};
 
 /// A condition variable for watched mutexes.
@@ -98,17 +101,16 @@ fn paused<'l, O: Order, T: ?Sized, R>(
     wait: impl FnOnce(&mut parking_lot::MutexGuard<'l, T>) -> R,
 ) -> R {
     /// Takes it in again even when the wait panics.
-    struct Resume<'g, 'l>(&'g mut super::holding::Holding<'l>);
-    impl Drop for Resume<'_, '_> {
+    struct Resume<'g, 'l, O: Order>(&'g mut Holding<'l, O>, Site);
+    impl<O: Order> Drop for Resume<'_, '_, O> {
         fn drop(&mut self) {
-            self.0.resume();
+            self.0.resume(self.1);
         }
     }
     let MutexGuard { holding, raw, .. } = guard;
-    holding.pause();
-    let resume = Resume(holding);
-    let (me, site) = (resume.0.thread(), resume.0.site());
-    O::check(me, resume.0.state(), site);
+    let site = holding.pause().unwrap_or(Location::caller());
+    let resume = Resume(holding, site);
+    O::check(resume.0.thread(), resume.0.state(), resume.0.state().tag(), site);
     wait(raw)
 }
 

@@ -1,55 +1,47 @@
 //! A watched lock from the moment it is had until it is let go.
 
+use super::order::Order;
 use super::state::State;
 use super::sys::Site;
 use super::tag::{Access, Tag};
 use super::thread::Thread;
+use std::marker::PhantomData;
 use std::thread;
-use std::time::Instant;
 
 /// Lives as long as the lock is held, and is dropped before it is let go.
 #[derive(Debug)]
-pub(crate) struct Holding<'l> {
+pub(crate) struct Holding<'l, O: Order> {
+    order: PhantomData<fn() -> O>,
     state: &'l State,
     me: &'static Thread,
-    tag: Tag,
+    /// Where the thread keeps it.
     at: usize,
-    site: Site,
-    /// Of a hold that is timed.
-    since: Option<Instant>,
-    was_panicking: bool,
 }
 
-impl<'l> Holding<'l> {
+impl<'l, O: Order> Holding<'l, O> {
     /// Of a lock that this thread has just taken.
-    #[inline]
-    pub(crate) fn new(state: &'l State, me: &'static Thread, access: Access, site: Site) -> Self {
-        let tag = state.tag().with(access);
-        let (nth, since) = match access {
-            Access::Exclusive => state.count_exclusive(),
-            Access::Shared => state.count_shared(),
-        };
-        let at = me.held.push(state.address(), nth, tag, site);
-        Self { state, me, tag, at, site, since, was_panicking: thread::panicking() }
+    #[inline(always)]
+    pub(crate) fn new(state: &'l State, me: &'static Thread, tag: Tag, site: Site) -> Self {
+        Self { order: PhantomData, state, me, at: take_in::<O>(state, me, tag, site) }
     }
 
-    /// Lets go, for a wait that takes the lock again.
-    pub(crate) fn pause(&mut self) {
+    /// Lets go, for a wait that takes the lock again; with where it was taken.
+    pub(crate) fn pause(&mut self) -> Option<Site> {
+        let site = self.me.held.site(self.at);
         self.end();
-        self.since = None;
+        site
     }
 
     /// Was taken again, after [`pause`](Self::pause).
-    pub(crate) fn resume(&mut self) {
-        let (nth, since) = self.state.count_exclusive();
-        self.since = since;
-        self.at = self.me.held.push(self.state.address(), nth, self.tag, self.site);
+    pub(crate) fn resume(&mut self, site: Site) {
+        self.at = take_in::<O>(self.state, self.me, self.state.tag(), site);
     }
 
     /// Goes on as one of those that read.
     pub(crate) fn downgrade(&mut self) {
-        self.tag = self.tag.with(Access::Shared);
-        self.me.held.retag(self.at, self.tag);
+        if let Some(tag) = self.me.held.tag(self.at) {
+            self.me.held.retag(self.at, tag.with(Access::Shared));
+        }
     }
 
     pub(crate) fn thread(&self) -> &'static Thread {
@@ -60,24 +52,74 @@ impl<'l> Holding<'l> {
         self.state
     }
 
-    pub(crate) fn site(&self) -> Site {
-        self.site
+    #[inline(always)]
+    fn end(&mut self) {
+        if self.me.held.tag(self.at).is_some_and(Tag::is_timed) {
+            self.end_of_timed();
+        }
+        self.me.held.pop(self.at);
     }
 
-    #[inline]
-    fn end(&mut self) {
-        if let Some(since) = self.since {
-            self.state.held_since(since, self.site);
+    #[cold]
+    #[inline(never)]
+    fn end_of_timed(&self) {
+        let site = self.me.held.site(self.at);
+        if let (Some(since), Some(site)) = (self.me.take_time(self.at), site) {
+            self.state.held_since(since, site);
         }
-        self.me.held.pop(self.at, self.tag);
+    }
+
+    /// A panic lets go of it; if it began before, the lock is as it was.
+    #[cold]
+    #[inline(never)]
+    fn end_in_panic(&self) {
+        let (tag, site) = (self.me.held.tag(self.at), self.me.held.site(self.at));
+        let (Some(tag), Some(site)) = (tag, site) else { return };
+        if !tag.is_in_panic() && tag.access() == Access::Exclusive {
+            self.state.taint(site);
+        }
     }
 }
 
-impl Drop for Holding<'_> {
-    #[inline]
+/// Counts an acquisition and keeps it with the thread.
+#[inline(always)]
+fn take_in<O: Order>(state: &State, me: &'static Thread, tag: Tag, site: Site) -> usize {
+    let (nth, is_looked_at) = match tag.access() {
+        Access::Exclusive => state.count_exclusive(),
+        Access::Shared => state.count_shared(),
+    };
+    if is_looked_at || thread::panicking() {
+        return take_in_closely::<O>(state, me, tag, site, (nth, is_looked_at));
+    }
+    me.held.push::<O::Kind>(state.address(), nth, tag, site)
+}
+
+/// The same of one that is looked at, or while the thread unwinds.
+#[cold]
+#[inline(never)]
+fn take_in_closely<O: Order>(
+    state: &State,
+    me: &'static Thread,
+    mut tag: Tag,
+    site: Site,
+    (nth, is_looked_at): (u64, bool),
+) -> usize {
+    if thread::panicking() {
+        tag = tag.in_panic();
+    }
+    if !is_looked_at || !state.look() {
+        return me.held.push::<O::Kind>(state.address(), nth, tag, site);
+    }
+    let at = me.held.push::<O::Kind>(state.address(), nth, tag.timed(), site);
+    me.keep_time(at);
+    at
+}
+
+impl<O: Order> Drop for Holding<'_, O> {
+    #[inline(always)]
     fn drop(&mut self) {
-        if thread::panicking() && !self.was_panicking && self.tag.access() == Access::Exclusive {
-            self.state.taint(self.site);
+        if thread::panicking() {
+            self.end_in_panic();
         }
         self.end();
     }

@@ -5,7 +5,7 @@ use super::order::{AtRunTime, Class, Learnt, OnLevel, Order, Origin, Rank, Ranke
 use super::state::State;
 use super::stats::LockStats;
 use super::sys::Site;
-use super::tag::Access;
+use super::tag::{Access, Tag};
 use super::thread::{self, Thread};
 use super::wait::{self, Request, WaitError};
 use crate::order::{After, Cap, Level, give_up};
@@ -219,45 +219,49 @@ impl<L: Level, T: ?Sized> Mutex<OnLevel<L>, T> {
 }
 
 impl<O: Order, T: ?Sized> Mutex<O, T> {
-    #[inline]
+    #[inline(always)]
     fn take(&self, site: Site) -> MutexGuard<'_, O, T> {
         let me = thread::current();
-        O::check(me, &self.state, site);
+        let tag = self.state.tag().with(Access::Exclusive);
+        O::check(me, &self.state, tag, site);
         let raw = self.raw.try_lock().unwrap_or_else(|| match self.wait(me, site, None) {
             Ok(raw) => raw,
             Err(error) => wait::waits_for_itself(&error),
         });
-        self.guard(me, site, raw)
+        self.guard(me, tag, site, raw)
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_take(&self, site: Site) -> Option<MutexGuard<'_, O, T>> {
         let raw = self.raw.try_lock()?;
-        Some(self.guard(thread::current(), site, raw))
+        Some(self.guard(thread::current(), self.state.tag().with(Access::Exclusive), site, raw))
     }
 
     /// Without a deadline that can be told, as long as it takes.
     fn take_until(&self, deadline: Option<Instant>, site: Site) -> Result<MutexGuard<'_, O, T>, WaitError> {
         let me = thread::current();
-        O::check(me, &self.state, site);
+        let tag = self.state.tag().with(Access::Exclusive);
+        O::check(me, &self.state, tag, site);
         let raw = match self.raw.try_lock() {
             Some(raw) => raw,
             None => self.wait(me, site, deadline)?,
         };
-        Ok(self.guard(me, site, raw))
+        Ok(self.guard(me, tag, site, raw))
     }
 
-    #[inline]
+    #[inline(always)]
     fn guard<'g>(
         &'g self,
         me: &'static Thread,
+        tag: Tag,
         site: Site,
         raw: parking_lot::MutexGuard<'g, T>,
     ) -> MutexGuard<'g, O, T> {
-        MutexGuard { holding: Holding::new(&self.state, me, Access::Exclusive, site), raw, lent: O::lent() }
+        MutexGuard { holding: Holding::new(&self.state, me, tag, site), raw, lent: O::lent() }
     }
 
     #[cold]
+    #[inline(never)]
     fn wait(
         &self,
         me: &'static Thread,
@@ -305,7 +309,7 @@ impl<O, T: ?Sized> fmt::Debug for Mutex<O, T> {
 #[must_use = "dropped at once it guards nothing"]
 pub struct MutexGuard<'l, O: Order, T: ?Sized> {
     // Dropped before the lock is let go.
-    pub(super) holding: Holding<'l>,
+    pub(super) holding: Holding<'l, O>,
     pub(super) raw: parking_lot::MutexGuard<'l, T>,
     lent: O::Lent,
 }

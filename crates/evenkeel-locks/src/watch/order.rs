@@ -7,7 +7,7 @@
 
 use super::event::{self, Place, Violation, ViolationKind};
 use super::graph;
-use super::held::Hold;
+use super::held::{Mixed, Sorted};
 use super::state::State;
 use super::sys::Site;
 use super::tag::{Access, NO_NODE, RANKS, Tag};
@@ -116,7 +116,8 @@ impl<L> fmt::Debug for OnLevel<L> {
 }
 
 pub(crate) mod sealed {
-    use super::{Site, State, Thread};
+    use super::{Site, State, Tag, Thread};
+    use crate::watch::held::Kind;
 
     pub trait Order {
         /// What a guard lends beside the value.
@@ -124,12 +125,15 @@ pub(crate) mod sealed {
         type Lent;
 
         #[doc(hidden)]
+        type Kind: Kind;
+
+        #[doc(hidden)]
         fn lent() -> Self::Lent;
 
         /// Looks whether the lock may be taken, before it is waited for.
         #[doc(hidden)]
         #[allow(private_interfaces, reason = "nobody else implements or calls it")]
-        fn check(me: &'static Thread, state: &State, site: Site);
+        fn check(me: &'static Thread, state: &State, tag: Tag, site: Site);
     }
 }
 
@@ -141,15 +145,15 @@ impl AtRunTime for Learnt {}
 
 impl sealed::Order for Ranked {
     type Lent = ();
+    type Kind = Sorted;
 
     #[inline]
     fn lent() {}
 
-    #[inline]
+    #[inline(always)]
     #[allow(private_interfaces, reason = "nobody else implements or calls it")]
-    fn check(me: &'static Thread, state: &State, site: Site) {
-        let tag = state.tag();
-        if me.held.mask() >> tag.node() != 0 {
+    fn check(me: &'static Thread, state: &State, tag: Tag, site: Site) {
+        if !me.held.is_below(tag.node()) {
             check_all(me, state, tag, site);
         }
     }
@@ -157,64 +161,68 @@ impl sealed::Order for Ranked {
 
 impl sealed::Order for Learnt {
     type Lent = ();
+    type Kind = Mixed;
 
     #[inline]
     fn lent() {}
 
-    #[inline]
+    #[inline(always)]
     #[allow(private_interfaces, reason = "nobody else implements or calls it")]
-    fn check(me: &'static Thread, state: &State, site: Site) {
-        if me.held.mask() != 0 {
-            check_all(me, state, state.tag(), site);
+    fn check(me: &'static Thread, state: &State, tag: Tag, site: Site) {
+        if !me.held.is_empty() {
+            check_all(me, state, tag, site);
         }
     }
 }
 
 impl<L: Level> sealed::Order for OnLevel<L> {
     type Lent = Cap<L>;
+    type Kind = Mixed;
 
     #[inline]
     fn lent() -> Cap<L> {
         Cap::new()
     }
 
-    #[inline]
+    #[inline(always)]
     #[allow(private_interfaces, reason = "nobody else implements or calls it")]
-    fn check(_: &'static Thread, _: &State, _: Site) {}
+    fn check(_: &'static Thread, _: &State, _: Tag, _: Site) {}
 }
 
 /// Looks at each lock that is held.
 #[inline(never)]
 fn check_all(me: &'static Thread, state: &State, wanted: Tag, site: Site) {
-    for hold in me.held.holds() {
-        let (from, to) = (hold.tag.node(), wanted.node());
-        if hold.lock == state.address() {
-            violated(me, &hold, wanted, site, ViolationKind::Recursive);
+    let to = wanted.node();
+    me.held.each_own(|lock, tag, at| {
+        let from = tag.node();
+        if lock == state.address() {
+            violated(me, at, wanted, site, ViolationKind::Recursive);
         } else if from == NO_NODE || to == NO_NODE {
             // In no order that is checked here.
         } else if from < RANKS && to < RANKS {
             if from >= to {
-                violated(me, &hold, wanted, site, ViolationKind::Rank);
+                violated(me, at, wanted, site, ViolationKind::Rank);
             }
         } else if !graph::is_known(from, to) {
-            learn(me, &hold, wanted, site);
+            learn(me, at, wanted, site);
         }
-    }
+    });
 }
 
 /// An order that was not seen before.
 #[cold]
-fn learn(me: &'static Thread, hold: &Hold, wanted: Tag, site: Site) {
+fn learn(me: &'static Thread, at: usize, wanted: Tag, site: Site) {
+    let Some(hold) = me.held.hold(at) else { return };
     if hold.tag.node() == wanted.node() {
-        return violated(me, hold, wanted, site, ViolationKind::SameClass);
-    }
-    if let Err(earlier) = graph::add(hold, wanted, site, &me.name()) {
-        violated(me, hold, wanted, site, ViolationKind::Order { earlier });
+        violated(me, at, wanted, site, ViolationKind::SameClass);
+    } else if let Err(earlier) = graph::add(&hold, wanted, site, &me.name()) {
+        violated(me, at, wanted, site, ViolationKind::Order { earlier });
     }
 }
 
 #[cold]
-fn violated(me: &'static Thread, hold: &Hold, wanted: Tag, site: Site, kind: ViolationKind) {
+fn violated(me: &'static Thread, at: usize, wanted: Tag, site: Site, kind: ViolationKind) {
+    let Some(hold) = me.held.hold(at) else { return };
     event::violated(
         (hold.tag.node(), wanted.node()),
         Violation {

@@ -5,7 +5,7 @@ use super::order::{AtRunTime, Class, Learnt, OnLevel, Order, Origin, Rank, Ranke
 use super::state::State;
 use super::stats::LockStats;
 use super::sys::Site;
-use super::tag::Access;
+use super::tag::{Access, Tag};
 use super::thread::{self, Thread};
 use super::wait::{self, Request, WaitError};
 use crate::order::{After, Cap, Level, give_up};
@@ -316,21 +316,22 @@ impl<L: Level, T: ?Sized> RwLock<OnLevel<L>, T> {
 }
 
 impl<O: Order, T: ?Sized> RwLock<O, T> {
-    #[inline]
+    #[inline(always)]
     fn take_read(&self, site: Site) -> RwLockReadGuard<'_, O, T> {
         let me = thread::current();
-        O::check(me, &self.state, site);
+        let tag = self.state.tag().with(Access::Shared);
+        O::check(me, &self.state, tag, site);
         let raw = self.raw.try_read().unwrap_or_else(|| match self.wait_read(me, site, None) {
             Ok(raw) => raw,
             Err(error) => wait::waits_for_itself(&error),
         });
-        self.read_guard(me, site, raw)
+        self.read_guard(me, tag, site, raw)
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_take_read(&self, site: Site) -> Option<RwLockReadGuard<'_, O, T>> {
         let raw = self.raw.try_read()?;
-        Some(self.read_guard(thread::current(), site, raw))
+        Some(self.read_guard(thread::current(), self.state.tag().with(Access::Shared), site, raw))
     }
 
     /// Without a deadline that can be told, as long as it takes.
@@ -340,29 +341,28 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         site: Site,
     ) -> Result<RwLockReadGuard<'_, O, T>, WaitError> {
         let me = thread::current();
-        O::check(me, &self.state, site);
+        let tag = self.state.tag().with(Access::Shared);
+        O::check(me, &self.state, tag, site);
         let raw = match self.raw.try_read() {
             Some(raw) => raw,
             None => self.wait_read(me, site, deadline)?,
         };
-        Ok(self.read_guard(me, site, raw))
+        Ok(self.read_guard(me, tag, site, raw))
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_guard<'g>(
         &'g self,
         me: &'static Thread,
+        tag: Tag,
         site: Site,
         raw: parking_lot::RwLockReadGuard<'g, T>,
     ) -> RwLockReadGuard<'g, O, T> {
-        RwLockReadGuard {
-            _holding: Holding::new(&self.state, me, Access::Shared, site),
-            raw,
-            lent: O::lent(),
-        }
+        RwLockReadGuard { _holding: Holding::new(&self.state, me, tag, site), raw, lent: O::lent() }
     }
 
     #[cold]
+    #[inline(never)]
     fn wait_read(
         &self,
         me: &'static Thread,
@@ -376,21 +376,22 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_write(&self, site: Site) -> RwLockWriteGuard<'_, O, T> {
         let me = thread::current();
-        O::check(me, &self.state, site);
+        let tag = self.state.tag().with(Access::Exclusive);
+        O::check(me, &self.state, tag, site);
         let raw = self.raw.try_write().unwrap_or_else(|| match self.wait_write(me, site, None) {
             Ok(raw) => raw,
             Err(error) => wait::waits_for_itself(&error),
         });
-        self.write_guard(me, site, raw)
+        self.write_guard(me, tag, site, raw)
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_take_write(&self, site: Site) -> Option<RwLockWriteGuard<'_, O, T>> {
         let raw = self.raw.try_write()?;
-        Some(self.write_guard(thread::current(), site, raw))
+        Some(self.write_guard(thread::current(), self.state.tag().with(Access::Exclusive), site, raw))
     }
 
     /// Without a deadline that can be told, as long as it takes.
@@ -400,29 +401,28 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         site: Site,
     ) -> Result<RwLockWriteGuard<'_, O, T>, WaitError> {
         let me = thread::current();
-        O::check(me, &self.state, site);
+        let tag = self.state.tag().with(Access::Exclusive);
+        O::check(me, &self.state, tag, site);
         let raw = match self.raw.try_write() {
             Some(raw) => raw,
             None => self.wait_write(me, site, deadline)?,
         };
-        Ok(self.write_guard(me, site, raw))
+        Ok(self.write_guard(me, tag, site, raw))
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_guard<'g>(
         &'g self,
         me: &'static Thread,
+        tag: Tag,
         site: Site,
         raw: parking_lot::RwLockWriteGuard<'g, T>,
     ) -> RwLockWriteGuard<'g, O, T> {
-        RwLockWriteGuard {
-            holding: Holding::new(&self.state, me, Access::Exclusive, site),
-            raw,
-            lent: O::lent(),
-        }
+        RwLockWriteGuard { holding: Holding::new(&self.state, me, tag, site), raw, lent: O::lent() }
     }
 
     #[cold]
+    #[inline(never)]
     fn wait_write(
         &self,
         me: &'static Thread,
@@ -470,7 +470,7 @@ impl<O, T: ?Sized> fmt::Debug for RwLock<O, T> {
 #[must_use = "dropped at once it guards nothing"]
 pub struct RwLockReadGuard<'l, O: Order, T: ?Sized> {
     // Dropped before the lock is let go.
-    _holding: Holding<'l>,
+    _holding: Holding<'l, O>,
     raw: parking_lot::RwLockReadGuard<'l, T>,
     lent: O::Lent,
 }
@@ -507,7 +507,7 @@ impl<O: Order, T: ?Sized + fmt::Debug> fmt::Debug for RwLockReadGuard<'_, O, T> 
 #[must_use = "dropped at once it guards nothing"]
 pub struct RwLockWriteGuard<'l, O: Order, T: ?Sized> {
     // Dropped before the lock is let go.
-    holding: Holding<'l>,
+    holding: Holding<'l, O>,
     raw: parking_lot::RwLockWriteGuard<'l, T>,
     lent: O::Lent,
 }

@@ -1,9 +1,9 @@
 //! What a watched lock carries beside its value.
 //!
 //! * `exclusive` and the looks are written by whoever holds the lock alone; `shared` by all readers.
-//! * Every so often an acquisition is looked at closely: its hold is timed, and the counts are passed
-//!   on to where others read them. So no clock is read otherwise, and what [`super::snapshot`] says
-//!   lags by [`LOOK_EVERY`] acquisitions at most.
+//! * Every so often an acquisition is looked at closely: the counts are passed on to where others read
+//!   them, and at times its hold is timed. So no clock is read otherwise, and what [`super::snapshot`]
+//!   says lags by [`LOOK_EVERY`] acquisitions at most.
 
 use super::order::Origin;
 use super::registry::Cold;
@@ -15,7 +15,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Acquisitions between two that are looked at closely, at most.
-pub(crate) const LOOK_EVERY: u64 = 64;
+const LOOK_EVERY: u64 = 64;
+
+/// Acquisitions between two that are timed, at most; each that is looked at is, in the first so many.
+const TIME_EVERY: u64 = 512;
 
 #[derive(Debug)]
 pub(crate) struct State {
@@ -69,28 +72,28 @@ impl State {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Counts an acquisition by one alone, who has it. Says which it is, and since when it is timed.
+    /// Counts an acquisition by one alone, who has it. Says which it is, and whether to look at it.
     #[inline]
-    pub(crate) fn count_exclusive(&self) -> (u64, Option<Instant>) {
-        let nth = self.exclusive.load(Ordering::Relaxed) + 1;
+    pub(crate) fn count_exclusive(&self) -> (u64, bool) {
+        let nth = self.exclusive.load(Ordering::Relaxed).wrapping_add(1);
         self.exclusive.store(nth, Ordering::Relaxed);
-        let is_looked_at = nth >= self.look_at.load(Ordering::Relaxed);
-        (nth, if is_looked_at { Some(self.look()) } else { None })
+        (nth, nth >= self.look_at.load(Ordering::Relaxed))
     }
 
     /// Counts an acquisition by a reader.
     #[inline]
-    pub(crate) fn count_shared(&self) -> (u64, Option<Instant>) {
-        let nth = self.shared.fetch_add(1, Ordering::Relaxed) + 1;
-        (nth, if nth % LOOK_EVERY == 1 { Some(self.look()) } else { None })
+    pub(crate) fn count_shared(&self) -> (u64, bool) {
+        let nth = self.shared.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        (nth, nth % LOOK_EVERY == 1)
     }
 
-    #[cold]
-    fn look(&self) -> Instant {
+    /// Looks at an acquisition; says whether it is to be timed.
+    pub(crate) fn look(&self) -> bool {
         let nth = self.exclusive.load(Ordering::Relaxed);
         self.look_at.store(nth + (nth / 16).clamp(1, LOOK_EVERY), Ordering::Relaxed);
         self.pass_on();
-        Instant::now()
+        let all = self.acquisitions();
+        all < TIME_EVERY || all % TIME_EVERY < LOOK_EVERY
     }
 
     /// Lets others read how often it was taken.

@@ -17,7 +17,7 @@ pub struct Totals {
     pub contended: u64,
     /// How long it was waited for, each time.
     pub waits: Histogram,
-    /// How long it was held: each of the first times, then one in 64.
+    /// How long it was held: each of the first times, then fewer, one in 512 in the end.
     pub holds: Histogram,
     /// The longest wait.
     pub longest_wait: Duration,

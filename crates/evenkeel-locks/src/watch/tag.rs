@@ -1,6 +1,5 @@
-//! What a lock is known by, in one word: its number, its place in the order, how it is held.
-
-use super::held::MIXED;
+//! What a lock is known by, in one word: its number, its place in the order, how it is held. A hold
+//! has two flags more.
 
 /// How a lock is held or wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +15,9 @@ pub(crate) const RANKS: u16 = 63;
 
 /// The node of locks that are in no order that is checked at run time.
 pub(crate) const NO_NODE: u16 = 0x7fff;
+
+const TIMED: u64 = 1 << 16;
+const IN_PANIC: u64 = 1 << 17;
 
 /// A lock's number, from 1, its node in the order, and how it is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +62,23 @@ impl Tag {
         (self.0 >> 1) as u16 & 0x7fff
     }
 
-    /// Its bit in the mask of what a thread holds.
+    /// The hold is timed.
     #[inline]
-    pub(crate) fn bit(self) -> u64 {
-        let node = u32::from(self.node());
-        1 << node.min(MIXED)
+    pub(crate) fn is_timed(self) -> bool {
+        self.0 & TIMED != 0
+    }
+
+    /// The hold began while the thread was unwinding.
+    pub(crate) fn is_in_panic(self) -> bool {
+        self.0 & IN_PANIC != 0
+    }
+
+    pub(crate) fn timed(self) -> Self {
+        Self(self.0 | TIMED)
+    }
+
+    pub(crate) fn in_panic(self) -> Self {
+        Self(self.0 | IN_PANIC)
     }
 }
 
@@ -78,6 +92,12 @@ mod tests {
         assert_eq!((tag.number(), tag.node(), tag.access()), (u32::MAX, NO_NODE, Access::Exclusive));
         let shared = tag.with(Access::Shared);
         assert_eq!((shared.number(), shared.node(), shared.access()), (u32::MAX, NO_NODE, Access::Shared));
-        assert_eq!((tag.bit(), Tag::new(1, 62, Access::Shared).bit()), (1 << 63, 1 << 62));
+        assert!(!tag.is_timed() && !tag.is_in_panic());
+        let flagged = tag.timed().in_panic();
+        assert!(flagged.is_timed() && flagged.is_in_panic());
+        assert_eq!(
+            (flagged.number(), flagged.node(), flagged.access()),
+            (u32::MAX, NO_NODE, Access::Exclusive)
+        );
     }
 }

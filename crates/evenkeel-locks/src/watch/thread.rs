@@ -18,6 +18,8 @@ pub(crate) struct Thread {
     pub(crate) held: Held,
     name: Mutex<String>,
     wait: Mutex<Waits>,
+    /// Since when those holds last that are timed, by where they are kept.
+    times: Mutex<Vec<(usize, Instant)>>,
 }
 
 #[derive(Debug)]
@@ -43,11 +45,28 @@ impl Thread {
             held: Held::new(),
             name: Mutex::new(String::new()),
             wait: Mutex::new(Waits { count: 0, now: None }),
+            times: Mutex::new(Vec::new()),
         }
     }
 
     pub(crate) fn name(&self) -> String {
         self.name.lock().clone()
+    }
+
+    /// Times the hold that is kept there from now on.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn keep_time(&self, at: usize) {
+        let mut times = self.times.lock();
+        times.retain(|(other, _)| *other != at);
+        times.push((at, Instant::now()));
+    }
+
+    /// Since when the hold lasts that is kept there.
+    pub(crate) fn take_time(&self, at: usize) -> Option<Instant> {
+        let mut times = self.times.lock();
+        let found = times.iter().position(|(other, _)| *other == at)?;
+        Some(times.swap_remove(found).1)
     }
 
     /// What the thread waits for.
@@ -140,6 +159,7 @@ pub(crate) fn all() -> Vec<&'static Thread> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::held::Mixed;
 
     #[test]
     fn records_are_used_again() {
@@ -171,8 +191,8 @@ mod tests {
         impl Drop for Late {
             fn drop(&mut self) {
                 let held = &current().held;
-                let at = held.push(1, 1, Tag::UNKNOWN, std::panic::Location::caller());
-                held.pop(at, Tag::UNKNOWN);
+                let at = held.push::<Mixed>(1, 1, Tag::UNKNOWN, std::panic::Location::caller());
+                held.pop(at);
             }
         }
         thread_local!(static LATE: Late = const { Late });
