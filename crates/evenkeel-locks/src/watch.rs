@@ -13,6 +13,8 @@
 //! A hog does not starve the others: the lock is handed over to one that waited, about every half
 //! millisecond, by the lock underneath.
 
+#![allow(unexpected_cfgs, reason = "only the tests under loom set `evenkeel_loom`")]
+
 mod alarm;
 mod condvar;
 mod cycle;
@@ -21,12 +23,15 @@ mod graph;
 mod held;
 mod histogram;
 mod holding;
+#[cfg(all(test, evenkeel_loom))]
+mod interleavings;
 mod mutex;
 mod order;
 mod registry;
 mod rwlock;
 mod state;
 mod stats;
+mod sync;
 mod sys;
 mod tag;
 mod thread;

@@ -9,9 +9,11 @@
 //!   second lock of a rank, have a slot from [`MIXED`] on and their bit in `mixed`.
 //! * Beyond [`MIXED_MAX`] of those nothing is kept; such a hold is not checked against and is in no report.
 
+use super::sync::{AtomicU64, AtomicUsize};
 use super::sys::{Site, SiteCell};
 use super::tag::Tag;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::array;
+use std::sync::atomic::Ordering;
 
 /// The first slot that is not of a rank.
 const MIXED: usize = 64;
@@ -72,8 +74,8 @@ impl Kind for Mixed {
 }
 
 impl Held {
-    pub(crate) const fn new() -> Self {
-        let slots = [const { Slot::new() }; MIXED + MIXED_MAX];
+    pub(crate) fn new() -> Self {
+        let slots = array::from_fn(|_| Slot::new());
         Self { ranks: AtomicU64::new(0), mixed: AtomicU64::new(0), slots }
     }
 
@@ -186,21 +188,23 @@ impl Held {
 
     /// What is kept there, if anything is.
     pub(crate) fn hold(&self, at: usize) -> Option<Hold> {
-        let hold = self.slots.get(at)?.look()?;
-        self.is_used(at).then_some(hold)
+        let slot = self.slots.get(at)?;
+        // Between the two looks it is found to be in use: what was seen half made is seen otherwise after.
+        let first = slot.look()?;
+        (self.is_used(at) && slot.look() == Some(first)).then_some(first)
     }
 
     /// What is held.
     ///
-    /// Exact for the thread itself, and for others as long as the thread waits; otherwise what was held at
-    /// some moment during the look, each by itself.
+    /// Exact for the thread itself, and for others as long as the thread waits; otherwise each was held at
+    /// some moment during the look.
     pub(crate) fn holds(&self) -> impl Iterator<Item = Hold> {
         self.used().filter_map(|at| self.hold(at))
     }
 }
 
 impl Slot {
-    const fn new() -> Self {
+    fn new() -> Self {
         Self {
             lock: AtomicUsize::new(0),
             nth: AtomicU64::new(0),
@@ -211,9 +215,10 @@ impl Slot {
 
     #[inline(always)]
     fn fill(&self, lock: usize, nth: u64, tag: Tag, site: Site) {
-        self.lock.store(lock, Ordering::Relaxed);
-        self.nth.store(nth, Ordering::Relaxed);
-        self.tag.store(tag.bits(), Ordering::Relaxed);
+        // Release, each: who sees one of these sees that the slot was empty before.
+        self.lock.store(lock, Ordering::Release);
+        self.nth.store(nth, Ordering::Release);
+        self.tag.store(tag.bits(), Ordering::Release);
         self.site.store(site);
     }
 
@@ -221,10 +226,7 @@ impl Slot {
         let lock = self.lock.load(Ordering::Acquire);
         let nth = self.nth.load(Ordering::Acquire);
         let tag = Tag::of_bits(self.tag.load(Ordering::Acquire));
-        let site = self.site.load()?;
-        // All loads above acquire, so that these come after them.
-        let is_same = self.lock.load(Ordering::Acquire) == lock && self.nth.load(Ordering::Acquire) == nth;
-        is_same.then_some(Hold { lock, nth, tag, site })
+        Some(Hold { lock, nth, tag, site: self.site.load()? })
     }
 }
 
@@ -294,8 +296,8 @@ mod tests {
         for lock in 1..20_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let pick = (random >> 33) as usize;
-            if model.len() < 6 && pick % 2 == 0 {
-                let node = if pick % 5 == 0 { NO_NODE } else { (pick / 8 % 8) as u16 };
+            if model.len() < 6 && pick.is_multiple_of(2) {
+                let node = if pick.is_multiple_of(5) { NO_NODE } else { (pick / 8 % 8) as u16 };
                 let at = match node {
                     NO_NODE => all.push::<Mixed>(lock, 0, tag(node), here),
                     _ => all.push::<Sorted>(lock, 0, tag(node), here),

@@ -7,7 +7,7 @@
 use super::histogram::Counts;
 use super::order::{NODES_MAX, Origin};
 use super::stats::{ClassStats, Totals};
-use super::sys::{Site, SiteCell};
+use super::sys::Site;
 use super::tag::{NO_NODE, RANKS};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -36,8 +36,7 @@ pub(crate) struct Cold {
     pub(crate) waits: Counts,
     pub(crate) holds: Counts,
     pub(crate) longest_wait_ns: AtomicU64,
-    longest_hold_ns: AtomicU64,
-    longest_hold_site: SiteCell,
+    longest_hold: Mutex<Option<(Duration, Site)>>,
 }
 
 /// What makes two locks of one class.
@@ -73,8 +72,7 @@ impl Cold {
             waits: Counts::new(),
             holds: Counts::new(),
             longest_wait_ns: AtomicU64::new(0),
-            longest_hold_ns: AtomicU64::new(0),
-            longest_hold_site: SiteCell::new(),
+            longest_hold: Mutex::new(None),
         });
         registry.locks.insert(number, Arc::downgrade(&cold));
         cold
@@ -88,15 +86,14 @@ impl Cold {
 
     /// Knows of a hold that took at least so long.
     pub(crate) fn held_at_least(&self, duration: Duration, site: Site) {
-        let ns = nanoseconds(duration);
-        if self.longest_hold_ns.fetch_max(ns, Ordering::Relaxed) < ns {
-            self.longest_hold_site.store(site);
+        let mut longest = self.longest_hold.lock();
+        if longest.is_none_or(|(held, _)| held < duration) {
+            *longest = Some((duration, site));
         }
     }
 
     pub(crate) fn longest_hold(&self) -> Option<(Duration, Site)> {
-        let ns = self.longest_hold_ns.load(Ordering::Relaxed);
-        Some((Duration::from_nanos(ns), self.longest_hold_site.load()?))
+        *self.longest_hold.lock()
     }
 
     pub(crate) fn totals(&self) -> Totals {

@@ -8,8 +8,9 @@
 use super::order::Origin;
 use super::registry::Cold;
 use super::stats::LockStats;
-use super::sys::{Site, SiteCell};
+use super::sys::Site;
 use super::tag::{Access, Tag};
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ pub(crate) struct State {
     look_at: AtomicU64,
     shared: AtomicU64,
     cold: OnceLock<Arc<Cold>>,
-    taint: SiteCell,
+    taint: Mutex<Option<Site>>,
     origin: Origin,
     site: Site,
 }
@@ -40,7 +41,7 @@ impl State {
             look_at: AtomicU64::new(1),
             shared: AtomicU64::new(0),
             cold: OnceLock::new(),
-            taint: SiteCell::new(),
+            taint: Mutex::new(None),
             origin,
             site,
         }
@@ -124,15 +125,15 @@ impl State {
     /// A panic let go of it that began while it was held.
     #[cold]
     pub(crate) fn taint(&self, site: Site) {
-        self.taint.store(site);
+        *self.taint.lock() = Some(site);
     }
 
     pub(crate) fn tainted_at(&self) -> Option<Site> {
-        self.taint.load()
+        *self.taint.lock()
     }
 
     pub(crate) fn clear_taint(&self) {
-        self.taint.clear();
+        *self.taint.lock() = None;
     }
 
     /// What it counted until now.

@@ -1,9 +1,10 @@
 //! A place in the source, kept where other threads may read it.
 
+use super::sync::AtomicPtr;
 use std::fmt;
 use std::panic::Location;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::Ordering;
 
 /// A place in a program's source.
 pub type Site = &'static Location<'static>;
@@ -16,7 +17,7 @@ pub(crate) struct SiteCell {
 }
 
 impl SiteCell {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { site: AtomicPtr::new(ptr::null_mut()) }
     }
 
@@ -24,10 +25,6 @@ impl SiteCell {
     pub(crate) fn store(&self, site: Site) {
         // Release: a site of a library that was loaded later is whole before its address is seen.
         self.site.store(ptr::from_ref(site).cast_mut(), Ordering::Release);
-    }
-
-    pub(crate) fn clear(&self) {
-        self.site.store(ptr::null_mut(), Ordering::Relaxed);
     }
 
     pub(crate) fn load(&self) -> Option<Site> {
@@ -61,7 +58,5 @@ mod tests {
             threads.spawn(|| assert!(cell.load().is_none_or(|site| site == here)));
         });
         assert_eq!(cell.load(), Some(here));
-        cell.clear();
-        assert_eq!(cell.load(), None);
     }
 }
