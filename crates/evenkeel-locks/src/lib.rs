@@ -1,4 +1,5 @@
-//! Locks that cannot deadlock: an order that the compiler checks.
+//! Locks that cannot deadlock where the compiler can see the order, and locks that are watched where it
+//! cannot.
 //!
 //! ```
 //! use evenkeel_locks::{Mutex, lock_order, with_root};
@@ -23,6 +24,12 @@
 //!   scope do not compile. At run time nothing of it is left.
 //! * [`lock_all`] takes several locks of one level, in an order of its own.
 //! * [`Condvar`] waits on a mutex of any level.
+//! * [`watched`] are the same locks with who holds them, for how long, and how often they were waited for.
+//! * [`ranked`] and [`unranked`] locks need no capability: their order is checked when they are taken.
+//! * [`watch`] is what is known of all three, while the program runs.
+//!
+//! No callback, no wait for something else belongs under a lock. Who calls callbacks can ask for a
+//! `&mut Cap<Root>`, which nobody has who holds a lock on a level, and calls them through [`Cap::outside`].
 //!
 //! No scheme covers a guard that is given to [`std::mem::forget`], nor a thread that is joined
 //! while a lock is held that it needs.
@@ -40,6 +47,11 @@ pub use level::{
     Condvar, Guards, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, WaitOutcome, lock_all,
     lock_pair,
 };
+/// The examples of the page that people see first.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+enum Readme {}
+
 pub use order::{After, Cap, Level, Root, try_with_root, with_root};
 
 /// What [`lock_order!`] expands to. Nobody else's.

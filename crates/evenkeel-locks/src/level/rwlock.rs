@@ -174,6 +174,18 @@ impl<L: Level, T: ?Sized> fmt::Debug for RwLock<L, T> {
 }
 
 /// An [`RwLock`] that is locked for reading, and the capability to lock what comes after it.
+///
+/// ```
+/// use evenkeel_locks::{Mutex, RwLock, lock_order, with_root};
+///
+/// lock_order! { Routes < Peer; }
+/// let (routes, peer) = (RwLock::<Routes, _>::new(vec![7]), Mutex::<Peer, _>::new(0));
+/// with_root(|root| {
+///     let mut routes = routes.read(root);
+///     let (routes, held) = routes.parts();
+///     *peer.lock(held) = routes[0];
+/// });
+/// ```
 #[must_use = "dropped at once it guards nothing"]
 pub struct RwLockReadGuard<'g, L, T: ?Sized> {
     cap: Cap<L>,
@@ -209,6 +221,19 @@ impl<L, T: ?Sized + fmt::Debug> fmt::Debug for RwLockReadGuard<'_, L, T> {
 }
 
 /// An [`RwLock`] that is locked for writing, and the capability to lock what comes after it.
+///
+/// ```
+/// use evenkeel_locks::{RwLock, lock_order, with_root};
+///
+/// lock_order! { Routes; }
+/// let routes = RwLock::<Routes, _>::new(vec![7]);
+/// with_root(|root| {
+///     let mut routes = routes.write(root);
+///     routes.push(8);
+///     let routes = routes.downgrade(); // others may read by now, and none has written since
+///     assert_eq!(routes.len(), 2);
+/// });
+/// ```
 #[must_use = "dropped at once it guards nothing"]
 pub struct RwLockWriteGuard<'g, L, T: ?Sized> {
     cap: Cap<L>,

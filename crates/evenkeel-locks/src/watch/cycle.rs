@@ -16,6 +16,17 @@ use std::ptr;
 use std::time::Duration;
 
 /// Threads of which each waits for the next, and the last for the first.
+///
+/// ```
+/// use evenkeel_locks::watch::{Event, take_events};
+///
+/// for event in take_events() {
+///     if let Event::Deadlock(cycle) = event {
+///         eprintln!("{cycle}"); // a line for each thread, with both places
+///         eprintln!("{} threads", cycle.parties.len());
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cycle {

@@ -32,6 +32,12 @@ static ON_VIOLATION: AtomicU8 =
     AtomicU8::new(if cfg!(debug_assertions) { OnViolation::Panic } else { OnViolation::Report } as u8);
 
 /// Says what is done from now on when the order is violated, in the whole process.
+///
+/// ```
+/// use evenkeel_locks::watch::{OnViolation, on_violation};
+///
+/// on_violation(OnViolation::Report);
+/// ```
 pub fn on_violation(action: OnViolation) {
     ON_VIOLATION.store(action as u8, Ordering::Relaxed);
 }

@@ -36,6 +36,20 @@ const LATER: Duration = Duration::from_secs(1);
 const TWICE: Duration = Duration::from_millis(1);
 
 /// A lock that was not had.
+///
+/// ```
+/// use evenkeel_locks::unranked::Mutex;
+/// use std::time::Duration;
+///
+/// let lock = Mutex::named("settings", 0);
+/// let held = lock.lock();
+/// std::thread::scope(|threads| {
+///     let other = || lock.lock_for(Duration::from_millis(5)).map(drop).unwrap_err();
+///     let error = threads.spawn(other).join().unwrap();
+///     assert!(error.cycle.is_none()); // this thread is busy, and waits for nobody
+///     println!("{error}"); // .. was not free within 5.1 ms, thread `main` holds it since ..
+/// });
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WaitError {
