@@ -55,6 +55,9 @@ pub(crate) struct Hold {
 pub trait Kind {
     #[doc(hidden)]
     const HAS_RANK: bool;
+    /// Where a lock of this kind is usually kept is before this.
+    #[doc(hidden)]
+    const USUAL_MAX: usize = if Self::HAS_RANK { MIXED } else { MIXED + MIXED_MAX };
 }
 
 /// With a rank.

@@ -1,5 +1,6 @@
 //! A watched lock from the moment it is had until it is let go.
 
+use super::held::Kind as _;
 use super::order::Order;
 use super::state::State;
 use super::sys::Site;
@@ -14,9 +15,12 @@ pub(crate) struct Holding<'l, O: Order> {
     order: PhantomData<fn() -> O>,
     state: &'l State,
     me: &'static Thread,
-    /// Where the thread keeps it.
+    /// Where the thread keeps it, and [`TIMED`].
     at: usize,
 }
+
+/// Of a hold that is timed. So whatever is not usual is told by one comparison.
+const TIMED: usize = 1 << 16;
 
 impl<'l, O: Order> Holding<'l, O> {
     /// Of a lock that this thread has just taken.
@@ -27,7 +31,7 @@ impl<'l, O: Order> Holding<'l, O> {
 
     /// Lets go, for a wait that takes the lock again; with where it was taken.
     pub(crate) fn pause(&mut self) -> Option<Site> {
-        let site = self.me.held.site(self.at);
+        let site = self.me.held.site(self.place());
         self.end();
         site
     }
@@ -39,8 +43,8 @@ impl<'l, O: Order> Holding<'l, O> {
 
     /// Goes on as one of those that read.
     pub(crate) fn downgrade(&mut self) {
-        if let Some(tag) = self.me.held.tag(self.at) {
-            self.me.held.retag(self.at, tag.with(Access::Shared));
+        if let Some(tag) = self.me.held.tag(self.place()) {
+            self.me.held.retag(self.place(), tag.with(Access::Shared));
         }
     }
 
@@ -52,28 +56,34 @@ impl<'l, O: Order> Holding<'l, O> {
         self.state
     }
 
-    #[inline(always)]
-    fn end(&mut self) {
-        if self.me.held.tag(self.at).is_some_and(Tag::is_timed) {
-            self.end_of_timed();
-        }
-        self.me.held.pop(self.at);
+    /// Where the thread keeps it.
+    fn place(&self) -> usize {
+        self.at & !TIMED
     }
 
+    #[inline(always)]
+    fn end(&mut self) {
+        if self.at < O::Kind::USUAL_MAX { self.me.held.pop(self.at) } else { self.end_closely() }
+    }
+
+    /// The end of a hold that is timed, or is not kept where it is usual.
     #[cold]
     #[inline(never)]
-    fn end_of_timed(&self) {
-        let site = self.me.held.site(self.at);
-        if let (Some(since), Some(site)) = (self.me.take_time(self.at), site) {
+    fn end_closely(&self) {
+        let at = if self.at == usize::MAX { self.at } else { self.place() };
+        if at != self.at
+            && let (Some(since), Some(site)) = (self.me.take_time(at), self.me.held.site(at))
+        {
             self.state.held_since(since, site);
         }
+        self.me.held.pop(at);
     }
 
     /// A panic lets go of it; if it began before, the lock is as it was.
     #[cold]
     #[inline(never)]
     fn end_in_panic(&self) {
-        let (tag, site) = (self.me.held.tag(self.at), self.me.held.site(self.at));
+        let (tag, site) = (self.me.held.tag(self.place()), self.me.held.site(self.place()));
         let (Some(tag), Some(site)) = (tag, site) else { return };
         if !tag.is_in_panic() && tag.access() == Access::Exclusive {
             self.state.taint(site);
@@ -110,9 +120,12 @@ fn take_in_closely<O: Order>(
     if !is_looked_at || !state.look() {
         return me.held.push::<O::Kind>(state.address(), nth, tag, site);
     }
-    let at = me.held.push::<O::Kind>(state.address(), nth, tag.timed(), site);
+    let at = me.held.push::<O::Kind>(state.address(), nth, tag, site);
+    if at == usize::MAX {
+        return at;
+    }
     me.keep_time(at);
-    at
+    at | TIMED
 }
 
 impl<O: Order> Drop for Holding<'_, O> {

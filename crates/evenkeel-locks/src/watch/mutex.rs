@@ -222,7 +222,7 @@ impl<O: Order, T: ?Sized> Mutex<O, T> {
     #[inline(always)]
     fn take(&self, site: Site) -> MutexGuard<'_, O, T> {
         let me = thread::current();
-        let tag = self.state.tag().with(Access::Exclusive);
+        let tag = self.state.tag();
         O::check(me, &self.state, tag, site);
         let raw = self.raw.try_lock().unwrap_or_else(|| match self.wait(me, site, None) {
             Ok(raw) => raw,
@@ -234,13 +234,13 @@ impl<O: Order, T: ?Sized> Mutex<O, T> {
     #[inline(always)]
     fn try_take(&self, site: Site) -> Option<MutexGuard<'_, O, T>> {
         let raw = self.raw.try_lock()?;
-        Some(self.guard(thread::current(), self.state.tag().with(Access::Exclusive), site, raw))
+        Some(self.guard(thread::current(), self.state.tag(), site, raw))
     }
 
     /// Without a deadline that can be told, as long as it takes.
     fn take_until(&self, deadline: Option<Instant>, site: Site) -> Result<MutexGuard<'_, O, T>, WaitError> {
         let me = thread::current();
-        let tag = self.state.tag().with(Access::Exclusive);
+        let tag = self.state.tag();
         O::check(me, &self.state, tag, site);
         let raw = match self.raw.try_lock() {
             Some(raw) => raw,

@@ -379,7 +379,7 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
     #[inline(always)]
     fn take_write(&self, site: Site) -> RwLockWriteGuard<'_, O, T> {
         let me = thread::current();
-        let tag = self.state.tag().with(Access::Exclusive);
+        let tag = self.state.tag();
         O::check(me, &self.state, tag, site);
         let raw = self.raw.try_write().unwrap_or_else(|| match self.wait_write(me, site, None) {
             Ok(raw) => raw,
@@ -391,7 +391,7 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
     #[inline(always)]
     fn try_take_write(&self, site: Site) -> Option<RwLockWriteGuard<'_, O, T>> {
         let raw = self.raw.try_write()?;
-        Some(self.write_guard(thread::current(), self.state.tag().with(Access::Exclusive), site, raw))
+        Some(self.write_guard(thread::current(), self.state.tag(), site, raw))
     }
 
     /// Without a deadline that can be told, as long as it takes.
@@ -401,7 +401,7 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         site: Site,
     ) -> Result<RwLockWriteGuard<'_, O, T>, WaitError> {
         let me = thread::current();
-        let tag = self.state.tag().with(Access::Exclusive);
+        let tag = self.state.tag();
         O::check(me, &self.state, tag, site);
         let raw = match self.raw.try_write() {
             Some(raw) => raw,

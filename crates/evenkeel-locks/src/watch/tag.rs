@@ -1,5 +1,5 @@
 //! What a lock is known by, in one word: its number, its place in the order, how it is held. A hold
-//! has two flags more.
+//! has one flag more.
 
 /// How a lock is held or wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +16,7 @@ pub(crate) const RANKS: u16 = 63;
 /// The node of locks that are in no order that is checked at run time.
 pub(crate) const NO_NODE: u16 = 0x7fff;
 
-const TIMED: u64 = 1 << 16;
-const IN_PANIC: u64 = 1 << 17;
+const IN_PANIC: u64 = 1 << 16;
 
 /// A lock's number, from 1, its node in the order, and how it is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,19 +61,9 @@ impl Tag {
         (self.0 >> 1) as u16 & 0x7fff
     }
 
-    /// The hold is timed.
-    #[inline]
-    pub(crate) fn is_timed(self) -> bool {
-        self.0 & TIMED != 0
-    }
-
     /// The hold began while the thread was unwinding.
     pub(crate) fn is_in_panic(self) -> bool {
         self.0 & IN_PANIC != 0
-    }
-
-    pub(crate) fn timed(self) -> Self {
-        Self(self.0 | TIMED)
     }
 
     pub(crate) fn in_panic(self) -> Self {
@@ -92,9 +81,9 @@ mod tests {
         assert_eq!((tag.number(), tag.node(), tag.access()), (u32::MAX, NO_NODE, Access::Exclusive));
         let shared = tag.with(Access::Shared);
         assert_eq!((shared.number(), shared.node(), shared.access()), (u32::MAX, NO_NODE, Access::Shared));
-        assert!(!tag.is_timed() && !tag.is_in_panic());
-        let flagged = tag.timed().in_panic();
-        assert!(flagged.is_timed() && flagged.is_in_panic());
+        assert!(!tag.is_in_panic());
+        let flagged = tag.in_panic();
+        assert!(flagged.is_in_panic());
         assert_eq!(
             (flagged.number(), flagged.node(), flagged.access()),
             (u32::MAX, NO_NODE, Access::Exclusive)
