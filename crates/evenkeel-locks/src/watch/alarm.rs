@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// A thread, `ek-lock-watch`, that hands on what is found. It stops when this is dropped.
 ///
+/// Each event is told once: of two watches, one hears of it.
+///
 /// What it calls may lock and wait: the thread holds nothing, and nobody waits for it. A panic in it is
 /// caught, and the next event is told all the same.
 ///

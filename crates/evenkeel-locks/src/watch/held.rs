@@ -85,7 +85,7 @@ impl Held {
     /// Whether all that is held has a rank less than this.
     #[inline(always)]
     pub(crate) fn is_below(&self, rank: u16) -> bool {
-        (self.ranks.load(Ordering::Relaxed) >> rank) | self.mixed.load(Ordering::Relaxed) == 0
+        self.ranks.load(Ordering::Relaxed).wrapping_shr(rank.into()) | self.mixed.load(Ordering::Relaxed) == 0
     }
 
     /// Nothing is held that is known of.
