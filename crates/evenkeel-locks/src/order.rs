@@ -6,6 +6,7 @@
 //! * Nobody ever has a `Cap` itself, only a `&mut` of one, so it cannot be kept, moved or made up.
 //! * A lock of level `L` is taken with a `&mut Cap<O>` where `L: After<O>`, and the guard keeps it
 //!   borrowed. The relation is transitive and has no cycle, so no two threads wait for each other.
+//! * Levels are told apart exactly: nothing here is variant in its level, so no subtype passes for another.
 //! * A relation that somebody writes by hand must still go upwards in [`Level::RANK`]: two that
 //!   contradict each other fail as soon as one of them is used.
 
@@ -53,7 +54,8 @@ pub trait Level: Sized + 'static {
 /// assert_eq!(with_root(|root| count(outer.lock(root).cap(), &counter)), 1);
 /// ```
 pub struct Cap<L> {
-    level: PhantomData<fn() -> L>,
+    // Takes and gives: of two levels that are types of which one is a subtype, one is none of the other.
+    level: PhantomData<fn(L) -> L>,
     of_this_thread: PhantomData<*const ()>,
 }
 

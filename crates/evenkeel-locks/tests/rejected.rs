@@ -1,7 +1,7 @@
 //! What does not compile, and that it is for the reason it should be.
 //!
 //! Each file in `rejected/` is a program. Its lines `//~ TEXT` are what the compiler must say, in that
-//! order. They are built, not only checked, since one reason is found after monomorphisation.
+//! order; a line `//+ FEATURE` builds it with a feature of the package below. They are built, not only checked, since one reason is found after monomorphisation.
 
 #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
 
@@ -16,7 +16,9 @@ fn package() -> PathBuf {
     fs::create_dir_all(package.join("src")).unwrap();
     let manifest = format!(
         "[package]\nname = \"rejected\"\nversion = \"0.0.0\"\nedition = \"2024\"\nautobins = true\n\
-         [dependencies]\nevenkeel-locks = {{ path = {here:?} }}\n[workspace]\n"
+         [dependencies]\nevenkeel-locks = {{ path = {here:?} }}\n\
+         parking_lot = {{ version = \"0.12\", default-features = false }}\n\
+         [features]\nsend_guard = [\"parking_lot/send_guard\"]\n[workspace]\n"
     );
     fs::write(package.join("Cargo.toml"), manifest).unwrap();
     fs::copy(here.join("../../Cargo.lock"), package.join("Cargo.lock")).unwrap();
@@ -28,9 +30,9 @@ fn package() -> PathBuf {
 }
 
 /// What the compiler says of one program, in one text; `Ok` if it takes it.
-fn compile(package: &Path, name: &str) -> Result<String, String> {
+fn compile(package: &Path, name: &str, features: &str) -> Result<String, String> {
     let cargo = Command::new(env!("CARGO"))
-        .args(["build", "--offline", "--quiet", "--bin", name])
+        .args(["build", "--offline", "--quiet", "--bin", name, "--features", features])
         .current_dir(package)
         .env("CARGO_TARGET_DIR", package.join("target"))
         .env("CARGO_TERM_COLOR", "never")
@@ -60,7 +62,8 @@ fn what_breaks_the_order_does_not_compile_and_the_message_says_why() {
         let wanted: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("//~ ")).collect();
         fs::write(package.join("src/bin").join(format!("{name}.rs")), &text).unwrap();
         count += 1;
-        match compile(&package, name) {
+        let features = text.lines().find_map(|line| line.strip_prefix("//+ ")).unwrap_or_default();
+        match compile(&package, name, features) {
             Ok(_) if wanted == ["compiles"] => {}
             Ok(_) => findings.push(format!("{name}: compiled")),
             Err(said) => {
@@ -71,7 +74,7 @@ fn what_breaks_the_order_does_not_compile_and_the_message_says_why() {
         }
     }
     assert!(findings.is_empty(), "{}", findings.join("\n"));
-    assert!(count >= 28, "{count} programs");
+    assert!(count >= 31, "{count} programs");
 }
 
 #[test]

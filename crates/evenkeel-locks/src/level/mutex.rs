@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 /// });
 /// ```
 pub struct Mutex<L, T: ?Sized> {
-    level: PhantomData<fn() -> L>,
+    level: PhantomData<fn(L) -> L>,
     raw: parking_lot::Mutex<T>,
 }
 

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// });
 /// ```
 pub struct RwLock<L, T: ?Sized> {
-    level: PhantomData<fn() -> L>,
+    level: PhantomData<fn(L) -> L>,
     raw: parking_lot::RwLock<T>,
 }
 

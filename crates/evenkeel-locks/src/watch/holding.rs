@@ -7,6 +7,7 @@ use super::sys::Site;
 use super::tag::{Access, Tag};
 use super::thread::Thread;
 use std::marker::PhantomData;
+use std::sync::MutexGuard;
 use std::thread;
 
 /// Lives as long as the lock is held, and is dropped before it is let go.
@@ -17,6 +18,8 @@ pub(crate) struct Holding<'l, O: Order> {
     me: &'static Thread,
     /// Where the thread keeps it, and [`TIMED`].
     at: usize,
+    /// Ends on the thread that took it, even where somebody lets parking_lot's guards go to another.
+    of_this_thread: PhantomData<MutexGuard<'static, ()>>,
 }
 
 /// Of a hold that is timed. So whatever is not usual is told by one comparison.
@@ -26,7 +29,8 @@ impl<'l, O: Order> Holding<'l, O> {
     /// Of a lock that this thread has just taken.
     #[inline(always)]
     pub(crate) fn new(state: &'l State, me: &'static Thread, tag: Tag, site: Site) -> Self {
-        Self { order: PhantomData, state, me, at: take_in::<O>(state, me, tag, site) }
+        let at = take_in::<O>(state, me, tag, site);
+        Self { order: PhantomData, state, me, at, of_this_thread: PhantomData }
     }
 
     /// Lets go, for a wait that takes the lock again; with where it was taken.

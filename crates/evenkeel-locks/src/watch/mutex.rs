@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 /// assert_eq!(*pair.lock(), (2, 2));
 /// ```
 pub struct Mutex<O, T: ?Sized> {
-    order: PhantomData<fn() -> O>,
+    order: PhantomData<fn(O) -> O>,
     pub(super) state: State,
     raw: parking_lot::Mutex<T>,
 }

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 /// # Ok::<(), evenkeel_locks::watch::WaitError>(())
 /// ```
 pub struct RwLock<O, T: ?Sized> {
-    order: PhantomData<fn() -> O>,
+    order: PhantomData<fn(O) -> O>,
     state: State,
     raw: parking_lot::RwLock<T>,
 }
