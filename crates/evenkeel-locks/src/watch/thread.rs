@@ -1,8 +1,9 @@
 //! The threads that lock: a record each, which outlives them and is used again.
 //!
 //! The thread finds its record through a cell without a destructor, so that it can lock while it
-//! ends. A second variable gives the record back when the thread ends; what locks after that
-//! gets a record that nobody gets back, which costs a process two kilobytes for each such thread.
+//! ends. A second variable gives the record back when the thread ends. What locks after that, in the
+//! destructor of an older variable, gets a record again, and one more variable gives that back as soon as
+//! the destructor is over. Only the ninth such destructor of a thread keeps its record, four kilobytes.
 
 use super::held::Held;
 use super::sys::Site;
@@ -106,8 +107,23 @@ static THREADS: Mutex<Threads> = Mutex::new(Threads { all: Vec::new(), free: Vec
 
 thread_local! {
     static ME: Cell<Option<&'static Thread>> = const { Cell::new(None) };
-    static LEAVING: Leaving = const { Leaving };
 }
+
+/// Variables whose destructors give the record back, one after the other.
+macro_rules! leaving {
+    ($($name:ident)+) => {
+        thread_local! { $(static $name: Leaving = const { Leaving };)+ }
+
+        /// Has the record given back when the thread ends, or when the destructor is over that runs. Without
+        /// effect when all of them are used up.
+        fn give_back_later() {
+            // The first access of one registers its destructor; after that has run there is no access.
+            let _ = $($name.try_with(|_| ()).is_ok())||+;
+        }
+    };
+}
+
+leaving! { FIRST SECOND THIRD FOURTH FIFTH SIXTH SEVENTH EIGHTH NINTH }
 
 /// Gives the record back when the thread ends.
 struct Leaving;
@@ -133,8 +149,7 @@ pub(crate) fn current() -> &'static Thread {
 
 #[cold]
 fn enrol() -> &'static Thread {
-    // Its destructor is registered by the first access; while the thread ends there is none.
-    let _ = LEAVING.try_with(|_| ());
+    give_back_later();
     let mut threads = THREADS.lock();
     let me = threads.free.pop().unwrap_or_else(|| {
         let made: &'static Thread = Box::leak(Box::new(Thread::new()));
