@@ -177,6 +177,16 @@ impl Suspicion {
         is_confirmed.then(|| Cycle { parties: self.links.iter().map(Link::party).collect() })
     }
 
+    /// The same threads in the same waits.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.links.len() == other.links.len()
+            && self
+                .links
+                .iter()
+                .zip(&other.links)
+                .all(|(one, two)| ptr::eq(one.thread, two.thread) && one.wait.nth == two.wait.nth)
+    }
+
     /// Of all in the circle, this thread is the one to tell.
     pub(crate) fn is_told_by(&self, me: &'static Thread) -> bool {
         self.links.iter().all(|link| ptr::from_ref(me) <= ptr::from_ref(link.thread))

@@ -33,6 +33,7 @@ pub(crate) struct Cold {
     pub(crate) class: &'static ClassInfo,
     pub(crate) acquisitions: AtomicU64,
     pub(crate) contended: AtomicU64,
+    pub(crate) given_up: AtomicU64,
     pub(crate) waits: Counts,
     pub(crate) holds: Counts,
     pub(crate) longest_wait_ns: AtomicU64,
@@ -40,7 +41,7 @@ pub(crate) struct Cold {
 }
 
 /// What makes two locks of one class.
-type Key = (u16, &'static str, u32, u32, usize);
+type Key = (u16, &'static str, u32, u32, usize, Option<&'static str>);
 
 #[derive(Debug)]
 struct Registry {
@@ -69,6 +70,7 @@ impl Cold {
             class,
             acquisitions: AtomicU64::new(0),
             contended: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
             waits: Counts::new(),
             holds: Counts::new(),
             longest_wait_ns: AtomicU64::new(0),
@@ -100,6 +102,7 @@ impl Cold {
         Totals {
             acquisitions: self.acquisitions.load(Ordering::Relaxed),
             contended: self.contended.load(Ordering::Relaxed),
+            given_up: self.given_up.load(Ordering::Relaxed),
             waits: self.waits.read(),
             holds: self.holds.read(),
             longest_wait: Duration::from_nanos(self.longest_wait_ns.load(Ordering::Relaxed)),
@@ -121,7 +124,7 @@ impl Registry {
         let (file, line, column) =
             if by_class == 0 { (site.file(), site.line(), site.column()) } else { ("", 0, 0) };
         let rank = origin.rank.unwrap_or(NO_NODE);
-        let key = (rank, file, line, column, by_class);
+        let key = (rank, file, line, column, by_class, origin.name);
         if let Some(known) = self.classes.get(&key) {
             return known;
         }

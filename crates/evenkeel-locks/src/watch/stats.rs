@@ -15,6 +15,8 @@ pub struct Totals {
     pub acquisitions: u64,
     /// Times it was waited for.
     pub contended: u64,
+    /// Times of those that it was not had: the time limit came first, or the thread was in its own way.
+    pub given_up: u64,
     /// How long it was waited for, each time.
     pub waits: Histogram,
     /// How long it was held: each of the first times, then fewer, one in 512 in the end.
@@ -30,6 +32,7 @@ impl Totals {
     pub(crate) fn merge(&mut self, other: &Self) {
         self.acquisitions += other.acquisitions;
         self.contended += other.contended;
+        self.given_up += other.given_up;
         self.waits.merge(&other.waits);
         self.holds.merge(&other.holds);
         self.longest_wait = self.longest_wait.max(other.longest_wait);
@@ -40,7 +43,9 @@ impl Totals {
     /// The share of acquisitions that had to wait.
     #[must_use]
     pub fn contention(&self) -> f64 {
-        self.contended as f64 / self.acquisitions.max(1) as f64
+        // What is passed on of the acquisitions may lag behind the waits.
+        let waited = self.contended.saturating_sub(self.given_up).min(self.acquisitions);
+        waited as f64 / self.acquisitions.max(1) as f64
     }
 }
 

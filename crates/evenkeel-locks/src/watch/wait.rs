@@ -103,6 +103,9 @@ pub(crate) fn wait<G>(
     let waiting = request.me.begin_wait(request.state.address(), request.tag(), request.site);
     let outcome = request.park(began, &attempt);
     drop(waiting);
+    if outcome.is_err() {
+        request.state.cold().given_up.fetch_add(1, Ordering::Relaxed);
+    }
     request.state.waited(began.elapsed());
     outcome
 }
@@ -121,6 +124,7 @@ impl Request<'_> {
             return Err(self.error(began, Suspicion::of(self.me).and_then(|circle| circle.confirm())));
         }
         let mut last_holders = Vec::new();
+        let mut told = None;
         for look in 0.. {
             let next = began + LOOKS.get(look).copied().unwrap_or_else(|| later(look));
             let until = self.deadline.map_or(next, |deadline| deadline.min(next));
@@ -146,7 +150,7 @@ impl Request<'_> {
                     wanted: Place::of(self.tag().number(), self.site),
                     holders: cycle::named(&holders),
                 });
-            } else if let Some(guard) = self.look_for_deadlock(attempt) {
+            } else if let Some(guard) = self.look_for_deadlock(attempt, &mut told) {
                 return Ok(guard);
             }
         }
@@ -165,9 +169,16 @@ impl Request<'_> {
         self.me.held.holds().any(|hold| hold.lock == lock && is_conflict(hold.tag.access(), self.access))
     }
 
-    /// Tells of a deadlock; or has the lock meanwhile.
-    fn look_for_deadlock<G>(&self, attempt: &impl Fn(Option<Duration>) -> Option<G>) -> Option<G> {
+    /// Tells of a deadlock, unless it is the one that was `told`; or has the lock meanwhile.
+    fn look_for_deadlock<G>(
+        &self,
+        attempt: &impl Fn(Option<Duration>) -> Option<G>,
+        told: &mut Option<Suspicion>,
+    ) -> Option<G> {
         let circle = Suspicion::of(self.me)?;
+        if told.as_ref().is_some_and(|told| told.is_same(&circle)) {
+            return None;
+        }
         if let Some(guard) = attempt(Some(TWICE)) {
             return Some(guard);
         }
@@ -175,6 +186,7 @@ impl Request<'_> {
             && let Some(cycle) = circle.confirm()
         {
             event::tell(Event::Deadlock(cycle));
+            *told = Some(circle);
         }
         None
     }
