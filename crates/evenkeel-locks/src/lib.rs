@@ -26,14 +26,16 @@
 //! * [`Condvar`] waits on a mutex of any level.
 //! * [`watched`] are the same locks with who holds them, for how long, and how often they were waited for.
 //! * [`ranked`] and [`unranked`] locks need no capability: their order is checked when they are taken.
+//! * [`mod@async`] locks are awaited, by any runtime; they come before all others.
 //! * [`watch`] is what is known of all three, while the program runs.
 //!
 //! No callback, no wait for something else belongs under a lock. Who calls callbacks can ask for a
 //! `&mut Cap<Root>`, which nobody has who holds a lock on a level, and calls them through [`Cap::outside`].
 //!
-//! No scheme covers a guard that is given to [`std::mem::forget`], nor a thread that is joined
+//! No scheme covers a guard that is given to [`std::mem::forget`] or leaked otherwise, nor a thread that is joined
 //! while a lock is held that it needs.
 
+pub mod r#async;
 mod error;
 mod level;
 mod order;

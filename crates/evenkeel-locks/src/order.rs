@@ -16,7 +16,8 @@ pub(crate) mod relation;
 mod root;
 
 pub use relation::After;
-pub(crate) use relation::give_up;
+pub(crate) use relation::{assert_blocks, assert_order, give_up};
+pub(crate) use root::{Lent, Now, taken};
 pub use root::{Root, try_with_root, with_root};
 
 use std::fmt;
@@ -32,6 +33,9 @@ pub trait Level: Sized + 'static {
     const NAME: &'static str;
     /// Greater than the ranks of all levels before it.
     const RANK: u32;
+    /// Its locks are awaited: those of [`r#async`](mod@crate::async), and no others. All such levels come
+    /// before all that are not.
+    const IS_ASYNC: bool = false;
 }
 
 /// The capability to lock what comes after the level `L`: proof that nothing beyond it is held.

@@ -1,7 +1,7 @@
 //! A mutex on a level.
 
 use crate::TimedOut;
-use crate::order::{After, Cap, Level, give_up};
+use crate::order::{After, Cap, Level, assert_blocks, give_up};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -35,6 +35,7 @@ impl<L, T> Mutex<L, T> {
     where
         L: Level,
     {
+        const { assert_blocks::<L>() };
         Self { level: PhantomData, raw: parking_lot::Mutex::new(value) }
     }
 

@@ -8,12 +8,12 @@ pub struct Graph<const N: usize> {
 }
 
 impl<const N: usize> Graph<N> {
-    /// The order that these chains state together.
+    /// The order that these chains state together, with the levels that are awaited before all others.
     ///
     /// # Panics
     /// With more than 64 levels, or when the chains contradict each other.
     #[must_use]
-    pub const fn of(chains: &[&[usize]]) -> Self {
+    pub const fn of(chains: &[&[usize]], is_async: &[bool; N]) -> Self {
         assert!(N <= 64, "lock_order!: more than 64 levels");
         let mut before = [0; N];
         let mut at = 0;
@@ -26,7 +26,7 @@ impl<const N: usize> Graph<N> {
             }
             at += 1;
         }
-        Self { before: closed(before) }
+        Self { before: closed(async_first(before, is_async)) }
     }
 
     /// Whether a lock of the one level may be taken while one of the other is held.
@@ -41,6 +41,22 @@ impl<const N: usize> Graph<N> {
         // What comes before a level of mine has fewer before it than I: it lacks at least itself.
         1 + self.before[level].count_ones()
     }
+}
+
+/// The same, and what is awaited before all that is not.
+const fn async_first<const N: usize>(mut before: [u64; N], is_async: &[bool; N]) -> [u64; N] {
+    let mut first = 0;
+    while first < N {
+        let mut level = 0;
+        while level < N {
+            if is_async[first] && !is_async[level] {
+                before[level] |= 1 << first;
+            }
+            level += 1;
+        }
+        first += 1;
+    }
+    before
 }
 
 /// What comes before what comes before, and so on.
@@ -74,7 +90,7 @@ mod tests {
     #[test]
     fn chains_join_and_ranks_go_up() {
         // 0 < 1 < 2, 3 < 4, 1 < 3.
-        let graph = Graph::<5>::of(&[&[0, 1, 2], &[3, 4], &[1, 3]]);
+        let graph = Graph::<5>::of(&[&[0, 1, 2], &[3, 4], &[1, 3]], &[false; 5]);
         let pairs: Vec<_> = (0..5)
             .flat_map(|a| (0..5).map(move |b| (a, b)))
             .filter(|(a, b)| graph.is_before(*a, *b))
@@ -86,13 +102,26 @@ mod tests {
 
     #[test]
     fn an_order_stated_backwards_is_closed_too() {
-        let graph = Graph::<4>::of(&[&[2, 3], &[1, 2], &[0, 1]]);
+        let graph = Graph::<4>::of(&[&[2, 3], &[1, 2], &[0, 1]], &[false; 4]);
         assert!(graph.is_before(0, 3) && !graph.is_before(3, 0));
     }
 
     #[test]
     #[should_panic(expected = "circle")]
     fn a_circle_is_refused() {
-        let _ = Graph::<3>::of(&[&[0, 1], &[1, 2], &[2, 0]]);
+        let _ = Graph::<3>::of(&[&[0, 1], &[1, 2], &[2, 0]], &[false; 3]);
+    }
+
+    #[test]
+    fn what_is_awaited_comes_first() {
+        let graph = Graph::<3>::of(&[&[0, 2]], &[true, false, true]);
+        assert!(graph.is_before(0, 1) && graph.is_before(2, 1) && graph.is_before(0, 2));
+        assert!(graph.rank(2) < graph.rank(1));
+    }
+
+    #[test]
+    #[should_panic(expected = "circle")]
+    fn nothing_is_awaited_under_what_is_not() {
+        let _ = Graph::<2>::of(&[&[0, 1]], &[false, true]);
     }
 }

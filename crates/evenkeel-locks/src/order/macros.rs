@@ -4,7 +4,8 @@
 ///
 /// A line `A < B < C;` declares three levels, of which the first is taken first. Attributes go
 /// before a name, a visibility before the line. A line `also A < D;` declares nothing: it relates
-/// levels of other lines. What follows from the lines together holds too; levels that nothing relates
+/// levels of other lines. A line `async A < B;` declares levels of locks that are awaited, see
+/// [`r#async`](mod@crate::async): all of them come before all others. What follows from the lines together holds too; levels that nothing relates
 /// cannot be held together. At most 64 levels.
 ///
 /// ```
@@ -56,9 +57,20 @@ macro_rules! __lock_order {
         $crate::__lock_order! { @lines [$($levels)*] [$($chains)* [$first $($next)+]] $($rest)* }
     };
     (@lines [$($levels:tt)*] [$($chains:tt)*]
+        $(#[$attribute:meta])* async $visible:vis $first:ident $(< $(#[$more:meta])* $next:ident)*; $($rest:tt)*
+    ) => {
+        $crate::__lock_order! { @lines
+            [$($levels)* {[$(#[$attribute])*] [$visible] true $first}
+                $({[$(#[$more])*] [$visible] true $next})*]
+            [$($chains)* [$first $($next)*]]
+            $($rest)*
+        }
+    };
+    (@lines [$($levels:tt)*] [$($chains:tt)*]
         $(#[$attribute:meta])* $visible:vis $first:ident $(< $(#[$more:meta])* $next:ident)*; $($rest:tt)*) => {
         $crate::__lock_order! { @lines
-            [$($levels)* {[$(#[$attribute])*] [$visible] $first} $({[$(#[$more])*] [$visible] $next})*]
+            [$($levels)* {[$(#[$attribute])*] [$visible] false $first}
+                $({[$(#[$more])*] [$visible] false $next})*]
             [$($chains)* [$first $($next)*]]
             $($rest)*
         }
@@ -67,7 +79,7 @@ macro_rules! __lock_order {
         $crate::__lock_order! { @order [$($levels)+] [$($chains)*] }
     };
     (@order
-        [$({[$($attribute:tt)*] [$visible:vis] $level:ident})+]
+        [$({[$($attribute:tt)*] [$visible:vis] $is_async:literal $level:ident})+]
         [$([$($link:ident)+])*]
     ) => {
         $(
@@ -82,11 +94,12 @@ macro_rules! __lock_order {
             enum __At { $($level),+ }
             const __LEVELS: usize = [$(__At::$level as usize),+].len();
             const __ORDER: $crate::__order::Graph<__LEVELS> =
-                $crate::__order::Graph::of(&[$(&[$(__At::$link as usize),+]),*]);
+                $crate::__order::Graph::of(&[$(&[$(__At::$link as usize),+]),*], &[$($is_async),+]);
             $(
                 impl $crate::Level for $level {
                     const NAME: &'static str = stringify!($level);
                     const RANK: u32 = __ORDER.rank(__At::$level as usize);
+                    const IS_ASYNC: bool = $is_async;
                 }
                 impl $crate::__order::Relation<$crate::Root> for $level {
                     type Answer = $crate::__order::Holds<true>;

@@ -62,12 +62,27 @@ where
 {
 }
 
+/// Fails to compile, when it is called in a constant, where the levels contradict a relation that was
+/// written by hand.
+pub(crate) const fn assert_order<L: Level, Held: Level>() {
+    assert!(Held::RANK < L::RANK, "a relation written by hand contradicts the ranks");
+    assert!(
+        Held::IS_ASYNC || !L::IS_ASYNC,
+        "a relation written by hand has a lock awaited under one that is not"
+    );
+}
+
+/// Fails to compile, when it is called in a constant, for a level whose locks are awaited.
+pub(crate) const fn assert_blocks<L: Level>() {
+    assert!(!L::IS_ASYNC, "a lock of an `async` level is awaited: it is one of `evenkeel_locks::r#async`");
+}
+
 /// Takes the capability of `Held` for as long as a lock of the level `L` is held.
 ///
 /// Fails to compile where the ranks contradict a relation that was written by hand.
 #[inline]
 pub(crate) fn give_up<L: After<Held>, Held: Level>(held: &mut Cap<Held>) {
-    const { assert!(Held::RANK < L::RANK, "a relation written by hand contradicts the ranks") };
+    const { assert_order::<L, Held>() };
     let _ = held;
 }
 

@@ -1,6 +1,6 @@
 //! The one root of a thread: nothing is held.
 //!
-//! A flag of the thread says that its root is lent. It has no destructor, so that it can be asked
+//! A variable of the thread says that its root is lent. It has no destructor, so that it can be asked
 //! while a thread ends, and it is cleared on unwind too.
 
 use super::{Cap, Level};
@@ -8,7 +8,18 @@ use crate::RootTaken;
 use std::cell::Cell;
 
 thread_local! {
-    static IS_LENT: Cell<bool> = const { Cell::new(false) };
+    static NOW: Cell<Now> = const { Cell::new(Now::Free) };
+}
+
+/// What the thread does, as far as it concerns what it may lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Now {
+    /// Its root is to be had.
+    Free,
+    /// Its root is lent, or what comes after a lock that a task holds: it may hold locks.
+    Lent,
+    /// It polls a task that has a root of its own: the thread holds nothing itself.
+    Polls,
 }
 
 /// The level before all others: nothing is held.
@@ -18,20 +29,32 @@ pub enum Root {}
 impl Level for Root {
     const NAME: &'static str = "Root";
     const RANK: u32 = 0;
+    // Everything comes after it.
+    const IS_ASYNC: bool = true;
 }
 
-/// Sets the flag for as long as it lives, to what it says, and back.
-struct Lent;
+/// Has the thread say what it does for as long as it lives, and then what it was before.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    before: Now,
+}
 
 impl Lent {
-    fn take() -> Option<Self> {
-        (!IS_LENT.replace(true)).then_some(Self)
+    /// `None` unless the thread does one of these.
+    #[inline]
+    pub(crate) fn take(now: Now, instead_of: &[Now]) -> Option<Self> {
+        let before = NOW.get();
+        instead_of.contains(&before).then(|| {
+            NOW.set(now);
+            Self { before }
+        })
     }
 }
 
 impl Drop for Lent {
+    #[inline]
     fn drop(&mut self) {
-        IS_LENT.set(false);
+        NOW.set(self.before);
     }
 }
 
@@ -47,11 +70,12 @@ impl Drop for Lent {
 ///
 /// # Panics
 /// Inside of itself: the outer one may hold locks. Hand on the capability, or see
-/// [`try_with_root`] and [`Cap::outside`].
+/// [`try_with_root`] and [`Cap::outside`]. In a destructor that may run while the thread unwinds, which a
+/// second panic would end the process from, ask with [`try_with_root`].
 #[inline]
 #[track_caller]
 pub fn with_root<R>(work: impl FnOnce(&mut Cap<Root>) -> R) -> R {
-    let Some(_lent) = Lent::take() else { taken() };
+    let Some(_lent) = Lent::take(Now::Lent, &[Now::Free]) else { taken() };
     work(&mut Cap::new())
 }
 
@@ -61,13 +85,13 @@ pub fn with_root<R>(work: impl FnOnce(&mut Cap<Root>) -> R) -> R {
 /// [`RootTaken`] inside of itself; `work` was not called.
 #[inline]
 pub fn try_with_root<R>(work: impl FnOnce(&mut Cap<Root>) -> R) -> Result<R, RootTaken> {
-    let _lent = Lent::take().ok_or(RootTaken)?;
+    let _lent = Lent::take(Now::Lent, &[Now::Free]).ok_or(RootTaken)?;
     Ok(work(&mut Cap::new()))
 }
 
 #[cold]
 #[track_caller]
-fn taken() -> ! {
+pub(crate) fn taken() -> ! {
     panic!("{RootTaken}")
 }
 
@@ -85,14 +109,7 @@ impl Cap<Root> {
     /// with_root(|root| tell(root, &|| with_root(|_| ())));
     /// ```
     pub fn outside<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        struct Again;
-        impl Drop for Again {
-            fn drop(&mut self) {
-                IS_LENT.set(true);
-            }
-        }
-        let _again = Again;
-        IS_LENT.set(false);
+        let _again = Lent::take(Now::Free, &[Now::Lent]);
         work()
     }
 }

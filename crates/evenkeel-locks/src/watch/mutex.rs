@@ -8,7 +8,7 @@ use super::sys::Site;
 use super::tag::{Access, Tag};
 use super::thread::{self, Thread};
 use super::wait::{self, Request, WaitError};
-use crate::order::{After, Cap, Level, give_up};
+use crate::order::{After, Cap, Level, assert_blocks, give_up};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -75,6 +75,7 @@ impl<L: Level, T> Mutex<OnLevel<L>, T> {
     /// A mutex on a level.
     #[track_caller]
     pub const fn new(value: T) -> Self {
+        const { assert_blocks::<L>() };
         let origin = Origin { name: Some(L::NAME), rank: None, class: None, is_ordered: false };
         Self::with(origin, Location::caller(), value)
     }
