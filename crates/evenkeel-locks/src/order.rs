@@ -17,7 +17,7 @@ mod root;
 
 pub use relation::After;
 pub(crate) use relation::{assert_blocks, assert_order, give_up};
-pub(crate) use root::{Lent, Now, taken};
+pub(crate) use root::{Lent, Now, now, taken};
 pub use root::{Root, try_with_root, with_root};
 
 use std::fmt;

@@ -40,31 +40,35 @@ impl<L: Level, T> Mutex<L, T> {
     /// Locks, after what `held` says is held.
     ///
     /// Cancel-safe. In the queue from the first poll on.
+    ///
+    /// # Panics
+    /// Elsewhere than in the task that `held` is of.
     pub async fn lock<'g, Held: Level>(&'g self, held: &'g mut TaskCap<Held>) -> MutexGuard<'g, L, T>
     where
         L: After<Held>,
     {
         const { assert_order::<L, Held>() };
-        let _ = held;
-        self.gate.enter(Access::Exclusive).await;
-        self.guard()
+        let task = held.enter(&self.gate, Access::Exclusive).await;
+        self.guard(task)
     }
 
     /// Locks if it is free and nobody waits for it.
+    ///
+    /// # Panics
+    /// Elsewhere than in the task that `held` is of.
     pub fn try_lock<'g, Held: Level>(&'g self, held: &'g mut TaskCap<Held>) -> Option<MutexGuard<'g, L, T>>
     where
         L: After<Held>,
     {
         const { assert_order::<L, Held>() };
-        let _ = held;
-        self.gate.try_enter(Access::Exclusive).then(|| self.guard())
+        held.try_enter(&self.gate, Access::Exclusive).map(|task| self.guard(task))
     }
 
     /// Of one that went in.
-    fn guard(&self) -> MutexGuard<'_, L, T> {
+    fn guard(&self, task: u64) -> MutexGuard<'_, L, T> {
         let value = self.value.lock().take();
         assert!(value.is_some(), "two have gone in");
-        MutexGuard { cap: TaskCap::new(), lock: self, value }
+        MutexGuard { cap: TaskCap::of(task), lock: self, value }
     }
 }
 

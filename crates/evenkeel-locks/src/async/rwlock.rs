@@ -41,30 +41,37 @@ impl<L: Level, T> RwLock<L, T> {
     /// Locks for reading, after what `held` says is held.
     ///
     /// Cancel-safe. In the queue from the first poll on.
+    ///
+    /// # Panics
+    /// Elsewhere than in the task that `held` is of.
     pub async fn read<'g, Held: Level>(&'g self, held: &'g mut TaskCap<Held>) -> RwLockReadGuard<'g, L, T>
     where
         L: After<Held>,
     {
         const { assert_order::<L, Held>() };
-        let _ = held;
-        self.gate.enter(Access::Shared).await;
-        self.read_guard()
+        let task = held.enter(&self.gate, Access::Shared).await;
+        self.read_guard(task)
     }
 
     /// Locks for writing, after what `held` says is held.
     ///
     /// Cancel-safe. In the queue from the first poll on.
+    ///
+    /// # Panics
+    /// Elsewhere than in the task that `held` is of.
     pub async fn write<'g, Held: Level>(&'g self, held: &'g mut TaskCap<Held>) -> RwLockWriteGuard<'g, L, T>
     where
         L: After<Held>,
     {
         const { assert_order::<L, Held>() };
-        let _ = held;
-        self.gate.enter(Access::Exclusive).await;
-        self.write_guard()
+        let task = held.enter(&self.gate, Access::Exclusive).await;
+        self.write_guard(task)
     }
 
     /// Locks for reading if nobody writes or waits.
+    ///
+    /// # Panics
+    /// Elsewhere than in the task that `held` is of.
     pub fn try_read<'g, Held: Level>(
         &'g self,
         held: &'g mut TaskCap<Held>,
@@ -73,11 +80,13 @@ impl<L: Level, T> RwLock<L, T> {
         L: After<Held>,
     {
         const { assert_order::<L, Held>() };
-        let _ = held;
-        self.gate.try_enter(Access::Shared).then(|| self.read_guard())
+        held.try_enter(&self.gate, Access::Shared).map(|task| self.read_guard(task))
     }
 
     /// Locks for writing if it is free and nobody waits for it.
+    ///
+    /// # Panics
+    /// Elsewhere than in the task that `held` is of.
     pub fn try_write<'g, Held: Level>(
         &'g self,
         held: &'g mut TaskCap<Held>,
@@ -86,20 +95,19 @@ impl<L: Level, T> RwLock<L, T> {
         L: After<Held>,
     {
         const { assert_order::<L, Held>() };
-        let _ = held;
-        self.gate.try_enter(Access::Exclusive).then(|| self.write_guard())
+        held.try_enter(&self.gate, Access::Exclusive).map(|task| self.write_guard(task))
     }
 
-    fn read_guard(&self) -> RwLockReadGuard<'_, L, T> {
+    fn read_guard(&self, task: u64) -> RwLockReadGuard<'_, L, T> {
         let value = self.value.lock().clone();
         assert!(value.is_some(), "one reads while one writes");
-        RwLockReadGuard { cap: TaskCap::new(), inside: Inside { lock: self, value } }
+        RwLockReadGuard { cap: TaskCap::of(task), inside: Inside { lock: self, value } }
     }
 
-    fn write_guard(&self) -> RwLockWriteGuard<'_, L, T> {
+    fn write_guard(&self, task: u64) -> RwLockWriteGuard<'_, L, T> {
         let value = self.value.lock().take();
         assert!(value.is_some(), "two write");
-        RwLockWriteGuard { cap: TaskCap::new(), inside: Inside { lock: self, value } }
+        RwLockWriteGuard { cap: TaskCap::of(task), inside: Inside { lock: self, value } }
     }
 }
 
@@ -230,7 +238,7 @@ impl<L, T: fmt::Debug> fmt::Debug for RwLockWriteGuard<'_, L, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Root;
+    use crate::r#async::with_task;
     use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Wake, Waker};
@@ -251,13 +259,18 @@ mod tests {
     #[test]
     fn who_is_let_in_to_write_has_the_only_reference() {
         let lock = Arc::new(RwLock::<Routes, _>::new(0));
-        let (mut one, mut two) = (TaskCap::<Root>::new(), TaskCap::<Root>::new());
-        let read = lock.try_read(&mut one);
-        let mut write = pin!(lock.write(&mut two));
+        let poll = |future: std::pin::Pin<&mut dyn Future<Output = ()>>, waker: &Waker| {
+            future.poll(&mut Context::from_waker(waker)).is_ready()
+        };
+        let mut read = Box::pin(with_task(async |root| {
+            let _read = lock.read(root).await;
+            std::future::pending::<()>().await;
+        }));
+        let mut write = pin!(with_task(async |root| *lock.write(root).await += 1));
         let waker = Waker::from(Arc::new(Looks(lock.clone())));
-        assert!(write.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(!poll(read.as_mut(), Waker::noop()) && !poll(write.as_mut(), &waker));
         drop(read);
         assert_eq!(SEEN.load(Ordering::Relaxed), 1);
-        assert!(write.poll(&mut Context::from_waker(Waker::noop())).is_ready());
+        assert!(poll(write, Waker::noop()));
     }
 }

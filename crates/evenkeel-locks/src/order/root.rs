@@ -18,8 +18,8 @@ pub(crate) enum Now {
     Free,
     /// Its root is lent, or what comes after a lock that a task holds: it may hold locks.
     Lent,
-    /// It polls a task that has a root of its own: the thread holds nothing itself.
-    Polls,
+    /// It polls the task of this number, which has a root of its own: the thread holds nothing itself.
+    Polls(u64),
 }
 
 /// The level before all others: nothing is held.
@@ -31,6 +31,11 @@ impl Level for Root {
     const RANK: u32 = 0;
     // Everything comes after it.
     const IS_ASYNC: bool = true;
+}
+
+/// What this thread does.
+pub(crate) fn now() -> Now {
+    NOW.get()
 }
 
 /// Has the thread say what it does for as long as it lives, and then what it was before.
