@@ -13,7 +13,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Events that are kept until somebody takes them; later ones are only counted.
+/// Events that are kept until somebody takes them. Later ones are only counted, but violations and deadlocks
+/// take the place of those that tell of something slow.
 pub(crate) const QUEUE_MAX: usize = 256;
 
 /// What is done when a thread is about to take a lock against the order.
@@ -174,6 +175,13 @@ impl fmt::Display for Event {
     }
 }
 
+impl Event {
+    /// Nothing is wrong, it only takes long.
+    fn is_only_slow(&self) -> bool {
+        matches!(self, Self::LongWait { .. } | Self::LongHold { .. })
+    }
+}
+
 /// How much was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -207,6 +215,35 @@ struct Queue {
     events: VecDeque<Event>,
     /// Pairs of nodes that were reported.
     reported: BTreeSet<(u16, u16)>,
+}
+
+impl Queue {
+    /// Keeps it, and where there is no room drops the oldest of what is only slow for what is wrong. Says
+    /// whether nothing was lost.
+    fn keep(&mut self, event: Event) -> bool {
+        let has_room = self.events.len() < QUEUE_MAX;
+        if !has_room {
+            if event.is_only_slow() {
+                return false;
+            }
+            let Some(at) = self.events.iter().position(Event::is_only_slow) else { return false };
+            self.events.remove(at);
+        }
+        self.events.push_back(event);
+        has_room
+    }
+
+    /// Keeps the first of a pair of nodes that there is room for. Says whether nothing was lost.
+    fn keep_once(&mut self, nodes: (u16, u16), violation: Violation) -> bool {
+        if self.reported.contains(&nodes) {
+            return true;
+        }
+        if self.events.len() == QUEUE_MAX && !self.events.iter().any(Event::is_only_slow) {
+            return false;
+        }
+        self.reported.insert(nodes);
+        self.keep(Event::Violation(violation))
+    }
 }
 
 static QUEUE: Mutex<Queue> = Mutex::new(Queue { events: VecDeque::new(), reported: BTreeSet::new() });
@@ -265,13 +302,10 @@ pub(crate) fn tell(event: Event) {
 }
 
 fn keep(event: Event) {
-    let mut queue = QUEUE.lock();
-    if queue.events.len() < QUEUE_MAX {
-        queue.events.push_back(event);
-        CHANGED.notify_all();
-    } else {
+    if !QUEUE.lock().keep(event) {
         LOST.fetch_add(1, Ordering::Relaxed);
     }
+    CHANGED.notify_all();
 }
 
 /// Does what the user chose.
@@ -284,7 +318,61 @@ pub(crate) fn violated(nodes: (u16, u16), violation: Violation) {
         if !std::thread::panicking() {
             panic!("{violation}");
         }
-    } else if action == OnViolation::Report as u8 && QUEUE.lock().reported.insert(nodes) {
-        keep(Event::Violation(violation));
+    } else if action == OnViolation::Report as u8 {
+        if !QUEUE.lock().keep_once(nodes, violation) {
+            LOST.fetch_add(1, Ordering::Relaxed);
+        }
+        CHANGED.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(lock: &str) -> Place {
+        Place { lock: lock.to_owned(), site: None }
+    }
+
+    fn long_wait() -> Event {
+        Event::LongWait { thread: String::new(), wanted: place("busy"), holders: Vec::new() }
+    }
+
+    fn violation(held: &str) -> Violation {
+        let (wanted, held) = (place("wanted"), place(held));
+        Violation { kind: ViolationKind::Rank, thread: String::new(), wanted, held }
+    }
+
+    fn violations(queue: &Queue) -> Vec<&str> {
+        queue
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Violation(violation) => Some(&violation.held.lock[..]),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_is_wrong_displaces_what_is_only_slow() {
+        let mut queue = Queue { events: VecDeque::new(), reported: BTreeSet::new() };
+        (0..QUEUE_MAX).for_each(|_| assert!(queue.keep(long_wait())));
+        assert!(!queue.keep(long_wait()));
+        assert!(!queue.keep(Event::Deadlock(Cycle { parties: Vec::new() })), "one long wait is lost");
+        assert!(!queue.keep_once((1, 2), violation("first")));
+        assert!(queue.keep_once((1, 2), violation("again")), "nothing is lost of what was told");
+        assert_eq!((queue.events.len(), violations(&queue)), (QUEUE_MAX, vec!["first"]));
+        assert!(queue.events.iter().any(|event| matches!(event, Event::Deadlock(_))));
+    }
+
+    #[test]
+    fn a_violation_that_was_not_kept_is_reported_the_next_time() {
+        let mut queue = Queue { events: VecDeque::new(), reported: BTreeSet::new() };
+        (0..QUEUE_MAX).for_each(|at| assert!(queue.keep_once((at as u16, 0), violation("early"))));
+        assert!(!queue.keep_once((1, 999), violation("late")));
+        queue.events.clear();
+        assert!(queue.keep_once((1, 999), violation("late")));
+        assert_eq!(violations(&queue), ["late"]);
     }
 }
