@@ -64,6 +64,11 @@ impl Figure {
         Self { peers: samples.peers(ours, quantile).collect(), ..Self::lower(id, unit, figure) }
     }
 
+    /// With these peers' figures beside it.
+    pub fn beside(self, peers: impl IntoIterator<Item = (&'static str, f64)>) -> Self {
+        Self { peers: peers.into_iter().collect(), ..self }
+    }
+
     /// The same figures, of which more is better.
     pub fn where_higher_is_better(self) -> Self {
         Self { higher_is_better: true, ..self }

@@ -1,0 +1,321 @@
+//! What a thread holds, written by it and read by whoever looks for the holders of a lock.
+//!
+//! The thread writes only into what is its own: a lock that many read costs no more for being watched.
+//!
+//! What holds:
+//! * A slot whose bit is set is of a lock that the thread holds: it is filled, and its bit set, after the
+//!   lock was taken, and the bit is cleared before it is let go. Nobody has to let go in reverse.
+//! * The slot of a lock with a rank is that of its rank, and its bit is in `ranks`. All others, and a
+//!   second lock of a rank, have a slot from [`MIXED`] on and their bit in `mixed`.
+//! * Beyond [`MIXED_MAX`] of those nothing is kept; such a hold is not checked against and is in no report.
+
+use super::sync::{AtomicU64, AtomicUsize};
+use super::sys::{Site, SiteCell};
+use super::tag::Tag;
+use std::array;
+use std::sync::atomic::Ordering;
+
+/// The first slot that is not of a rank.
+const MIXED: usize = 64;
+
+/// Locks without a rank that a thread can hold with their places known.
+const MIXED_MAX: usize = 32;
+
+/// Where a hold is kept that found no slot.
+const NOWHERE: usize = usize::MAX;
+
+/// What a thread holds.
+#[derive(Debug)]
+pub(crate) struct Held {
+    ranks: AtomicU64,
+    mixed: AtomicU64,
+    slots: [Slot; MIXED + MIXED_MAX],
+}
+
+/// One lock that is held.
+#[derive(Debug)]
+struct Slot {
+    lock: AtomicUsize,
+    /// Which acquisition of the lock it is.
+    nth: AtomicU64,
+    tag: AtomicU64,
+    site: SiteCell,
+}
+
+/// One lock that a thread held when somebody looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hold {
+    pub(crate) lock: usize,
+    pub(crate) nth: u64,
+    pub(crate) tag: Tag,
+    pub(crate) site: Site,
+}
+
+/// Whether a kind of lock has ranks, known when the program is compiled.
+pub trait Kind {
+    #[doc(hidden)]
+    const HAS_RANK: bool;
+    /// Where a lock of this kind is usually kept is before this.
+    #[doc(hidden)]
+    const USUAL_MAX: usize = if Self::HAS_RANK { MIXED } else { MIXED + MIXED_MAX };
+}
+
+/// With a rank.
+#[derive(Debug)]
+pub enum Sorted {}
+
+/// Without a rank.
+#[derive(Debug)]
+pub enum Mixed {}
+
+impl Kind for Sorted {
+    const HAS_RANK: bool = true;
+}
+
+impl Kind for Mixed {
+    const HAS_RANK: bool = false;
+}
+
+impl Held {
+    pub(crate) fn new() -> Self {
+        let slots = array::from_fn(|_| Slot::new());
+        Self { ranks: AtomicU64::new(0), mixed: AtomicU64::new(0), slots }
+    }
+
+    /// Whether all that is held has a rank less than this.
+    #[inline(always)]
+    pub(crate) fn is_below(&self, rank: u16) -> bool {
+        self.ranks.load(Ordering::Relaxed).wrapping_shr(rank.into()) | self.mixed.load(Ordering::Relaxed) == 0
+    }
+
+    /// Nothing is held that is known of.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.is_below(0)
+    }
+
+    /// Takes in a lock that was just taken, and says where it is kept. Only for the thread itself.
+    #[inline(always)]
+    pub(crate) fn push<K: Kind>(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> usize {
+        if !K::HAS_RANK {
+            return self.push_mixed(lock, nth, tag, site);
+        }
+        let at = usize::from(tag.node()) % MIXED;
+        let ranks = self.ranks.load(Ordering::Relaxed);
+        if ranks & (1 << at) != 0 {
+            return self.push_again(lock, nth, tag, site);
+        }
+        self.slots[at].fill(lock, nth, tag, site);
+        self.ranks.store(ranks | 1 << at, Ordering::Release);
+        at
+    }
+
+    /// A second lock of a rank.
+    #[cold]
+    #[inline(never)]
+    fn push_again(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> usize {
+        self.push_mixed(lock, nth, tag, site)
+    }
+
+    #[inline(always)]
+    fn push_mixed(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> usize {
+        let mixed = self.mixed.load(Ordering::Relaxed);
+        let free = mixed.trailing_ones() as usize;
+        let at = MIXED + free;
+        let Some(slot) = self.slots.get(at) else { return NOWHERE };
+        slot.fill(lock, nth, tag, site);
+        self.mixed.store(mixed | 1 << free, Ordering::Release);
+        at
+    }
+
+    /// Takes out what is kept there, before the lock is let go. Only for the thread itself.
+    #[inline(always)]
+    pub(crate) fn pop(&self, at: usize) {
+        if at < MIXED {
+            self.ranks.store(self.ranks.load(Ordering::Relaxed) & !(1 << at), Ordering::Release);
+        } else if at != NOWHERE {
+            self.mixed.store(self.mixed.load(Ordering::Relaxed) & !(1 << (at - MIXED)), Ordering::Release);
+        }
+    }
+
+    /// How the lock is held that is kept there; nothing of one that is kept nowhere.
+    #[inline(always)]
+    pub(crate) fn tag(&self, at: usize) -> Option<Tag> {
+        Some(Tag::of_bits(self.slots.get(at)?.tag.load(Ordering::Relaxed)))
+    }
+
+    /// Where the lock was taken that is kept there.
+    pub(crate) fn site(&self, at: usize) -> Option<Site> {
+        self.slots.get(at)?.site.load()
+    }
+
+    /// Changes how the lock that is kept there is held.
+    pub(crate) fn retag(&self, at: usize, tag: Tag) {
+        if let Some(slot) = self.slots.get(at) {
+            slot.tag.store(tag.bits(), Ordering::Relaxed);
+        }
+    }
+
+    /// The slots that are in use.
+    fn used(&self) -> impl Iterator<Item = usize> {
+        let words = [(&self.ranks, 0), (&self.mixed, MIXED)];
+        words.into_iter().flat_map(|(word, first)| {
+            let mut bits = word.load(Ordering::Acquire);
+            std::iter::from_fn(move || {
+                let at = (bits != 0).then(|| first + bits.trailing_zeros() as usize);
+                bits &= bits.wrapping_sub(1);
+                at
+            })
+        })
+    }
+
+    fn is_used(&self, at: usize) -> bool {
+        let (word, bit) = if at < MIXED { (&self.ranks, at) } else { (&self.mixed, at - MIXED) };
+        word.load(Ordering::Acquire) & (1 << bit) != 0
+    }
+
+    /// Gives `look` each lock that this thread holds: which, as what, and where it is kept. Only for the
+    /// thread itself.
+    #[inline(always)]
+    pub(crate) fn each_own(&self, mut look: impl FnMut(usize, Tag, usize)) {
+        for (word, first) in [(&self.mixed, MIXED), (&self.ranks, 0)] {
+            let mut bits = word.load(Ordering::Relaxed);
+            while bits != 0 {
+                let at = first + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                let slot = &self.slots[at];
+                look(slot.lock.load(Ordering::Relaxed), Tag::of_bits(slot.tag.load(Ordering::Relaxed)), at);
+            }
+        }
+    }
+
+    /// What is kept there, if anything is.
+    pub(crate) fn hold(&self, at: usize) -> Option<Hold> {
+        let slot = self.slots.get(at)?;
+        // Between the two looks it is found to be in use: what was seen half made is seen otherwise after.
+        let first = slot.look()?;
+        (self.is_used(at) && slot.look() == Some(first)).then_some(first)
+    }
+
+    /// What is held.
+    ///
+    /// Exact for the thread itself, and for others as long as the thread waits; otherwise each was held at
+    /// some moment during the look.
+    pub(crate) fn holds(&self) -> impl Iterator<Item = Hold> {
+        self.used().filter_map(|at| self.hold(at))
+    }
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self {
+            lock: AtomicUsize::new(0),
+            nth: AtomicU64::new(0),
+            tag: AtomicU64::new(0),
+            site: SiteCell::new(),
+        }
+    }
+
+    #[inline(always)]
+    fn fill(&self, lock: usize, nth: u64, tag: Tag, site: Site) {
+        // Release, each: who sees one of these sees that the slot was empty before.
+        self.lock.store(lock, Ordering::Release);
+        self.nth.store(nth, Ordering::Release);
+        self.tag.store(tag.bits(), Ordering::Release);
+        self.site.store(site);
+    }
+
+    fn look(&self) -> Option<Hold> {
+        let lock = self.lock.load(Ordering::Acquire);
+        let nth = self.nth.load(Ordering::Acquire);
+        let tag = Tag::of_bits(self.tag.load(Ordering::Acquire));
+        Some(Hold { lock, nth, tag, site: self.site.load()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::tag::{Access, NO_NODE};
+    use std::panic::Location;
+
+    fn tag(rank: u16) -> Tag {
+        Tag::new(rank.into(), rank, Access::Exclusive)
+    }
+
+    fn held(held: &Held) -> Vec<usize> {
+        let mut locks: Vec<_> = held.holds().map(|hold| hold.lock).collect();
+        locks.sort_unstable();
+        locks
+    }
+
+    #[test]
+    fn locks_are_let_go_in_any_order() {
+        let (all, here) = (Held::new(), Location::caller());
+        let slots: Vec<_> = (1..=3).map(|at| all.push::<Sorted>(at, 0, tag(at as u16), here)).collect();
+        assert!(all.is_below(4) && !all.is_below(3));
+        all.pop(slots[0]);
+        assert_eq!(held(&all), [2, 3]);
+        let again = all.push::<Sorted>(9, 0, tag(4), here);
+        all.pop(slots[2]);
+        all.pop(again);
+        assert_eq!(held(&all), [2]);
+        assert!(all.is_below(3) && !all.is_below(2));
+        all.pop(slots[1]);
+        assert!(all.is_empty());
+    }
+
+    #[test]
+    fn one_rank_twice_stays_until_both_are_gone() {
+        let (all, here) = (Held::new(), Location::caller());
+        let (one, two) = (all.push::<Sorted>(1, 0, tag(7), here), all.push::<Sorted>(2, 0, tag(7), here));
+        assert_eq!(held(&all), [1, 2]);
+        all.pop(one);
+        assert!(!all.is_below(60));
+        all.pop(two);
+        assert!(all.is_empty());
+    }
+
+    #[test]
+    fn more_than_there_are_slots_is_held_without_a_report() {
+        let (all, here) = (Held::new(), Location::caller());
+        let mixed = Tag::new(1, NO_NODE, Access::Shared);
+        let slots: Vec<_> = (1..=MIXED_MAX + 3).map(|lock| all.push::<Mixed>(lock, 0, mixed, here)).collect();
+        assert_eq!(held(&all).len(), MIXED_MAX);
+        assert_eq!(all.tag(slots[MIXED_MAX]), None);
+        for slot in slots.into_iter().rev() {
+            assert!(!all.is_empty());
+            all.pop(slot);
+        }
+        assert!(all.is_empty());
+    }
+
+    /// Against a list of what is held.
+    #[test]
+    fn whatever_the_order_what_is_held_is_there() {
+        let (all, here) = (Held::new(), Location::caller());
+        let mut model: Vec<(usize, usize, u16)> = Vec::new();
+        let mut random = 1_u64;
+        for lock in 1..if cfg!(miri) { 200 } else { 20_000 } {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let pick = (random >> 33) as usize;
+            if model.len() < 6 && pick.is_multiple_of(2) {
+                let node = if pick.is_multiple_of(5) { NO_NODE } else { (pick / 8 % 8) as u16 };
+                let at = match node {
+                    NO_NODE => all.push::<Mixed>(lock, 0, tag(node), here),
+                    _ => all.push::<Sorted>(lock, 0, tag(node), here),
+                };
+                model.push((at, lock, node));
+            } else if !model.is_empty() {
+                all.pop(model.swap_remove(pick / 2 % model.len()).0);
+            }
+            let mut locks: Vec<_> = model.iter().map(|(_, lock, _)| *lock).collect();
+            locks.sort_unstable();
+            assert_eq!(held(&all), locks);
+            assert_eq!(all.is_empty(), model.is_empty());
+            // Nothing is overlooked; that a closer look is needed may be a false alarm.
+            let rank = (pick % 8) as u16;
+            assert!(!all.is_below(rank) || model.iter().all(|(_, _, node)| *node < rank));
+        }
+    }
+}

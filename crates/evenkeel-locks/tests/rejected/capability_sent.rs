@@ -1,0 +1,14 @@
+//! A capability is of its thread.
+//~ error[E0277]: `*const ()` cannot be sent between threads safely
+use evenkeel_locks::{Mutex, lock_order, with_root};
+
+lock_order! { A; }
+static LOCK: Mutex<A, u32> = Mutex::new(0);
+
+fn main() {
+    with_root(|root| {
+        std::thread::scope(|threads| {
+            threads.spawn(|| *LOCK.lock(root) += 1);
+        });
+    });
+}
