@@ -335,10 +335,11 @@ fn much_that_waits_to_be_durable_does_not_wait_for_the_time_of_a_commit() {
     source.feed.write_all(b"word").unwrap();
     eventually("a word", || counts(&recorder, 0).accepted_bytes == 4);
     assert_eq!(counts(&recorder, 0).committed_bytes, 0, "no commit comes by itself");
-    source.feed.write_all(&vec![7; 6 << 20]).unwrap();
+    // On a thread: without a commit it would wait for memory for ever.
+    let feeding = std::thread::spawn(move || source.feed.write_all(&vec![7; 6 << 20]));
     // Less than what presses may be left.
     eventually("commits", || counts(&recorder, 0).committed_bytes > 3 << 20);
-    drop(source.feed);
+    feeding.join().unwrap().unwrap();
     stop_clean(&recorder, &storage);
 }
 

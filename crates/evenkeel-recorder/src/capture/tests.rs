@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::OnFull;
+use crate::hub::SURPLUS_BYTES;
 use evenkeel_log::{LogOptions, LogWriter, Resume, sim::SimStorage};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io::Write;
@@ -216,14 +217,13 @@ fn a_pipe_that_had_no_memory_is_not_read_while_it_is_empty() {
 // REQ R9, REQ R4, REQ W4
 #[test]
 fn who_waits_for_memory_has_handed_over_all_that_holds_some() {
-    for (framing, line_bytes) in [
-        (Framing::Lines, 5),
-        (Framing::Lines, 700),
-        (Framing::Lines, 60_000),
-        (Framing::Chunk, 700),
-        (Framing::Chunk, 60_000),
-    ] {
+    let kinds = [(Framing::Lines, 5), (Framing::Lines, 700), (Framing::Chunk, 700), (Framing::Chunk, 60_000)];
+    // Where the last large batch leaves too little for another read, and is not full.
+    let scarce = (6_400_000..6_800_000).step_by(20_000).map(|surplus| (Framing::Lines, 60_000, surplus));
+    let plenty = kinds.map(|(framing, line_bytes)| (framing, line_bytes, SURPLUS_BYTES));
+    for (framing, line_bytes, surplus) in plenty.into_iter().chain(scarce) {
         let (hub, mut numberings) = hub(&["flood".to_owned()]);
+        hub.set_surplus(surplus);
         let (lane, stream) = numberings.remove(0);
         let (flood, mut feed) = io::pipe().unwrap();
         let pollable = Pollable::new(flood.into(), stream, framing, 1 << 20);
@@ -234,7 +234,12 @@ fn who_waits_for_memory_has_handed_over_all_that_holds_some() {
         // Otherwise it could wait for ever, for nobody else can hand it over.
         let held = || hub.counts()[0].held_bytes;
         let is_queued = || hub.capture_waits() && hub.queued_memory(0) == held();
-        assert!(soon(is_queued), "{framing:?} {line_bytes}: {} of {}", hub.queued_memory(0), held());
+        assert!(
+            soon(is_queued),
+            "{framing:?} {line_bytes} {surplus}: {} of {}",
+            hub.queued_memory(0),
+            held()
+        );
         hub.give_order(Order::Finish);
         reading.join().unwrap();
         feeding.join().unwrap();
