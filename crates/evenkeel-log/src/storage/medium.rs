@@ -18,7 +18,9 @@ use std::sync::{Mutex, PoisonError};
 const WINDOW_BYTES: usize = 1 << 20;
 
 pub(super) struct MediumFile {
-    file: File,
+    direct: File,
+    /// For what the file system does not read directly, though it opens it so.
+    plain: File,
     window: Mutex<Window>,
 }
 
@@ -33,8 +35,17 @@ impl MediumFile {
     /// Opens a file, or answers `None` where the file system has no direct reads.
     pub(super) fn open(path: &Path) -> Option<Self> {
         let flag = OFlags::DIRECT.bits().cast_signed();
-        let file = OpenOptions::new().read(true).custom_flags(flag).open(path).ok()?;
-        Some(Self { file, window: Mutex::new(Window { memory: Vec::new(), start: 0, len: 0 }) })
+        let direct = OpenOptions::new().read(true).custom_flags(flag).open(path).ok()?;
+        let plain = File::open(path).ok()?;
+        Some(Self { direct, plain, window: Mutex::new(Window { memory: Vec::new(), start: 0, len: 0 }) })
+    }
+}
+
+/// Reads past the page cache, or through it where the file system says that this cannot be so read.
+fn read_either(direct: &File, plain: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    match direct.read_at(buf, offset) {
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => plain.read_at(buf, offset),
+        read => read,
     }
 }
 
@@ -44,12 +55,12 @@ impl ReadFile for MediumFile {
             && buf.len().is_multiple_of(BLOCK_BYTES)
             && buf.as_ptr().align_offset(BLOCK_BYTES) == 0;
         if is_aligned {
-            return self.file.read_at(buf, offset);
+            return read_either(&self.direct, &self.plain, buf, offset);
         }
         // A panic in between leaves a window that is whole, or empty.
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         if offset < window.start || offset >= window.start + window.len as u64 {
-            window.load(&self.file, offset)?;
+            window.load(&self.direct, &self.plain, offset)?;
         }
         let bytes = window.at(offset);
         let n = bytes.len().min(buf.len());
@@ -58,20 +69,20 @@ impl ReadFile for MediumFile {
     }
 
     fn bytes(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.plain.metadata()?.len())
     }
 }
 
 impl Window {
     /// Reads from the block on that has the byte at `offset`.
-    fn load(&mut self, file: &File, offset: u64) -> io::Result<()> {
+    fn load(&mut self, direct: &File, plain: &File, offset: u64) -> io::Result<()> {
         if self.memory.is_empty() {
             self.memory = vec![0; WINDOW_BYTES + BLOCK_BYTES];
         }
         self.len = 0;
         self.start = offset - offset % BLOCK_BYTES as u64;
         let skip = self.skip();
-        self.len = file.read_at(&mut self.memory[skip..skip + WINDOW_BYTES], self.start)?;
+        self.len = read_either(direct, plain, &mut self.memory[skip..skip + WINDOW_BYTES], self.start)?;
         Ok(())
     }
 
@@ -116,5 +127,19 @@ mod tests {
         let offset = model.len() / BLOCK_BYTES * BLOCK_BYTES;
         assert_eq!(file.read_at(aligned, offset as u64).unwrap(), model.len() - offset, "the last block");
         assert!(aligned.starts_with(&model[offset..]));
+    }
+
+    // REQ W5
+    #[test]
+    fn what_cannot_be_read_directly_is_read_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, [7; 10_000]).unwrap();
+        let Some(file) = MediumFile::open(&path) else { return };
+        let mut buf = [0; 100];
+        // Of a place that begins no block, as of any on a file system that only opens it so.
+        let n = read_either(&file.direct, &file.plain, &mut buf, 1).unwrap();
+        assert_eq!((n, buf), (100, [7; 100]));
+        assert_eq!(read_either(&file.direct, &file.plain, &mut buf, 10_000).unwrap(), 0);
     }
 }
