@@ -22,6 +22,7 @@
 //! * [`Mutex`] and [`RwLock`] stand on a level. Locking borrows what is held, a [`Cap`], and the
 //!   guard lends the next one: a wrong order, the same level twice, a guard that outlives its
 //!   scope do not compile. At run time nothing of it is left.
+//! * A library declares its order with a root of its own, a [`Realm`]: its callers may hold locks then.
 //! * [`lock_all`] takes several locks of one level, in an order of its own.
 //! * [`Condvar`] waits on a mutex of any level.
 //! * [`watched`] are the same locks with who holds them, for how long, and how often they were waited for.
@@ -54,11 +55,12 @@ pub use level::{
 #[doc = include_str!("../README.md")]
 enum Readme {}
 
-pub use order::{After, Cap, Level, Root, try_with_root, with_root};
+pub use order::{After, Cap, Level, Realm, Root, try_with_root, try_with_root_of, with_root, with_root_of};
 
 /// What [`lock_order!`] expands to. Nobody else's.
 #[doc(hidden)]
 pub mod __order {
     pub use crate::order::graph::Graph;
     pub use crate::order::relation::{Holds, Relation};
+    pub use crate::order::root::IsLent;
 }

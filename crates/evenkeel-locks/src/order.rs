@@ -13,12 +13,12 @@
 pub(crate) mod graph;
 mod macros;
 pub(crate) mod relation;
-mod root;
+pub(crate) mod root;
 
 pub use relation::After;
 pub(crate) use relation::{assert_blocks, assert_order, give_up};
 pub(crate) use root::{Lent, Now, now, taken};
-pub use root::{Root, try_with_root, with_root};
+pub use root::{Realm, Root, try_with_root, try_with_root_of, with_root, with_root_of};
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -171,3 +171,45 @@ fn a_group_lends_one_capability_and_a_pair_too() {
         assert!(a.try_lock(root).is_some());
     });
 }
+
+mod library {
+    use evenkeel_locks::{Cap, Mutex, RootTaken, lock_order, try_with_root_of, with_root_of};
+
+    lock_order! { root House; Books < Pages; }
+    static BOOKS: Mutex<Books, u32> = Mutex::new(0);
+    static PAGES: Mutex<Pages, u32> = Mutex::new(0);
+
+    /// Locks both, and answers how often it did.
+    pub(super) fn count() -> u32 {
+        with_root_of(|house: &mut Cap<House>| {
+            let mut books = BOOKS.lock(house);
+            let (books, held) = books.parts();
+            *books += 1;
+            *PAGES.lock(held) += *books;
+            *books
+        })
+    }
+
+    pub(super) fn nested() -> Result<(), RootTaken> {
+        with_root_of(|_: &mut Cap<House>| try_with_root_of(|_: &mut Cap<House>| ()))
+    }
+
+    pub(super) fn call(back: impl FnOnce() -> u32) -> u32 {
+        with_root_of(|house: &mut Cap<House>| house.outside(back))
+    }
+}
+
+// REQ T1
+#[test]
+fn a_library_with_a_root_of_its_own_is_called_under_locks_of_others() {
+    let outer = Mutex::<Outer, _>::new(());
+    with_root(|root| {
+        let _guard = outer.lock(root);
+        let first = library::count();
+        assert!(library::call(library::count) > first, "and its callbacks may call it");
+    });
+    assert_eq!(library::nested(), Err(RootTaken));
+    let panics = std::panic::catch_unwind(|| library::call(|| panic!("a callback")));
+    assert!(panics.is_err());
+    assert!(library::count() > 0, "its root is free again after a panic");
+}

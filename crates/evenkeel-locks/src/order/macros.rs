@@ -8,6 +8,9 @@
 /// [`r#async`](mod@crate::async): all of them come before all others. What follows from the lines together holds too; levels that nothing relates
 /// cannot be held together. At most 64 levels.
 ///
+/// A first line `root House;` gives the order a root of its own, a [`Realm`](crate::Realm): for a library, whose
+/// callers may hold locks of theirs. It is had from [`with_root_of`](crate::with_root_of).
+///
 /// ```
 /// use evenkeel_locks::{Mutex, lock_order, with_root};
 ///
@@ -46,39 +49,68 @@
 /// ```
 #[macro_export]
 macro_rules! lock_order {
-    ($($lines:tt)*) => { $crate::__lock_order! { @lines [] [] $($lines)* } };
+    ($(#[$attribute:meta])* root $visible:vis $root:ident; $($lines:tt)*) => {
+        $crate::__lock_order! { @realm [$(#[$attribute])*] [$visible] $root }
+        $crate::__lock_order! { @lines $root [] [] $($lines)* }
+    };
+    ($($lines:tt)*) => { $crate::__lock_order! { @lines __Root [] [] $($lines)* } };
 }
 
 /// The steps of [`lock_order!`]: lines into levels and chains, then all of it out.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __lock_order {
-    (@lines [$($levels:tt)*] [$($chains:tt)*] also $first:ident $(< $next:ident)+; $($rest:tt)*) => {
-        $crate::__lock_order! { @lines [$($levels)*] [$($chains)* [$first $($next)+]] $($rest)* }
+    (@lines $root:ident [$($levels:tt)*] [$($chains:tt)*] also $first:ident $(< $next:ident)+; $($rest:tt)*) => {
+        $crate::__lock_order! { @lines $root [$($levels)*] [$($chains)* [$first $($next)+]] $($rest)* }
     };
-    (@lines [$($levels:tt)*] [$($chains:tt)*]
+    (@lines $root:ident [$($levels:tt)*] [$($chains:tt)*]
         $(#[$attribute:meta])* async $visible:vis $first:ident $(< $(#[$more:meta])* $next:ident)*; $($rest:tt)*
     ) => {
-        $crate::__lock_order! { @lines
+        $crate::__lock_order! { @lines $root
             [$($levels)* {[$(#[$attribute])*] [$visible] true $first}
                 $({[$(#[$more])*] [$visible] true $next})*]
             [$($chains)* [$first $($next)*]]
             $($rest)*
         }
     };
-    (@lines [$($levels:tt)*] [$($chains:tt)*]
+    (@lines $root:ident [$($levels:tt)*] [$($chains:tt)*]
         $(#[$attribute:meta])* $visible:vis $first:ident $(< $(#[$more:meta])* $next:ident)*; $($rest:tt)*) => {
-        $crate::__lock_order! { @lines
+        $crate::__lock_order! { @lines $root
             [$($levels)* {[$(#[$attribute])*] [$visible] false $first}
                 $({[$(#[$more])*] [$visible] false $next})*]
             [$($chains)* [$first $($next)*]]
             $($rest)*
         }
     };
-    (@lines [$($levels:tt)+] [$($chains:tt)*]) => {
-        $crate::__lock_order! { @order [$($levels)+] [$($chains)*] }
+    (@lines $root:ident [$($levels:tt)+] [$($chains:tt)*]) => {
+        $crate::__lock_order! { @order $root [$($levels)+] [$($chains)*] }
     };
-    (@order
+    (@realm [$($attribute:tt)*] [$visible:vis] $root:ident) => {
+        #[doc = concat!("The root `", stringify!($root), "`: nothing of its order is held.")]
+        ///
+        $($attribute)*
+        #[derive(Debug)]
+        $visible enum $root {}
+        const _: () = {
+            ::std::thread_local! {
+                static LENT: $crate::__order::IsLent = const { $crate::__order::IsLent::new() };
+            }
+            impl $crate::Level for $root {
+                const NAME: &'static str = stringify!($root);
+                const RANK: u32 = 0;
+                const IS_ASYNC: bool = true;
+            }
+            impl $crate::Realm for $root {
+                fn lent() -> &'static ::std::thread::LocalKey<$crate::__order::IsLent> {
+                    &LENT
+                }
+            }
+            impl $crate::__order::Relation<$root> for $root {
+                type Answer = $crate::__order::Holds<false>;
+            }
+        };
+    };
+    (@order $root:ident
         [$({[$($attribute:tt)*] [$visible:vis] $is_async:literal $level:ident})+]
         [$([$($link:ident)+])*]
     ) => {
@@ -90,6 +122,8 @@ macro_rules! __lock_order {
             $visible enum $level {}
         )+
         const _: () = {
+            #[allow(unused_imports, reason = "an order without a root of its own has that of the thread")]
+            use $crate::Root as __Root;
             #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "named as the levels are")]
             enum __At { $($level),+ }
             const __LEVELS: usize = [$(__At::$level as usize),+].len();
@@ -101,7 +135,7 @@ macro_rules! __lock_order {
                     const RANK: u32 = __ORDER.rank(__At::$level as usize);
                     const IS_ASYNC: bool = $is_async;
                 }
-                impl $crate::__order::Relation<$crate::Root> for $level {
+                impl $crate::__order::Relation<$root> for $level {
                     type Answer = $crate::__order::Holds<true>;
                 }
             )+
