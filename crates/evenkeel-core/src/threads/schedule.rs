@@ -1,0 +1,498 @@
+//! Which job is next, on which worker.
+//!
+//! ```text
+//!                  +-- home: worker 0: system [c4]  processing [c0 c4]  monitoring []
+//! channels --------+-- home: worker 1: system []    processing [c1]     monitoring [c1 c2]
+//! without channel ---- any worker:     system []    processing [..]     monitoring []
+//! ```
+//!
+//! Invariants:
+//! 1. A channel's jobs run one at a time, on its home, in order of submission
+//!    within their class. The higher class goes first in a channel too, except for the
+//!    turn that a lower class is owed. A job whose worker was lost holds its channel no longer.
+//! 2. No job is lost or given out twice; every payload goes back to the caller.
+//! 3. No wake-up is lost: when a worker is idle and a job is ready that it could
+//!    run, then a worker that was told to wake has not asked yet, or an idle one has a timer.
+//!    Whoever takes a job passes this duty on, by `wake`.
+//! 4. An idle worker is no channel's way to wait: it has nothing of its own.
+//!
+//! **Affinity.** A channel gets its home with its first job: an idle worker, else the
+//! one with the least queued. It gets another one when its worker is lost, or when it has been
+//! ready for `patience` without running while another worker is idle. One
+//! idle worker at a time has a timer for that, the standby.
+//!
+//! **No starvation.** Of the jobs that begin on a worker after a job became the head
+//! of its class there, at most this many go before it:
+//!
+//! | class | others before its head |
+//! |---|---|
+//! | system | 2 |
+//! | processing | `system_turns` |
+//! | monitoring | `processing_turns` + 1 |
+//!
+//! Within a class the channels of a worker take turns, one job each, and the jobs
+//! without a channel count as one more channel: with `n` ready channels the last
+//! one is the head after at most `n` turns of its class.
+//!
+//! Whoever has the `Schedule` keeps it under one lock: after the beginning nothing is
+//! allocated in [`Schedule::submit`], [`Schedule::take`] and [`Schedule::cancel`], and what they cost does not
+//! grow with the jobs (the logarithm, with deadlines) or channels.
+
+use super::channels::{Channels, NOBODY, WAITING};
+use super::counts::Counts;
+use super::ids::{ChannelId, Class, JobId, WORKERS_MAX, WorkerId, Workers};
+use super::jobs::{Job, Jobs};
+use super::limits::Limits;
+use super::list::List;
+use super::outcome::{ChannelError, Reason, Refused, Removed, Running, Submitted};
+use crate::Mono;
+use std::fmt;
+
+mod take;
+mod workers;
+
+/// Most jobs that one call of [`Schedule::expired`] gives out.
+const EXPIRED_AT_ONCE: usize = 64;
+
+/// What the schedule knows of a worker, beside the sets that it is in.
+#[derive(Clone, Debug)]
+struct Worker {
+    /// Its channels with something queued, by class; then those that are ready, the longest first.
+    lists: [List; 4],
+    /// Jobs queued in its channels.
+    queued: u32,
+    /// Channels whose home it is.
+    homes: u32,
+    /// What it runs; of a stuck one, what it was running.
+    running: Option<Running>,
+    /// By class: how often in a row it was ready and another went.
+    passed: [u32; 3],
+    /// By class: channels that go before the next job without a channel.
+    until_loose: [u32; 3],
+}
+
+impl Worker {
+    const NEW: Self = Self {
+        lists: [List::EMPTY; 4],
+        queued: 0,
+        homes: 0,
+        running: None,
+        passed: [0; 3],
+        until_loose: [0; 3],
+    };
+}
+
+/// Where a worker stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Not started, or gone.
+    Absent,
+    /// Sleeps until woken.
+    Idle,
+    /// Sleeps, with a timer.
+    Standby,
+    /// Was told to wake, or is about to ask.
+    Waking,
+    /// Runs a job.
+    Busy,
+    /// Lost, and may come back.
+    Stuck,
+}
+
+/// Queued jobs and the workers that are to run them; see the module's head.
+///
+/// ```
+/// use evenkeel_core::Mono;
+/// use evenkeel_core::threads::{Class, Limits, Next, Schedule, WorkerId};
+///
+/// let mut schedule = Schedule::new(Limits::default());
+/// let (now, worker) = (Mono::from_nanos(0), WorkerId::new(0).unwrap());
+/// assert!(schedule.worker_started(now, worker));
+/// let channel = schedule.channel(now).unwrap();
+/// let _ = schedule.submit(now, Class::Monitoring, None, "figures").unwrap();
+/// let _ = schedule.submit(now, Class::Processing, Some(channel), "frame 1").unwrap();
+///
+/// let Next::Run { payload, .. } = schedule.take(now, worker) else { panic!("there is a job") };
+/// assert_eq!(payload, "frame 1");
+/// // Asking again says that it ended.
+/// let Next::Run { payload, .. } = schedule.take(now, worker) else { panic!("there is another") };
+/// assert_eq!(payload, "figures");
+/// assert!(matches!(schedule.take(now, worker), Next::Idle { look_again: None }));
+/// ```
+pub struct Schedule<J> {
+    limits: Limits,
+    now: Mono,
+    jobs: Jobs<J>,
+    channels: Channels,
+    /// Those that can be, and [`NOBODY`].
+    workers: Vec<Worker>,
+    /// Jobs without a channel, by class.
+    loose: [List; 3],
+    /// Workers that sleep, the standby among them.
+    idle: u64,
+    /// At most one worker that sleeps with a timer.
+    standby: u64,
+    waking: u64,
+    busy: u64,
+    stuck: u64,
+    /// Workers with ready channels. None of them is idle.
+    behind: u64,
+    takes_in: bool,
+    counts: Counts,
+}
+
+impl<J> fmt::Debug for Schedule<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Schedule")
+            .field("limits", &self.limits)
+            .field("counts", &self.counts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<J> Schedule<J> {
+    /// One without workers, channels and jobs. Figures of `limits` outside of what is
+    /// allowed are brought inside; room for `queued_max` jobs is reserved.
+    pub fn new(limits: Limits) -> Self {
+        let limits = limits.clamped();
+        Self {
+            limits,
+            now: Mono::default(),
+            jobs: Jobs::new(limits.queued_max),
+            channels: Channels::new(limits.channels_max),
+            workers: vec![Worker::NEW; WORKERS_MAX + 1],
+            loose: [List::EMPTY; 3],
+            idle: 0,
+            standby: 0,
+            waking: 0,
+            busy: 0,
+            stuck: 0,
+            behind: 0,
+            takes_in: true,
+            counts: Counts::default(),
+        }
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Opens a channel.
+    ///
+    /// # Errors
+    /// When there are `channels_max`, or the intake is closed.
+    pub fn channel(&mut self, now: Mono) -> Result<ChannelId, ChannelError> {
+        self.at(now);
+        if !self.takes_in {
+            return Err(ChannelError::IntakeClosed);
+        }
+        let channels_max = self.limits.channels_max;
+        self.channels.open(channels_max).ok_or(ChannelError::TooMany { channels_max })
+    }
+
+    /// Closes a channel: it takes nothing more, and is forgotten when what it has was run.
+    /// Returns whether it was open.
+    pub fn close(&mut self, channel: ChannelId) -> bool {
+        let Some(at) = self.channels.find(channel) else { return false };
+        let was_open = std::mem::replace(&mut self.channels.get_mut(at).is_open, false);
+        self.settle(at);
+        was_open
+    }
+
+    /// The worker that a channel's jobs run on; `None` until it has one, and of
+    /// channels that are not known.
+    pub fn home(&self, channel: ChannelId) -> Option<WorkerId> {
+        self.channels.find(channel).and_then(|at| WorkerId::new(self.channels.get(at).home))
+    }
+
+    /// Accepts a job.
+    ///
+    /// # Errors
+    /// With the payload, when there is no place for it, or its channel or the intake is closed.
+    pub fn submit(
+        &mut self,
+        now: Mono,
+        class: Class,
+        channel: Option<ChannelId>,
+        payload: J,
+    ) -> Result<Submitted, Refused<J>> {
+        self.accept(now, class, channel, None, payload)
+    }
+
+    /// Accepts a job that is to begin before `deadline`, or not at all: then it
+    /// comes out of [`Schedule::take`] or [`Schedule::expired`].
+    ///
+    /// # Errors
+    /// As [`Schedule::submit`].
+    pub fn submit_before(
+        &mut self,
+        now: Mono,
+        class: Class,
+        channel: Option<ChannelId>,
+        deadline: Mono,
+        payload: J,
+    ) -> Result<Submitted, Refused<J>> {
+        self.accept(now, class, channel, Some(deadline), payload)
+    }
+
+    fn accept(
+        &mut self,
+        now: Mono,
+        class: Class,
+        channel: Option<ChannelId>,
+        deadline: Option<Mono>,
+        payload: J,
+    ) -> Result<Submitted, Refused<J>> {
+        self.at(now);
+        let channel = match self.admit(class, channel) {
+            Ok(channel) => channel,
+            Err(reason) => return Err(Refused { reason, payload }),
+        };
+        let submitted = self.now;
+        let (at, id) = self.jobs.insert(|id| Job { id, class, channel, submitted, deadline, payload });
+        self.counts.at(class).queued += 1;
+        let wake = match channel {
+            Some(channel) => self.queue(channel, class, at),
+            None => {
+                self.loose[class.index()].push_back(&mut self.jobs, 0, at);
+                self.relay()
+            }
+        };
+        let is_next_deadline =
+            deadline.is_some() && self.jobs.earliest().is_some_and(|(_, first)| first == at);
+        Ok(Submitted { id, wake, is_next_deadline })
+    }
+
+    /// Whether there is a place; gives that of the channel.
+    fn admit(&self, class: Class, channel: Option<ChannelId>) -> Result<Option<u32>, Reason> {
+        if !self.takes_in {
+            return Err(Reason::IntakeClosed);
+        }
+        let at = match channel {
+            None => None,
+            Some(id) => Some(self.channels.find(id).ok_or(Reason::UnknownChannel(id))?),
+        };
+        if let (Some(id), Some(at)) = (channel, at)
+            && !self.channels.get(at).is_open
+        {
+            return Err(Reason::ChannelClosed(id));
+        }
+        let reserved = if class == Class::System { 0 } else { self.limits.reserved_for_system };
+        let (queued, queued_max) = (self.jobs.queued(), self.limits.queued_max - reserved);
+        if queued >= queued_max { Err(Reason::Full { class, queued, queued_max }) } else { Ok(at) }
+    }
+
+    /// Puts a job into its channel; says whom to wake for it.
+    fn queue(&mut self, channel: u32, class: Class, job: u32) -> Option<WorkerId> {
+        let (home, is_empty) = (self.channels.get(channel).home, self.channels.get(channel).queued() == 0);
+        if home == NOBODY && is_empty {
+            let home = self.choose_home();
+            self.channels.get_mut(channel).home = home;
+            self.workers[home].homes += 1;
+        }
+        let (home, is_first) = (self.channels.get(channel).home, !self.channels.get(channel).has(class));
+        self.channels.get_mut(channel).queues[class.index()].push_back(&mut self.jobs, 0, job);
+        self.workers[home].queued += 1;
+        if is_first {
+            self.workers[home].lists[class.index()].push_back(&mut self.channels, class.index(), channel);
+        }
+        self.settle(channel);
+        match WorkerId::new(home) {
+            Some(home) if self.idle & home.bit() != 0 => {
+                self.set(home, State::Waking);
+                Some(home)
+            }
+            _ => self.relay(),
+        }
+    }
+
+    /// Takes a queued job back; `None` when it is not queued (any more).
+    ///
+    /// It wakes nobody: a worker that was told to wake for it finds nothing.
+    pub fn cancel(&mut self, id: JobId) -> Option<J> {
+        let at = self.jobs.find(id)?;
+        let job = self.remove(at);
+        self.counts.at(job.class).cancelled += 1;
+        Some(job.payload)
+    }
+
+    /// The earliest deadline of all queued jobs.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.jobs.earliest().map(|(deadline, _)| deadline)
+    }
+
+    /// Appends to `out` jobs whose deadline has come, the earliest first; at most 64 a
+    /// call, so that it stays short: [`Schedule::next_deadline`] tells whether there are more.
+    pub fn expired(&mut self, now: Mono, out: &mut Vec<Removed<J>>) {
+        self.at(now);
+        for _ in 0..EXPIRED_AT_ONCE {
+            match self.jobs.earliest() {
+                Some((deadline, at)) if deadline <= self.now => {
+                    let removed = self.expire(at);
+                    out.push(removed);
+                }
+                _ => break,
+            }
+        }
+    }
+
+    fn expire(&mut self, at: u32) -> Removed<J> {
+        let removed = self.remove_whole(at);
+        self.counts.at(removed.class).expired += 1;
+        removed
+    }
+
+    /// Accepts nothing more; what is queued can still be taken.
+    pub fn close_intake(&mut self) {
+        self.takes_in = false;
+    }
+
+    /// Takes all queued jobs back, in the order of the channels and classes.
+    pub fn drain_all(&mut self, out: &mut Vec<Removed<J>>) {
+        out.reserve(self.jobs.queued());
+        for class in Class::ALL {
+            while let Some(at) = self.loose[class.index()].front() {
+                self.drain(at, out);
+            }
+            for channel in 0..self.channels.places() {
+                while let Some(at) = self.channels.get(channel).queues[class.index()].front() {
+                    self.drain(at, out);
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self, at: u32, out: &mut Vec<Removed<J>>) {
+        let removed = self.remove_whole(at);
+        self.counts.at(removed.class).drained += 1;
+        out.push(removed);
+    }
+
+    /// Whether nothing is queued. Jobs may still run: see [`Schedule::is_quiet`].
+    pub fn is_empty(&self) -> bool {
+        self.jobs.queued() == 0
+    }
+
+    /// Whether nothing is queued and nothing runs, but on workers that were lost.
+    pub fn is_quiet(&self) -> bool {
+        self.is_empty() && self.counts.total().running == 0
+    }
+
+    /// Figures since the beginning.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// What a worker runs; of a stuck one, what it was running when it was lost.
+    pub fn running(&self, worker: WorkerId) -> Option<&Running> {
+        self.workers[worker.index()].running.as_ref()
+    }
+
+    fn at(&mut self, now: Mono) {
+        self.now = self.now.max(now);
+    }
+
+    fn remove_whole(&mut self, at: u32) -> Removed<J> {
+        let channel = self.jobs.get(at).channel.map(|channel| self.channels.id(channel));
+        let Job { id, class, payload, .. } = self.remove(at);
+        Removed { id, channel, class, payload }
+    }
+
+    /// Takes out a queued job that is not to run.
+    fn remove(&mut self, at: u32) -> Job<J> {
+        let job = self.unqueue(at);
+        if let Some(channel) = job.channel {
+            self.settle(channel);
+        }
+        job
+    }
+
+    /// Takes a job out of its list, and its channel out of the list of its class
+    /// when it was the last one.
+    fn unqueue(&mut self, at: u32) -> Job<J> {
+        let (class, channel) = (self.jobs.get(at).class.index(), self.jobs.get(at).channel);
+        match channel {
+            None => self.loose[class].unlink(&mut self.jobs, 0, at),
+            Some(place) => {
+                let channel = self.channels.get_mut(place);
+                channel.queues[class].unlink(&mut self.jobs, 0, at);
+                let (home, is_last) = (channel.home, channel.queues[class].is_empty());
+                self.workers[home].queued -= 1;
+                if is_last {
+                    self.workers[home].lists[class].unlink(&mut self.channels, class, place);
+                }
+            }
+        }
+        let job = self.jobs.remove(at);
+        self.counts.at(job.class).queued -= 1;
+        job
+    }
+
+    /// Brings a channel into the list of waiting ones or out of it, as what it has
+    /// and runs wants it; forgets it when it is closed and empty.
+    fn settle(&mut self, at: u32) {
+        let now = self.now;
+        let channel = self.channels.get_mut(at);
+        let waits = !channel.is_running && channel.queued() > 0;
+        let (home, is_done) = (channel.home, !channel.is_open && !channel.is_running && !waits);
+        if waits != std::mem::replace(&mut channel.is_waiting, waits) {
+            if waits {
+                channel.ready_since = now;
+                self.workers[home].lists[WAITING].push_back(&mut self.channels, WAITING, at);
+            } else {
+                self.workers[home].lists[WAITING].unlink(&mut self.channels, WAITING, at);
+            }
+            self.note_behind(home);
+        }
+        if is_done && self.channels.get(at).is_used {
+            self.workers[home].homes = self.workers[home].homes.saturating_sub(1);
+            self.channels.forget(at);
+        }
+    }
+
+    fn note_behind(&mut self, worker: usize) {
+        let Some(id) = WorkerId::new(worker) else { return };
+        let bit = id.bit();
+        let has_some = !self.workers[worker].lists[WAITING].is_empty();
+        self.behind = self.behind & !bit | if has_some { bit } else { 0 };
+    }
+
+    /// Puts a worker into the set of its state, and out of the others.
+    fn set(&mut self, worker: WorkerId, state: State) {
+        let bit = worker.bit();
+        for set in [&mut self.idle, &mut self.standby, &mut self.waking, &mut self.busy, &mut self.stuck] {
+            *set &= !bit;
+        }
+        match state {
+            State::Absent => {}
+            State::Idle => self.idle |= bit,
+            State::Standby => (self.idle, self.standby) = (self.idle | bit, self.standby | bit),
+            State::Waking => self.waking |= bit,
+            State::Busy => self.busy |= bit,
+            State::Stuck => self.stuck |= bit,
+        }
+    }
+
+    /// Tells one more idle worker to wake, if there is something for it: a job
+    /// without a channel that no waking worker comes for, or channels that wait for their worker while
+    /// nobody keeps an eye on them.
+    fn relay(&mut self) -> Option<WorkerId> {
+        if self.idle == 0 {
+            return None;
+        }
+        let loose: u32 = self.loose.iter().map(List::len).sum();
+        let is_short = loose > (self.waking & !self.behind).count_ones();
+        let is_unwatched = self.behind != 0 && self.standby == 0 && self.waking == 0;
+        if !is_short && !is_unwatched {
+            return None;
+        }
+        let sleepers = self.idle & !self.standby;
+        let wake = Workers(if sleepers == 0 { self.idle } else { sleepers }).first()?;
+        self.set(wake, State::Waking);
+        Some(wake)
+    }
+}
+
+#[cfg(test)]
+mod tests;
