@@ -36,6 +36,7 @@ mod monitoring;
 mod resources;
 mod signals;
 mod stop;
+pub mod threads;
 mod wake;
 
 pub use buffers::BufferManager;

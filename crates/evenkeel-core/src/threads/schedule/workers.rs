@@ -87,6 +87,11 @@ impl<J> Schedule<J> {
         Workers(self.live())
     }
 
+    /// The workers that sleep, and have nothing to do.
+    pub fn idle(&self) -> Workers {
+        Workers(self.idle)
+    }
+
     pub(super) fn live(&self) -> u64 {
         self.idle | self.waking | self.busy
     }

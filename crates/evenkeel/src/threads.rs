@@ -1,0 +1,291 @@
+//! Threads: jobs by class and channel, threads of their own, and who watches them.
+//!
+//! ```text
+//! job --> Schedule (evenkeel-core) --> worker --> answer --> handle
+//!                                        |
+//! thread ------------------------------- slot: busy? last beat, where   <-- ek-watch --> events
+//! ```
+//!
+//! * A **job** has a class; system goes before processing before monitoring, and none starves. Jobs of one
+//!   **channel** run one after the other, on one worker while that keeps up.
+//! * A **thread** of its own does one thing for as long as it lives.
+//! * Both **beat** while they work. Who does not for a heartbeat is told of, with where it was last; a worker's
+//!   jobs go to others then.
+//! * There are at most [`threads_max`](Builder::threads_max) of them, workers and `ek-watch` included.
+//! * [`terminate`](ThreadCoordinator::terminate) names what did not stop.
+//!
+//! Which job is next and who is late is decided in [`evenkeel_core::threads`]; here it is done.
+
+mod book;
+mod channel;
+mod core;
+mod dedicated;
+mod error;
+mod events;
+mod handle;
+mod job;
+mod place;
+mod slot;
+mod terminate;
+mod usage;
+mod watcher;
+mod worker;
+
+pub use self::channel::JobChannel;
+use self::core::Core;
+pub use dedicated::{ThreadBuilder, ThreadHandle};
+pub use error::{ChannelRefused, JobRefused, ThreadError};
+pub use evenkeel_core::threads::{Class, Counts, Limits};
+pub use events::{Doing, Subject, Subscription, ThreadEvent, What};
+pub use handle::{JobBuilder, JobHandle};
+pub use job::{JobError, JobState};
+pub use slot::{Kind, Pulse};
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+pub use terminate::{NotStopped, Termination};
+pub use usage::{InKernel, Usage};
+
+/// Most threads unless something else is said.
+pub const THREADS_MAX: usize = 20;
+
+/// Bounds and defaults.
+#[derive(Clone, Debug)]
+struct Options {
+    threads_max: usize,
+    workers_max: usize,
+    heartbeat: Duration,
+    stack_bytes: [usize; 3],
+    nice: [Option<i32>; 3],
+    limits: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            threads_max: THREADS_MAX,
+            workers_max: cores.clamp(4, 16),
+            heartbeat: Duration::from_secs(5),
+            stack_bytes: [512 << 10, 2 << 20, 256 << 10],
+            nice: [None; 3],
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Describes a coordinator; see [`ThreadCoordinator::builder`].
+#[derive(Default)]
+#[must_use = "a coordinator that is not built has no threads"]
+pub struct Builder {
+    options: Options,
+    hook: Option<events::Hook>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Most threads at once, `ek-watch` and workers included; at least 2. 20 if nothing is said; more stands
+    /// in every [`Snapshot`].
+    pub fn threads_max(mut self, threads: usize) -> Self {
+        self.options.threads_max = threads.max(2);
+        self
+    }
+
+    /// Most threads that run jobs, 1 to 64. As many as there are processors, 4 to 16, if nothing is said. Each
+    /// begins when there is something for it to do.
+    pub fn workers_max(mut self, workers: usize) -> Self {
+        self.options.workers_max = workers.clamp(1, evenkeel_core::threads::WORKERS_MAX);
+        self
+    }
+
+    /// How often a thread beats at least while it works. 5 s if nothing is said.
+    pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
+        self.options.heartbeat = heartbeat.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Bytes of stack of a thread of this class: 512 KiB for system, 2 MiB for processing, 256 KiB for
+    /// monitoring, if nothing is said. Workers serve all classes, and have the largest.
+    pub fn stack_bytes(mut self, class: Class, bytes: usize) -> Self {
+        self.options.stack_bytes[class.index()] = bytes;
+        self
+    }
+
+    /// Nice value of threads of this class, but for workers, which serve all.
+    pub fn nice(mut self, class: Class, nice: i32) -> Self {
+        self.options.nice[class.index()] = Some(nice);
+        self
+    }
+
+    /// Turns, patience and bounds of the queue.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    /// Is called with every event, by the thread that found it, before any [`Subscription`] has it: let it
+    /// be short. A panic in it ends with it.
+    pub fn on_event(mut self, hook: impl Fn(&ThreadEvent) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Box::new(hook));
+        self
+    }
+
+    /// The coordinator. It starts no thread before there is something to do.
+    pub fn build(self) -> ThreadCoordinator {
+        let tellers = events::Tellers::new(self.hook);
+        ThreadCoordinator(Arc::new(Owner(Arc::new(Core::new(self.options, tellers)))))
+    }
+}
+
+/// The last of its handles ends what it began.
+struct Owner(Arc<Core>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.close();
+        self.0.give_up_queued();
+    }
+}
+
+/// All threads of a service. Cheap to clone; all clones are one.
+///
+/// Dropping the last one asks all of them to end, gives up jobs that have not begun, and waits for nothing.
+///
+/// ```
+/// use evenkeel::threads::{Class, ThreadCoordinator};
+///
+/// let threads = ThreadCoordinator::default();
+/// let sum = threads.job("sum").class(Class::System).run(|_pulse| (1..=10).sum::<u32>())?;
+/// assert_eq!(sum.wait()?, 55);
+///
+/// let ended = threads.terminate(std::time::Duration::from_secs(5));
+/// assert!(ended.is_clean(), "{ended}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct ThreadCoordinator(Arc<Owner>);
+
+impl Default for ThreadCoordinator {
+    fn default() -> Self {
+        Self::builder().build()
+    }
+}
+
+impl fmt::Debug for ThreadCoordinator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadCoordinator").field("threads", &self.core().book.counted()).finish()
+    }
+}
+
+impl ThreadCoordinator {
+    /// Begins to describe one.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.0.0
+    }
+
+    /// Describes a job that belongs to no channel.
+    pub fn job(&self, name: impl Into<Cow<'static, str>>) -> JobBuilder {
+        JobBuilder::new(self.core().clone(), name.into())
+    }
+
+    /// Events from now on: threads that are stuck, run away, die or are back, jobs that panic.
+    pub fn subscribe(&self) -> Subscription {
+        self.core().tellers.subscribe()
+    }
+
+    /// Figures of all jobs.
+    pub fn jobs(&self) -> Counts {
+        self.core().with(|state| state.schedule.counts())
+    }
+
+    /// All threads now, with what the system knows of each: some 30 us a thread.
+    pub fn snapshot(&self) -> Snapshot {
+        let core = self.core();
+        let mut threads: Vec<ThreadInfo> =
+            core.book.entries().iter().map(|entry| ThreadInfo::of(core, &entry.slot)).collect();
+        threads.sort_by_key(|thread| thread.class);
+        Snapshot { threads, threads_max: core.book.threads_max() }
+    }
+}
+
+/// All threads at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Each of them, system first.
+    pub threads: Vec<ThreadInfo>,
+    /// Most of them at once, but for those of a stop.
+    pub threads_max: usize,
+}
+
+impl Snapshot {
+    /// Whether there may be more than the 20 that are the default.
+    #[must_use]
+    pub fn is_raised(&self) -> bool {
+        self.threads_max > THREADS_MAX
+    }
+
+    /// Time that all of them spent on a processor.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        self.threads.iter().filter_map(|thread| thread.usage).map(|usage| usage.cpu).sum()
+    }
+}
+
+/// One thread at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ThreadInfo {
+    /// Its name, which is the system's too.
+    pub name: String,
+    /// Its class.
+    pub class: Class,
+    /// What it is there for.
+    pub kind: Kind,
+    /// Its number of the system, once it runs.
+    pub tid: Option<i32>,
+    /// For how long it has been at work; `None` while it waits.
+    pub busy_for: Option<Duration>,
+    /// For how long nothing has been heard of it while it worked, if that is longer than it may.
+    pub silent_for: Option<Duration>,
+    /// What it does, or did last.
+    pub doing: Doing,
+    /// How often it has beaten.
+    pub beats: u64,
+    /// What it has used.
+    pub usage: Option<Usage>,
+}
+
+impl ThreadInfo {
+    fn of(core: &Core, slot: &slot::Slot) -> Self {
+        let now = crate::clock::mono();
+        let job = core.with(|state| {
+            let mut workers = state.workers.iter().flatten();
+            workers.find(|worker| worker.entry.slot.id == slot.id).and_then(|worker| worker.current.clone())
+        });
+        Self {
+            name: slot.name.clone(),
+            class: slot.class,
+            kind: slot.kind,
+            tid: slot.tid(),
+            busy_for: slot.busy_since().map(|since| now.since(since)),
+            silent_for: slot.is_given_up().then(|| now.since(slot.last_beat())),
+            doing: Core::doing(slot, job.as_ref().map(|job| job.meta())),
+            beats: slot.beats(),
+            usage: slot.tid().and_then(Usage::of),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

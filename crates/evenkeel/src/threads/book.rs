@@ -1,0 +1,140 @@
+//! Which threads there are, and how many there may be.
+//!
+//! Invariant: a thread is in the book from before it is started until it has nothing more to do, and
+//! what counts against the limit is what is in the book, but for threads of a stop.
+
+use super::error::ThreadError;
+use super::slot::{Kind, Site, Slot};
+use crate::cleanup::contained_call;
+use evenkeel_core::threads::Class;
+use evenkeel_hierarchy::{Condvar, Mutex, ThreadBook, with_root};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How a thread is watched, and how it is told to end.
+#[derive(Default)]
+pub(super) struct Care {
+    /// How often it beats at least while it works; `None`: it is not watched.
+    pub(super) heartbeat: Option<Duration>,
+    /// Thousandths of a processor that it may use over a heartbeat.
+    pub(super) cpu_permille_max: Option<u16>,
+    /// Ends a wait of it, so that it looks whether it should stop. A user's.
+    pub(super) wake: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+/// A thread in the book.
+pub(super) struct Entry {
+    pub(super) slot: Arc<Slot>,
+    pub(super) care: Care,
+}
+
+impl Entry {
+    /// Asks it to end, and wakes it.
+    pub(super) fn stop(&self) {
+        self.slot.ask_to_stop();
+        if let Some(wake) = &self.care.wake {
+            contained_call(wake);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Pages {
+    next_id: u64,
+    entries: Vec<Arc<Entry>>,
+    is_closed: bool,
+}
+
+impl Pages {
+    fn counted(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.slot.kind != Kind::Stop).count()
+    }
+}
+
+/// All threads of one coordinator.
+pub(super) struct Book {
+    threads_max: usize,
+    pages: Mutex<ThreadBook, Pages>,
+    left: Condvar,
+}
+
+impl Book {
+    pub(super) fn new(threads_max: usize) -> Self {
+        Self { threads_max, pages: Mutex::default(), left: Condvar::new() }
+    }
+
+    pub(super) fn threads_max(&self) -> usize {
+        self.threads_max
+    }
+
+    /// Takes a thread in, which is not started yet.
+    ///
+    /// # Errors
+    /// [`ThreadError`]: there are as many as there may be, or none is to begin any more.
+    pub(super) fn enter(
+        &self,
+        name: String,
+        class: Class,
+        (kind, care): (Kind, Care),
+        site: Site,
+    ) -> Result<Arc<Entry>, ThreadError> {
+        with_root(|house| {
+            let mut pages = self.pages.lock(house);
+            if kind != Kind::Stop {
+                if pages.is_closed {
+                    return Err(ThreadError::Ended { name });
+                }
+                if pages.counted() >= self.threads_max {
+                    return Err(ThreadError::TooMany { name, threads_max: self.threads_max });
+                }
+            }
+            pages.next_id += 1;
+            let slot = Arc::new(Slot::new(pages.next_id, name, class, kind, site));
+            let entry = Arc::new(Entry { slot, care });
+            pages.entries.push(entry.clone());
+            Ok(entry)
+        })
+    }
+
+    /// A thread has ended, or was never started.
+    pub(super) fn leave(&self, id: u64) {
+        // The entry has a closure of a user's: it is dropped outside.
+        let entry = with_root(|house| {
+            let mut pages = self.pages.lock(house);
+            let at = pages.entries.iter().position(|entry| entry.slot.id == id);
+            at.map(|at| pages.entries.remove(at))
+        });
+        self.left.notify_all();
+        contained_call(|| drop(entry));
+    }
+
+    /// All threads now.
+    pub(super) fn entries(&self) -> Vec<Arc<Entry>> {
+        with_root(|house| self.pages.lock(house).entries.clone())
+    }
+
+    /// How many threads count against the limit.
+    pub(super) fn counted(&self) -> usize {
+        with_root(|house| self.pages.lock(house).counted())
+    }
+
+    /// No thread begins any more, but those of a stop.
+    pub(super) fn close(&self) {
+        with_root(|house| self.pages.lock(house).is_closed = true);
+    }
+
+    /// Waits until none of these is left, or for so long.
+    pub(super) fn wait_gone(&self, which: impl Fn(&Slot) -> bool, until: Instant) -> bool {
+        with_root(|house| {
+            let mut pages = self.pages.lock(house);
+            loop {
+                if !pages.entries.iter().any(|entry| which(&entry.slot)) {
+                    return true;
+                }
+                if self.left.wait_until(&mut pages, until).timed_out() {
+                    return !pages.entries.iter().any(|entry| which(&entry.slot));
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,404 @@
+//! What all sides of the coordinator share: the schedule under its lock, the workers, who is told.
+//!
+//! Invariants:
+//! 1. What a schedule gives out, and whom it says to wake, is dealt with after the lock.
+//! 2. A worker is in `workers` from when it is decided on until its thread ends; one that is
+//!    `replaced` gets no work any more.
+
+use super::Options;
+use super::book::{Book, Care, Entry};
+use super::error::{JobRefused, ThreadError};
+use super::events::{Doing, Subject, Tellers, ThreadEvent, What};
+use super::job::{Meta, Runnable};
+use super::slot::{Kind, Slot};
+use super::usage::InKernel;
+use super::watcher::{self, Bell};
+use super::worker::{self, Parker};
+use crate::cleanup::contained_call;
+use crate::clock;
+use evenkeel_core::Mono;
+use evenkeel_core::threads::{
+    ChannelId, Class, JobId, Loss, Next, Refused, Removed, Schedule, WORKERS_MAX, WorkerId,
+};
+use evenkeel_hierarchy::{Mutex, MutexGuard, ThreadSchedule, with_root};
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+/// A job as it is queued.
+pub(super) type Work = Arc<dyn Runnable>;
+
+/// A worker, from outside.
+pub(super) struct Worker {
+    pub(super) entry: Arc<Entry>,
+    pub(super) parker: Arc<Parker>,
+    /// What it runs.
+    pub(super) current: Option<Work>,
+    /// Its thread has asked for work.
+    pub(super) has_arrived: bool,
+    /// It was given up: it ends when it comes back.
+    pub(super) is_replaced: bool,
+}
+
+/// What the lock is for.
+pub(super) struct State {
+    pub(super) schedule: Schedule<Work>,
+    pub(super) workers: Vec<Option<Worker>>,
+    pub(super) channels: BTreeMap<String, Weak<super::channel::Inner>>,
+    /// Workers end when nothing is queued.
+    pub(super) is_ending: bool,
+}
+
+impl State {
+    fn parker(&self, worker: WorkerId) -> Option<Arc<Parker>> {
+        self.workers[worker.index()].as_ref().map(|worker| worker.parker.clone())
+    }
+
+    /// Whether there is something to do that no worker is about to.
+    fn wants_worker(&self, workers_max: usize) -> bool {
+        let of_use = self.workers.iter().flatten().filter(|worker| !worker.is_replaced);
+        let (count, arriving) =
+            of_use.fold((0, false), |(count, any), worker| (count + 1, any || !worker.has_arrived));
+        count < workers_max && !arriving && self.schedule.idle().is_empty() && !self.schedule.is_empty()
+    }
+}
+
+/// What a worker is to do next.
+pub(super) enum Turn {
+    /// This; then it asks again.
+    Run(Work),
+    /// Sleep, until then at most.
+    Sleep(Option<Mono>),
+    /// End.
+    End,
+}
+
+/// What is to be done once the lock is open.
+#[derive(Default)]
+struct Dealt {
+    turn: Option<Turn>,
+    expired: Option<Removed<Work>>,
+    wake: Option<Arc<Parker>>,
+    start: bool,
+    /// What it ran before.
+    before: Option<Work>,
+}
+
+pub(super) struct Core {
+    pub(super) options: Options,
+    pub(super) book: Book,
+    pub(super) tellers: Tellers,
+    pub(super) bell: Bell,
+    watch_is_started: AtomicBool,
+    workers_started: AtomicU64,
+    state: Mutex<ThreadSchedule, State>,
+}
+
+impl Core {
+    pub(super) fn new(options: Options, tellers: Tellers) -> Self {
+        let state = State {
+            schedule: Schedule::new(options.limits),
+            workers: (0..WORKERS_MAX).map(|_| None).collect(),
+            channels: BTreeMap::new(),
+            is_ending: false,
+        };
+        Self {
+            book: Book::new(options.threads_max),
+            tellers,
+            bell: Bell::default(),
+            watch_is_started: AtomicBool::new(false),
+            workers_started: AtomicU64::new(0),
+            state: Mutex::new(state),
+            options,
+        }
+    }
+
+    pub(super) fn with<R>(&self, look: impl FnOnce(&mut MutexGuard<'_, ThreadSchedule, State>) -> R) -> R {
+        with_root(|house| look(&mut self.state.lock(house)))
+    }
+
+    /// Queues a job, and sees to it that somebody runs it.
+    pub(super) fn submit(
+        self: &Arc<Self>,
+        channel: Option<ChannelId>,
+        work: Work,
+    ) -> Result<JobId, JobRefused> {
+        let (now, class, deadline) = (work.meta().given, work.meta().class, work.meta().control.deadline);
+        let job = work.meta().name.clone();
+        let submitted = self.with(|state| {
+            let submitted = match deadline {
+                None => state.schedule.submit(now, class, channel, work),
+                Some(deadline) => state.schedule.submit_before(now, class, channel, deadline, work),
+            }?;
+            let parker = submitted.wake.and_then(|worker| state.parker(worker));
+            let start = parker.is_none() && state.wants_worker(self.options.workers_max);
+            Ok((submitted, parker, start))
+        });
+        let (submitted, parker, start) = match submitted {
+            Ok(submitted) => submitted,
+            Err(refused) => {
+                let Refused { reason, payload } = refused;
+                contained_call(|| drop(payload));
+                return Err(JobRefused::Queue { job: job.into_owned(), reason });
+            }
+        };
+        if let Some(parker) = parker {
+            parker.wake();
+        }
+        if submitted.is_next_deadline {
+            self.bell.ring();
+        }
+        if start {
+            self.start_worker()
+                .map(drop)
+                .or_else(|why| self.without_worker(submitted.id, job.into_owned(), why))?;
+        }
+        Ok(submitted.id)
+    }
+
+    /// No worker could be started: that matters when there is none at all.
+    fn without_worker(&self, id: JobId, job: String, source: ThreadError) -> Result<(), JobRefused> {
+        let taken_back = self.with(|state| {
+            let has_one = state.workers.iter().flatten().any(|worker| !worker.is_replaced);
+            if has_one { None } else { state.schedule.cancel(id) }
+        });
+        match taken_back {
+            None => Ok(()),
+            Some(work) => {
+                contained_call(|| drop(work));
+                Err(JobRefused::NoWorker { job, source })
+            }
+        }
+    }
+
+    /// Takes back a job that has not begun.
+    pub(super) fn cancel(&self, id: JobId) {
+        if let Some(work) = self.with(|state| state.schedule.cancel(id)) {
+            let why = work.meta().cancelled();
+            work.give_up(why);
+        }
+    }
+
+    /// What a worker does next. Asking says that it is done with what it ran.
+    pub(super) fn next(self: &Arc<Self>, me: WorkerId) -> Turn {
+        loop {
+            let now = clock::mono();
+            let Dealt { turn, expired, wake, start, before } = self.with(|state| self.deal(state, me, now));
+            // All of it may be a user's, and is dealt with outside.
+            contained_call(|| drop(before));
+            if let Some(parker) = wake {
+                parker.wake();
+            }
+            if start {
+                // Without one, those that are there do the work, if a little later.
+                let _ = self.start_worker();
+            }
+            if let Some(Removed { payload, .. }) = expired {
+                payload.give_up(payload.meta().expired());
+            }
+            if let Some(turn) = turn {
+                return turn;
+            }
+        }
+    }
+
+    fn deal(&self, state: &mut State, me: WorkerId, now: Mono) -> Dealt {
+        let end = |before| Dealt { turn: Some(Turn::End), before, ..Dealt::default() };
+        let is_wanted = state.wants_worker(self.options.workers_max);
+        let Some(own) = &mut state.workers[me.index()] else { return end(None) };
+        let before = own.current.take();
+        if !std::mem::replace(&mut own.has_arrived, true) {
+            state.schedule.worker_started(now, me);
+        } else if own.is_replaced {
+            own.is_replaced = !is_wanted;
+            state.schedule.worker_returned(now, me, is_wanted);
+            if !is_wanted {
+                return end(before);
+            }
+        }
+        match state.schedule.take(now, me) {
+            Next::Run { payload, wake, .. } => {
+                if let Some(own) = &mut state.workers[me.index()] {
+                    own.current = Some(payload.clone());
+                }
+                let wake = wake.and_then(|worker| state.parker(worker));
+                let start = wake.is_none() && state.wants_worker(self.options.workers_max);
+                Dealt { turn: Some(Turn::Run(payload)), wake, start, before, expired: None }
+            }
+            Next::Expired(removed) => Dealt { expired: Some(removed), before, ..Dealt::default() },
+            Next::Idle { .. } if state.is_ending && state.schedule.is_empty() => end(before),
+            Next::Idle { look_again } => {
+                Dealt { turn: Some(Turn::Sleep(look_again)), before, ..Dealt::default() }
+            }
+            Next::Lost => end(before),
+        }
+    }
+
+    /// Starts one more worker; answers its name, or `None` when none is wanted after all.
+    pub(super) fn start_worker(self: &Arc<Self>) -> Result<Option<String>, ThreadError> {
+        let name = format!("ek-work-{}", self.workers_started.fetch_add(1, Relaxed) + 1);
+        let care = Care { heartbeat: Some(self.options.heartbeat), ..Care::default() };
+        let entry =
+            self.book.enter(name.clone(), Class::Processing, (Kind::Worker, care), Location::caller())?;
+        let parker = Arc::new(Parker::default());
+        let place = self.with(|state| {
+            if !state.wants_worker(self.options.workers_max) {
+                return None;
+            }
+            let me = state.workers.iter().position(Option::is_none).and_then(WorkerId::new)?;
+            let (entry, parker) = (entry.clone(), parker.clone());
+            state.workers[me.index()] =
+                Some(Worker { entry, parker, current: None, has_arrived: false, is_replaced: false });
+            Some(me)
+        });
+        let Some(me) = place else {
+            self.book.leave(entry.slot.id);
+            return Ok(None);
+        };
+        let stack_bytes = self.options.stack_bytes.into_iter().max().unwrap_or(0);
+        let theirs = entry.clone();
+        let started = self.spawn(&entry, stack_bytes, move |core| worker::live(core, me, &theirs, &parker));
+        if let Err(why) = started {
+            self.forget_worker(me);
+            return Err(why);
+        }
+        self.watch();
+        Ok(Some(name))
+    }
+
+    /// A worker's thread is gone, or goes now. What it ran is told that it has no answer, if it has none.
+    pub(super) fn forget_worker(&self, me: WorkerId) {
+        let gone = self.with(|state| state.workers[me.index()].take());
+        if let Some(Worker { current: Some(work), .. }) = gone {
+            work.give_up(work.meta().ended());
+            contained_call(|| drop(work));
+        }
+    }
+
+    /// A worker does not go on: what it has goes to others.
+    pub(super) fn lose_worker(self: &Arc<Self>, me: WorkerId, loss: Loss) {
+        let now = clock::mono();
+        let parkers = self.with(|state| {
+            if let Some(worker) = &mut state.workers[me.index()] {
+                worker.is_replaced = true;
+            }
+            let lost = state.schedule.worker_lost(now, me, loss);
+            lost.wake.filter_map(|worker| state.parker(worker)).collect::<Vec<_>>()
+        });
+        parkers.iter().for_each(|parker| parker.wake());
+    }
+
+    /// A worker's thread ends in order.
+    pub(super) fn retire_worker(&self, me: WorkerId) {
+        let now = clock::mono();
+        let parkers = self.with(|state| {
+            let left = state.schedule.worker_retired(now, me);
+            // Whoever ends because nothing is left tells those that sleep.
+            let wake = if state.is_ending { state.schedule.workers() } else { left.wake };
+            wake.filter_map(|worker| state.parker(worker)).collect::<Vec<_>>()
+        });
+        parkers.iter().for_each(|parker| parker.wake());
+        self.forget_worker(me);
+    }
+
+    /// Starts another worker where one was lost, if there is something to do, and tells so.
+    pub(super) fn replace(self: &Arc<Self>, lost: &Slot) {
+        match self.start_worker() {
+            Ok(Some(by)) => self.tell(lost, None, What::Replaced { by }),
+            Ok(None) => {}
+            Err(why) => self.tell(lost, None, What::NotReplaced { why: why.to_string() }),
+        }
+    }
+
+    /// Starts a thread for an entry of the book, which it leaves at its end.
+    pub(super) fn spawn(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        stack_bytes: usize,
+        live: impl FnOnce(&Arc<Self>) + Send + 'static,
+    ) -> Result<(), ThreadError> {
+        /// The thread is gone, however it went.
+        struct Gone(Arc<Core>, u64);
+        impl Drop for Gone {
+            fn drop(&mut self) {
+                self.0.book.leave(self.1);
+            }
+        }
+        let gone = Gone(self.clone(), entry.slot.id);
+        let slot = entry.slot.clone();
+        let builder = std::thread::Builder::new().name(slot.name.clone()).stack_size(stack_bytes);
+        let spawned = builder.spawn(move || {
+            slot.enter();
+            live(&gone.0);
+            drop(gone);
+        });
+        // When there is no thread, the closure is dropped, and with it `gone`.
+        spawned.map(drop).map_err(|source| ThreadError::System { name: entry.slot.name.clone(), source })
+    }
+
+    /// Sees to it that somebody watches.
+    pub(super) fn watch(self: &Arc<Self>) {
+        if !self.watch_is_started.swap(true, Relaxed) && watcher::start(self).is_err() {
+            // Without a thread to be had nobody watches; the next one to begin tries again.
+            self.watch_is_started.store(false, Relaxed);
+        }
+        self.bell.ring();
+    }
+
+    /// What a thread does now.
+    pub(super) fn doing(slot: &Slot, job: Option<&Meta>) -> Doing {
+        Doing {
+            job: job.map(|job| (job.name.to_string(), job.channel.as_deref().map(str::to_owned))),
+            site: slot.site(),
+            in_kernel: slot.tid().and_then(InKernel::of),
+        }
+    }
+
+    /// Tells everybody what happened to a thread.
+    pub(super) fn tell(&self, slot: &Slot, job: Option<&Meta>, what: What) {
+        let thread = Subject {
+            name: slot.name.clone(),
+            class: slot.class,
+            kind: slot.kind,
+            tid: slot.tid(),
+            doing: Self::doing(slot, job),
+        };
+        self.tellers.tell(ThreadEvent { at: clock::mono(), thread, what });
+    }
+
+    /// Nothing more is accepted; workers end when nothing is left, all others now.
+    pub(super) fn close(&self) {
+        self.book.close();
+        let parkers = self.with(|state| {
+            state.schedule.close_intake();
+            state.is_ending = true;
+            state.workers.iter().flatten().map(|worker| worker.parker.clone()).collect::<Vec<_>>()
+        });
+        parkers.iter().for_each(|parker| parker.wake());
+        for entry in self.book.entries() {
+            if entry.slot.kind == Kind::Dedicated {
+                entry.stop();
+            }
+        }
+        self.bell.ring();
+    }
+
+    /// Gives up all that is queued, and asks what runs to end. Answers how much that was.
+    pub(super) fn give_up_queued(&self) -> usize {
+        let mut removed = Vec::new();
+        self.with(|state| state.schedule.drain_all(&mut removed));
+        for Removed { payload, .. } in &removed {
+            payload.give_up(payload.meta().ended());
+        }
+        for entry in self.book.entries() {
+            if entry.slot.kind != Kind::Stop {
+                entry.stop();
+            }
+        }
+        self.bell.ring();
+        let count = removed.len();
+        contained_call(|| drop(removed));
+        count
+    }
+}
