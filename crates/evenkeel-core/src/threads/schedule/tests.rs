@@ -170,7 +170,7 @@ impl Model {
     }
 
     fn is_held(&self, channel: Option<ChannelId>) -> bool {
-        channel.is_some() && self.sleep.iter().any(|sleep| *sleep == Sleep::Busy(channel))
+        channel.is_some() && self.sleep.contains(&Sleep::Busy(channel))
     }
 
     fn take(&mut self, index: usize) {
@@ -368,7 +368,7 @@ impl Sleep {
 // REQ T5
 #[test]
 fn whatever_happens_jobs_run_once_in_order_and_no_wake_up_is_lost() {
-    for seed in 0..400 {
+    for seed in 0..1_500 {
         let mut model = Model::new(seed);
         for index in 0..2 {
             model.lose(index);
@@ -499,4 +499,71 @@ fn a_stale_channel_is_recognised() {
     assert_eq!(refused.reason, Reason::UnknownChannel(old));
     assert!(!schedule.close(old), "closing the old one leaves the new one open");
     assert!(schedule.submit(at(0), Class::System, Some(new), 1).is_ok());
+}
+
+// REQ T5
+#[test]
+fn channels_are_spread_over_idle_workers_and_then_over_the_least_loaded() {
+    let mut schedule = started(3);
+    let mut homes = [0; 3];
+    for n in 0..30 {
+        let channel = schedule.channel(at(0)).unwrap();
+        let _ = schedule.submit(at(n), Class::Processing, Some(channel), 0).unwrap();
+        homes[schedule.home(channel).unwrap().index()] += 1;
+    }
+    assert_eq!(homes, [10; 3]);
+}
+
+// REQ T5
+#[test]
+fn expired_jobs_come_in_the_order_of_their_deadlines_and_few_at_once() {
+    let mut schedule = started(1);
+    for n in 0..100 {
+        let deadline = at(1 + u64::from(n) * 37 % 100);
+        let submitted = schedule.submit_before(at(0), Class::System, None, deadline, n).unwrap();
+        assert_eq!(submitted.is_next_deadline, n == 0, "the first has the earliest deadline");
+    }
+    let mut out = Vec::new();
+    schedule.expired(at(80), &mut out);
+    assert_eq!((out.len(), schedule.next_deadline()), (64, Some(at(65))));
+    schedule.expired(at(80), &mut out);
+    let order: Vec<_> = out.iter().map(|removed| u64::from(removed.payload) * 37 % 100).collect();
+    assert_eq!(order, (0..80).collect::<Vec<_>>());
+    assert_eq!(schedule.next_deadline(), Some(at(81)), "the others still have time");
+    assert!(
+        matches!(schedule.take(at(200), worker(0)), Next::Expired(_)),
+        "seen when it would be taken, too"
+    );
+}
+
+// REQ T5
+#[test]
+fn jobs_wait_for_the_first_worker_and_for_a_replacement() {
+    let mut schedule = Schedule::new(Limits::default());
+    let channel = schedule.channel(at(0)).unwrap();
+    assert_eq!(schedule.submit(at(0), Class::System, Some(channel), 1).unwrap().wake, None);
+    let _ = schedule.submit(at(0), Class::System, Some(channel), 2).unwrap();
+    assert!(schedule.worker_started(at(1), worker(0)));
+    assert_eq!(payload(schedule.take(at(1), worker(0))), 1);
+    assert!(schedule.worker_lost(at(2), worker(0), Loss::Dead).wake.is_empty());
+    assert!(schedule.worker_started(at(3), worker(0)), "the number of a dead one is free");
+    assert_eq!(payload(schedule.take(at(3), worker(0))), 2);
+    audit(&schedule);
+}
+
+// REQ T5
+#[test]
+fn a_full_queue_keeps_places_for_class_system_and_says_how_many_there_are() {
+    let limits = Limits { queued_max: 10, reserved_for_system: 2, ..Limits::default() };
+    let mut schedule = Schedule::new(limits);
+    let mut submit =
+        |class| schedule.submit(at(0), class, None, 0).map(|_| ()).map_err(|refused| refused.to_string());
+    for _ in 0..8 {
+        assert_eq!(submit(Class::Monitoring), Ok(()));
+    }
+    let message =
+        "8 jobs wait already and class processing may use 8 places: submit less, or wait until some have run";
+    assert_eq!(submit(Class::Processing), Err(message.to_owned()));
+    assert_eq!((submit(Class::System), submit(Class::System)), (Ok(()), Ok(())));
+    assert!(submit(Class::System).is_err());
 }

@@ -51,7 +51,7 @@ impl Life {
         let cpu = cpu.map(|(at, span)| self.end(at).min(now) - span.from).sum();
         Sample {
             busy_since: busy.map(|span| Mono::from_nanos(span.from)),
-            last_beat: Mono::from_nanos(beats.clone().last().map_or(0, |span| span.from)),
+            last_beat: Mono::from_nanos(beats.clone().next_back().map_or(0, |span| span.from)),
             beats: beats.count() as u64,
             cpu: Some(Duration::from_nanos(cpu)),
         }
