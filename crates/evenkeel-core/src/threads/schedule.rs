@@ -14,7 +14,7 @@
 //! 3. No wake-up is lost: when a worker is idle and a job is ready that it could
 //!    run, then a worker that was told to wake has not asked yet, or an idle one has a timer.
 //!    Whoever takes a job passes this duty on, by `wake`.
-//! 4. An idle worker is no channel's way to wait: it has nothing of its own.
+//! 4. An idle worker has nothing ready of its own.
 //!
 //! **Affinity.** A channel gets its home with its first job: an idle worker, else the
 //! one with the least queued. It gets another one when its worker is lost, or when it has been
@@ -420,7 +420,7 @@ impl<J> Schedule<J> {
                 let (home, is_last) = (channel.home, channel.queues[class].is_empty());
                 self.workers[home].queued -= 1;
                 if is_last {
-                    self.workers[home].lists[class].unlink(&mut self.channels, class, place);
+                    self.leave_class(home, class, place);
                 }
             }
         }
@@ -449,6 +449,14 @@ impl<J> Schedule<J> {
             self.workers[home].homes = self.workers[home].homes.saturating_sub(1);
             self.channels.forget(at);
         }
+    }
+
+    /// Takes a channel out of the list of a class, as the round was: the turn of the jobs
+    /// without a channel does not go back.
+    fn leave_class(&mut self, worker: usize, class: usize, channel: u32) {
+        let own = &mut self.workers[worker];
+        own.lists[class].unlink(&mut self.channels, class, channel);
+        own.until_loose[class] = own.until_loose[class].min(own.lists[class].len());
     }
 
     fn note_behind(&mut self, worker: usize) {

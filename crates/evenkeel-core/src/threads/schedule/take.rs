@@ -105,14 +105,14 @@ impl<J> Schedule<J> {
             let channel = self.channels.get_mut(at);
             channel.is_running = true;
             let (is_in, last) = (channel.has(job.class), channel.last.replace(worker));
-            own.until_loose[class] = match own.until_loose[class] {
-                0 => own.lists[class].len().saturating_sub(u32::from(is_in)),
-                until => until - 1,
-            };
             if is_in {
                 own.lists[class].unlink(&mut self.channels, class, at);
                 own.lists[class].push_back(&mut self.channels, class, at);
             }
+            own.until_loose[class] = match own.until_loose[class] {
+                0 => own.lists[class].len() - u32::from(is_in),
+                until => until - 1,
+            };
             moved = last.is_some_and(|last| last != worker);
             counts.moves += u64::from(moved);
             counts.same_worker += u64::from(last == Some(worker));
@@ -139,6 +139,8 @@ impl<J> Schedule<J> {
         match self.next_overdue() {
             Some((due, at)) if due <= self.now => {
                 self.rehome(at, worker.index());
+                // Nothing of its own was ready: nothing was passed over.
+                self.workers[worker.index()].passed = [0; 3];
                 true
             }
             _ => false,

@@ -2,7 +2,7 @@
 
 use super::{NOBODY, Schedule, State, WAITING, Worker};
 use crate::Mono;
-use crate::threads::ids::{WORKERS_MAX, WorkerId, Workers};
+use crate::threads::ids::{Class, WorkerId, Workers};
 use crate::threads::outcome::{Loss, Lost};
 
 impl<J> Schedule<J> {
@@ -131,7 +131,7 @@ impl<J> Schedule<J> {
             let queued = worker.queued + u32::from(worker.running.is_some());
             (self.idle & id.bit() == 0, queued, worker.homes)
         };
-        Workers(self.live()).min_by_key(load).map_or(WORKERS_MAX, WorkerId::index)
+        Workers(self.live()).min_by_key(load).map_or(NOBODY, WorkerId::index)
     }
 
     /// Moves a channel that runs nothing, with all that it has queued.
@@ -142,13 +142,15 @@ impl<J> Schedule<J> {
         let from = std::mem::replace(&mut channel.home, to);
         let (queued, is_waiting) = (channel.queued(), channel.is_waiting);
         channel.ready_since = now;
-        for list in 0..=WAITING {
-            let is_in =
-                if list == WAITING { is_waiting } else { !self.channels.get(at).queues[list].is_empty() };
-            if is_in {
-                self.workers[from].lists[list].unlink(&mut self.channels, list, at);
-                self.workers[to].lists[list].push_back(&mut self.channels, list, at);
+        for class in Class::ALL.map(Class::index) {
+            if !self.channels.get(at).queues[class].is_empty() {
+                self.leave_class(from, class, at);
+                self.workers[to].lists[class].push_back(&mut self.channels, class, at);
             }
+        }
+        if is_waiting {
+            self.workers[from].lists[WAITING].unlink(&mut self.channels, WAITING, at);
+            self.workers[to].lists[WAITING].push_back(&mut self.channels, WAITING, at);
         }
         self.workers[from].queued -= queued;
         self.workers[to].queued += queued;
