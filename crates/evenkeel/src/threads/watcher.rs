@@ -128,7 +128,7 @@ impl Round {
             FindingKind::Stuck { silent_for, .. } => (What::Stuck { silent_for }, true),
             // One that beats is told of, and goes on.
             FindingKind::Runaway { over, cpu, is_silent, .. } => (What::Runaway { over, cpu }, is_silent),
-            FindingKind::Recovered { after } => (What::Recovered { silent_for: after }, false),
+            FindingKind::Recovered { after, .. } => (What::Recovered { silent_for: after }, false),
             _ => return,
         };
         slot.give_up(is_given_up);
