@@ -6,6 +6,7 @@
 
 mod build;
 mod entry;
+mod threads;
 
 use crate::buffers::BufferManager;
 use crate::cleanup::{CleanupCoordinator, StepBuilder};
@@ -13,6 +14,7 @@ use crate::components::{Component, ComponentCoordinator, ComponentError};
 use crate::journal::Journal;
 use crate::monitoring::MonitoringCoordinator;
 use crate::stop::{Request, Shared, Stopped, close_journal};
+use crate::threads::ThreadCoordinator;
 pub use build::{BuildError, Builder};
 pub use entry::main;
 use evenkeel_core::cleanup::{
@@ -37,6 +39,7 @@ struct Inner {
     monitoring: MonitoringCoordinator,
     components: ComponentCoordinator,
     buffers: BufferManager,
+    threads: ThreadCoordinator,
     journal: Option<Journal>,
     grace: Duration,
     concurrency_max: usize,
@@ -106,6 +109,11 @@ impl Keel {
     /// Buffer space by channel.
     pub fn buffers(&self) -> &BufferManager {
         &self.0.buffers
+    }
+
+    /// Threads and jobs.
+    pub fn threads(&self) -> &ThreadCoordinator {
+        &self.0.threads
     }
 
     /// The journal, if one is kept.

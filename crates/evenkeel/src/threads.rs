@@ -76,17 +76,10 @@ impl Default for Options {
 }
 
 /// Describes a coordinator; see [`ThreadCoordinator::builder`].
-#[derive(Default)]
+#[derive(Debug, Default)]
 #[must_use = "a coordinator that is not built has no threads"]
 pub struct Builder {
     options: Options,
-    hook: Option<events::Hook>,
-}
-
-impl fmt::Debug for Builder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("options", &self.options).finish_non_exhaustive()
-    }
 }
 
 impl Builder {
@@ -129,17 +122,9 @@ impl Builder {
         self
     }
 
-    /// Is called with every event, by the thread that found it, before any [`Subscription`] has it: let it
-    /// be short. A panic in it ends with it.
-    pub fn on_event(mut self, hook: impl Fn(&ThreadEvent) + Send + Sync + 'static) -> Self {
-        self.hook = Some(Box::new(hook));
-        self
-    }
-
     /// The coordinator. It starts no thread before there is something to do.
     pub fn build(self) -> ThreadCoordinator {
-        let tellers = events::Tellers::new(self.hook);
-        ThreadCoordinator(Arc::new(Owner(Arc::new(Core::new(self.options, tellers)))))
+        ThreadCoordinator(Arc::new(Owner(Arc::new(Core::new(self.options)))))
     }
 }
 
@@ -203,9 +188,20 @@ impl ThreadCoordinator {
         self.core().tellers.subscribe()
     }
 
+    /// Has `f` called with every event from now on, by the thread that found it: let it be short. A panic in
+    /// it ends with it. It is dropped with the coordinator.
+    pub fn on_event(&self, f: impl Fn(&ThreadEvent) + Send + Sync + 'static) {
+        self.core().tellers.hook(Arc::new(f));
+    }
+
     /// Figures of all jobs.
     pub fn jobs(&self) -> Counts {
         self.core().with(|state| state.schedule.counts())
+    }
+
+    /// Most threads at once.
+    pub fn threads_max(&self) -> usize {
+        self.core().book.threads_max()
     }
 
     /// All threads now, with what the system knows of each: some 30 us a thread.

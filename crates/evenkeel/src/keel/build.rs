@@ -9,6 +9,7 @@ use crate::monitoring::MonitoringCoordinator;
 use crate::resources::PoolLimits;
 use crate::signals::Signals;
 use crate::stop::{AskChannels, Progress, Setup, Shared, Tell};
+use crate::threads::ThreadCoordinator;
 use evenkeel_core::cleanup::ChannelReport;
 use evenkeel_log::storage::{DirStorage, Storage};
 use serde_json::json;
@@ -55,6 +56,7 @@ pub struct Builder {
     grace: Duration,
     concurrency_max: usize,
     pool: PoolLimits,
+    threads: Option<ThreadCoordinator>,
     report: Option<PathBuf>,
     channels: Option<AskChannels>,
     listener: Option<Listener>,
@@ -79,6 +81,7 @@ impl Builder {
             grace: Duration::from_secs(20),
             concurrency_max: 16,
             pool: PoolLimits::default(),
+            threads: None,
             report: None,
             channels: None,
             listener: None,
@@ -123,6 +126,12 @@ impl Builder {
     /// Limits of the resource pool.
     pub fn pool(mut self, limits: PoolLimits) -> Self {
         self.pool = limits;
+        self
+    }
+
+    /// Threads and jobs on a coordinator of the caller's. One with the defaults is made if nothing is said.
+    pub fn threads(mut self, threads: ThreadCoordinator) -> Self {
+        self.threads = Some(threads);
         self
     }
 
@@ -189,6 +198,7 @@ impl Builder {
             return Err(BuildError::NoGrace);
         }
         let journal = self.journal.map(|place| open_journal(place, self.journal_options)).transpose()?;
+        let threads = self.threads.unwrap_or_default();
         let monitoring = MonitoringCoordinator::new(self.pool);
         let components = ComponentCoordinator::new(monitoring.pool().clone());
         let buffers = BufferManager::new(monitoring.pool().clone());
@@ -199,8 +209,10 @@ impl Builder {
             journal.on_durable(move |_| nudged.nudge());
             let body = json!({
                 "name": self.name, "pid": std::process::id(), "grace_ms": self.grace.as_millis() as u64,
+                "threads_max": threads.threads_max(),
             });
             let _ = journal.append("start", None, body);
+            super::threads::journal_events(&threads, journal);
         }
         let signals = self.hears_signals.then(Signals::register).transpose().map_err(BuildError::Stop)?;
         let setup = Setup {
@@ -227,6 +239,7 @@ impl Builder {
             monitoring,
             components,
             buffers,
+            threads,
             journal,
             grace: self.grace,
             concurrency_max: self.concurrency_max,

@@ -96,7 +96,7 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(options: Options, tellers: Tellers) -> Self {
+    pub(super) fn new(options: Options) -> Self {
         let state = State {
             schedule: Schedule::new(options.limits),
             workers: (0..WORKERS_MAX).map(|_| None).collect(),
@@ -105,7 +105,7 @@ impl Core {
         };
         Self {
             book: Book::new(options.threads_max),
-            tellers,
+            tellers: Tellers::default(),
             bell: Bell::default(),
             watch_is_started: AtomicBool::new(false),
             workers_started: AtomicU64::new(0),
@@ -392,7 +392,7 @@ impl Core {
             payload.give_up(payload.meta().ended());
         }
         for entry in self.book.entries() {
-            if entry.slot.kind != Kind::Stop {
+            if !matches!(entry.slot.kind, Kind::Kept | Kind::Stop) {
                 entry.stop();
             }
         }

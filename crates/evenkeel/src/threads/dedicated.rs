@@ -122,6 +122,11 @@ impl<'a> ThreadBuilder<'a> {
         self
     }
 
+    /// Others see to its end: [`terminate`](ThreadCoordinator::terminate) neither asks it nor waits for it.
+    pub fn kept(self) -> Self {
+        self.of_kind(Kind::Kept)
+    }
+
     /// Belongs to a stop: no limit holds it up, and no termination waits for it.
     pub(crate) fn of_a_stop(self) -> Self {
         self.of_kind(Kind::Stop).unwatched()

@@ -207,18 +207,18 @@ impl Subscription {
     }
 }
 
-pub(super) type Hook = Box<dyn Fn(&ThreadEvent) + Send + Sync>;
+pub(super) type Hook = Arc<dyn Fn(&ThreadEvent) + Send + Sync>;
 
 /// Who is told.
 #[derive(Default)]
 pub(super) struct Tellers {
     mailboxes: Mutex<ThreadEvents, Vec<Weak<Mailbox>>>,
-    hook: Option<Hook>,
+    hooks: Mutex<ThreadEvents, Vec<Hook>>,
 }
 
 impl Tellers {
-    pub(super) fn new(hook: Option<Hook>) -> Self {
-        Self { mailboxes: Mutex::default(), hook }
+    pub(super) fn hook(&self, hook: Hook) {
+        with_root(|house| self.hooks.lock(house).push(hook));
     }
 
     pub(super) fn subscribe(&self) -> Subscription {
@@ -233,9 +233,8 @@ impl Tellers {
 
     /// Tells everybody. Outside of all locks, from any thread.
     pub(super) fn tell(&self, event: ThreadEvent) {
-        if let Some(hook) = &self.hook {
-            crate::cleanup::contained_call(|| hook(&event));
-        }
+        let hooks = with_root(|house| self.hooks.lock(house).clone());
+        hooks.iter().for_each(|hook| crate::cleanup::contained_call(|| hook(&event)));
         let event = Arc::new(event);
         let listening: Vec<Arc<Mailbox>> =
             with_root(|house| self.mailboxes.lock(house).iter().filter_map(Weak::upgrade).collect());

@@ -25,6 +25,8 @@ pub enum Kind {
     Dedicated,
     /// Watches the others, to their end.
     Watch,
+    /// Like a dedicated one, but others end it: a termination leaves it alone.
+    Kept,
     /// Belongs to a stop, which no limit holds up.
     Stop,
 }

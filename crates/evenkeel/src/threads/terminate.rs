@@ -70,7 +70,8 @@ const LAST_MAX: Duration = Duration::from_millis(100);
 impl ThreadCoordinator {
     /// Ends all threads within a time: nothing new is accepted, queued jobs still run, threads of their own are
     /// asked to stop. Shortly before the time is over what still runs is asked too, and what has not begun
-    /// is given up. Called again it waits again for those that are left. Threads of a stop are left alone.
+    /// is given up. Called again it waits again for those that are left. Threads that are
+    /// [kept](super::ThreadBuilder::kept), and those of a stop, are left alone.
     ///
     /// Called on one of the threads it does not wait for that one, and names it.
     pub fn terminate(&self, within: Duration) -> Termination {
@@ -78,11 +79,11 @@ impl ThreadCoordinator {
         let now = Instant::now();
         let over_at = now + within;
         let told_at = over_at - (within / 10).min(LAST_MAX);
-        let before = core.book.entries().iter().filter(|entry| entry.slot.kind != Kind::Stop).count();
+        let before = core.book.entries().iter().filter(|entry| ends(&entry.slot)).count();
         core.close();
-        let ends = |slot: &Slot| matches!(slot.kind, Kind::Worker | Kind::Dedicated);
         let own = rustix::thread::gettid().as_raw_nonzero().get();
-        let others = |slot: &Slot| ends(slot) && slot.tid() != Some(own);
+        let is_watch = |slot: &Slot| slot.kind == Kind::Watch;
+        let others = |slot: &Slot| ends(slot) && !is_watch(slot) && slot.tid() != Some(own);
         let mut given_up_jobs = 0;
         if !core.book.wait_gone(others, told_at) {
             given_up_jobs = core.give_up_queued();
@@ -90,17 +91,22 @@ impl ThreadCoordinator {
         }
         // Jobs of no worker: none could be started for them.
         given_up_jobs += core.give_up_queued();
-        let is_watch = |slot: &Slot| slot.kind == Kind::Watch;
         core.book.wait_gone(is_watch, over_at.max(Instant::now() + Duration::from_millis(20)));
-        let left: Vec<NotStopped> = core
-            .book
-            .entries()
-            .iter()
-            .filter(|entry| entry.slot.kind != Kind::Stop)
-            .map(|entry| not_stopped(core, &entry.slot))
-            .collect();
+        let left = self.not_stopped();
         Termination { stopped: before.saturating_sub(left.len()), left, given_up_jobs }
     }
+
+    /// Threads that a termination would have ended, and that are there.
+    pub fn not_stopped(&self) -> Vec<NotStopped> {
+        let entries = self.core().book.entries();
+        let ending = entries.iter().filter(|entry| ends(&entry.slot));
+        ending.map(|entry| not_stopped(self.core(), &entry.slot)).collect()
+    }
+}
+
+/// Whether a termination ends it.
+fn ends(slot: &Slot) -> bool {
+    matches!(slot.kind, Kind::Worker | Kind::Dedicated | Kind::Watch)
 }
 
 fn not_stopped(core: &Core, slot: &Slot) -> NotStopped {
