@@ -11,8 +11,44 @@
 //! * The order has a root of its own, so that whoever calls the house may hold locks of theirs: those come
 //!   before all of the house's.
 //! * Recovery goes the same way: there is no second order for when things fail.
+//!
+//! ```
+//! use evenkeel_hierarchy::{BufferState, Component, Mutex, with_root};
+//!
+//! static STATES: Mutex<Component, u32> = Mutex::new(1);
+//! static BOOKS: Mutex<BufferState, u32> = Mutex::new(2);
+//!
+//! let both = with_root(|house| {
+//!     let mut states = STATES.lock(house);
+//!     let (states, held) = states.parts();
+//!     *states + *BOOKS.lock(held)
+//! });
+//! assert_eq!(both, 3);
+//! ```
+//!
+//! What calls callbacks takes a capability that nobody has under a lock:
+//!
+//! ```
+//! use evenkeel_hierarchy::{Cap, House, with_root};
+//!
+//! fn tell(house: &mut Cap<House>, observer: &dyn Fn()) {
+//!     house.outside(observer);
+//! }
+//!
+//! // The observer may come back.
+//! with_root(|house| tell(house, &|| with_root(|_| ())));
+//! ```
+//!
+//! ```compile_fail,E0308
+//! # use evenkeel_hierarchy::{BufferState, Cap, House, Mutex, with_root};
+//! # static BOOKS: Mutex<BufferState, u32> = Mutex::new(2);
+//! # fn tell(house: &mut Cap<House>, observer: &dyn Fn()) {
+//! #     house.outside(observer);
+//! # }
+//! with_root(|house| tell(BOOKS.lock(house).cap(), &|| ()));
+//! ```
 
-pub use evenkeel_locks::{Cap, Condvar, Level, Mutex, MutexGuard, RootTaken, WaitOutcome};
+pub use evenkeel_locks::{After, Cap, Condvar, Level, Mutex, MutexGuard, RootTaken, WaitOutcome};
 use evenkeel_locks::{lock_order, try_with_root_of, with_root_of};
 
 lock_order! {
@@ -21,10 +57,49 @@ lock_order! {
 
     // The documented orders, and theirs among each other: cleanup drives components, components use
     // buffers, and all of them change their state. A level without a lock says why it needs none.
-    pub CleanupShutdown < CleanupPhase < CleanupSteps < CleanupStatus;
-    pub Component < ComponentResource < ComponentHistory < ComponentCallback < ComponentThread;
-    pub BufferCleanup < BufferState < BufferComponent < BufferUpdate;
-    pub MachineCallbacks < MachineState < MachineHistory < MachineInvariants < MachineValidators;
+
+    /// Whether the service is to stop and how it ended (`stop/shared.rs`).
+    pub CleanupShutdown <
+        /// No lock: the phase is the run's, a value of `ek-stop` alone.
+        CleanupPhase <
+        /// The registry of the steps and their closures, until the stop takes them (`cleanup/coordinator.rs`).
+        CleanupSteps <
+        /// What becomes of the report in the journal (`stop/ending.rs`).
+        CleanupStatus;
+
+    /// Where each component stands (`components.rs`).
+    pub Component <
+        /// No lock: a component takes from the pool, whose books are `BufferState`.
+        ComponentResource <
+        /// No lock: what a component went through stands in the journal.
+        ComponentHistory <
+        /// No lock: nothing of a user's is called when a component changes its state.
+        ComponentCallback <
+        /// No lock: a component has no thread of its own; those of the house are below, `Thread*`.
+        ComponentThread;
+
+    /// No lock: buffer space is given back by the drop of its `Reservation`.
+    pub BufferCleanup <
+        /// What of the pool is in use, and by whom (`resources.rs`).
+        BufferState <
+        /// No lock: which component holds what stands in the same books.
+        BufferComponent <
+        /// No lock: the pool's limits never change.
+        BufferUpdate;
+
+    // The state machine decides as a plain value that one thread owns: it has no lock yet.
+
+    /// No lock: callbacks are handed out as a snapshot and called with nothing held.
+    pub MachineCallbacks <
+        /// No lock: the state is a value of its owner.
+        MachineState <
+        /// No lock: bounded, and a part of the same value.
+        MachineHistory <
+        /// No lock: fixed when it is made.
+        MachineInvariants <
+        /// No lock: fixed when it is made.
+        MachineValidators;
+
     also CleanupStatus < Component;
     also ComponentThread < BufferCleanup;
     also BufferUpdate < MachineCallbacks;
@@ -34,6 +109,63 @@ lock_order! {
     pub ThreadJob;
     pub ThreadEvents;
     pub ThreadBook;
+
+    // The stop, beside the documented orders: each alone, but for the last entry.
+
+    /// The stops of this process (`stop/others.rs`).
+    pub StopBook;
+    /// Who hears signals; registering one is under it, a system call (`signals.rs`).
+    pub StopSignals;
+    /// What came of the steps, on its way to the run (`cleanup/executor.rs`).
+    pub StepEvents;
+    /// Threads of steps that wait for work (`cleanup/workers.rs`).
+    pub StepThreads;
+    /// Nothing: who waits to be told to stop waits with it (`cleanup/step.rs`).
+    pub StepTold;
+
+    /// The head of the chain and what is queued (`journal/shared.rs`).
+    pub JournalQueue;
+    /// Who is told what is durable (`journal/shared.rs`).
+    pub JournalObservers;
+    // Whether the report was appended, and that it is appended once.
+    also CleanupStatus < JournalQueue;
+
+    // The log.
+
+    /// Length and last block of a file that grows. It is what puts appends one after the other: the write is
+    /// under it (`storage/file.rs`).
+    pub LogFile;
+    /// What was read ahead of a file (`storage/medium.rs`).
+    pub LogWindow;
+    /// Who has which id of a stream (`writer/streams.rs`).
+    pub LogStreams;
+    /// The medium in memory, for tests (`sim.rs`).
+    pub LogSim;
+
+    // The recorder.
+
+    /// Queues, budget, counts, orders (`hub.rs`).
+    pub RecorderHub;
+    /// The newest that is acknowledged (`acks.rs`).
+    pub RecorderAcks;
+    /// What is wanted of `ek-retention` (`retention/keeper.rs`).
+    pub RecorderRetention;
+    /// What is wanted of `ek-exec` (`children.rs`).
+    pub ChildOrders;
+    /// The groups of commands. Nobody is signalled and nobody reaped but under it: `kill` and `waitid` are
+    /// under it, which do not wait (`children/groups.rs`).
+    pub ChildGroups;
+    /// The reader of an embedder's, until it is taken (`config.rs`).
+    pub RecorderReader;
+    /// The recorder's buffer space in the pool (`steps.rs`).
+    pub RecorderSpace;
+
+    // The program.
+
+    /// What waits to be written for people (`screen.rs`).
+    pub Screen;
+    /// What waits to be sent to the service manager (`systemd.rs`).
+    pub Manager;
 }
 
 /// Lends `work` the root of the house: nothing of it is held.

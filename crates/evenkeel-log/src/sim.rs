@@ -8,10 +8,11 @@
 //! zeroes; of the directory changes since the last directory sync any subset.
 
 use crate::storage::{AppendFile, Entry, ReadFile, Storage};
+use evenkeel_hierarchy::{LogSim, Mutex, with_root};
 use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 /// Bytes that a medium writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -45,7 +46,7 @@ pub struct Bugs {
 /// A whole directory in memory; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct SimStorage {
-    disk: Arc<Mutex<Disk>>,
+    disk: Arc<Mutex<LogSim, Disk>>,
 }
 
 type FileId = u64;
@@ -103,73 +104,76 @@ impl SimStorage {
         Self::default()
     }
 
-    fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn disk<T>(&self, act: impl FnOnce(&mut Disk) -> T) -> T {
+        with_root(|house| act(&mut self.disk.lock(house)))
     }
 
     /// Sets what fails from now on.
     pub fn set_faults(&self, faults: Faults) {
-        self.disk().faults = faults;
+        self.disk(|disk| disk.faults = faults);
     }
 
     /// Operations so far: every call that changes or syncs something.
     pub fn operations(&self) -> u64 {
-        self.disk().operations
+        self.disk(|disk| disk.operations)
     }
 
     /// Alters a byte behind everybody's back.
     pub fn corrupt(&self, name: &str, at: u64, flip: u8) {
-        let mut disk = self.disk();
-        if let Some(id) = disk.names.get(name).copied()
-            && let Some(file) = disk.files.get_mut(&id)
-            && let Some(byte) = file.content.get_mut(at as usize)
-        {
-            *byte ^= flip;
-            file.durable = file.content.clone();
-            file.since.clear();
-        }
+        self.disk(|disk| {
+            if let Some(id) = disk.names.get(name).copied()
+                && let Some(file) = disk.files.get_mut(&id)
+                && let Some(byte) = file.content.get_mut(at as usize)
+            {
+                *byte ^= flip;
+                file.durable = file.content.clone();
+                file.since.clear();
+            }
+        });
     }
 
     /// From now on, keeps a crash image as of before every operation.
     pub fn watch(&self, rng: Rng) {
-        self.disk().watch = Some(Watch { rng, images: Vec::new() });
+        // The images before are dropped with no lock held.
+        drop(self.disk(|disk| disk.watch.replace(Watch { rng, images: Vec::new() })));
     }
 
     /// The images since the last call.
     pub fn take_images(&self) -> Vec<Self> {
-        self.disk().watch.as_mut().map(|w| std::mem::take(&mut w.images)).unwrap_or_default()
+        self.disk(|disk| disk.watch.as_mut().map(|w| std::mem::take(&mut w.images)).unwrap_or_default())
     }
 
     /// The medium after a power cut now: a random one of the possible.
     pub fn crash(&self, rng: &mut Rng) -> Self {
-        self.disk().crash(rng)
+        self.disk(|disk| disk.crash(rng))
     }
 
     /// The medium after the process was killed: all that it wrote is there.
     pub fn kill(&self) -> Self {
-        let disk = self.disk();
-        let mut after = Disk { next_id: disk.next_id, ..Disk::default() };
-        after.files.clone_from(&disk.files);
-        after.names.clone_from(&disk.names);
-        after.durable_names.clone_from(&disk.durable_names);
-        after.changes.clone_from(&disk.changes);
-        Self { disk: Arc::new(Mutex::new(after)) }
+        self.disk(|disk| {
+            let mut after = Disk { next_id: disk.next_id, ..Disk::default() };
+            after.files.clone_from(&disk.files);
+            after.names.clone_from(&disk.names);
+            after.durable_names.clone_from(&disk.durable_names);
+            after.changes.clone_from(&disk.changes);
+            Self { disk: Arc::new(Mutex::new(after)) }
+        })
     }
 
     /// The content of a file, or `None`.
     pub fn content(&self, name: &str) -> Option<Vec<u8>> {
-        let disk = self.disk();
-        disk.names.get(name).and_then(|id| disk.files.get(id)).map(|f| f.content.clone())
+        self.disk(|disk| disk.names.get(name).and_then(|id| disk.files.get(id)).map(|f| f.content.clone()))
     }
 
     /// Puts a file there, durable.
     pub fn put(&self, name: &str, content: Vec<u8>) {
-        let mut disk = self.disk();
-        let id = disk.next_id;
-        disk.next_id += 1;
-        disk.files.insert(id, SimFile { durable: content.clone(), content, ..SimFile::default() });
-        disk.names.insert(name.to_owned(), id);
-        disk.durable_names.insert(name.to_owned(), id);
+        self.disk(|disk| {
+            let id = disk.next_id;
+            disk.next_id += 1;
+            disk.files.insert(id, SimFile { durable: content.clone(), content, ..SimFile::default() });
+            disk.names.insert(name.to_owned(), id);
+            disk.durable_names.insert(name.to_owned(), id);
+        });
     }
 }
 
@@ -301,66 +305,72 @@ impl Disk {
 
 impl Storage for SimStorage {
     fn create(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
-        let mut disk = self.disk();
-        disk.operate()?;
-        if disk.names.contains_key(name) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let id = disk.next_id;
-        disk.next_id += 1;
-        disk.files.insert(id, SimFile::default());
-        disk.names.insert(name.to_owned(), id);
-        disk.changes.push(Change::Link(name.to_owned(), id));
+        let id = self.disk(|disk| {
+            disk.operate()?;
+            if disk.names.contains_key(name) {
+                return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+            }
+            let id = disk.next_id;
+            disk.next_id += 1;
+            disk.files.insert(id, SimFile::default());
+            disk.names.insert(name.to_owned(), id);
+            disk.changes.push(Change::Link(name.to_owned(), id));
+            Ok(id)
+        })?;
         Ok(Box::new(Handle { storage: self.clone(), id }))
     }
 
     fn reopen(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
-        let id = self.disk().id(name)?;
+        let id = self.disk(|disk| disk.id(name))?;
         Ok(Box::new(Handle { storage: self.clone(), id }))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn ReadFile>> {
-        let id = self.disk().id(name)?;
+        let id = self.disk(|disk| disk.id(name))?;
         Ok(Box::new(Handle { storage: self.clone(), id }))
     }
 
     fn list(&self) -> io::Result<Vec<Entry>> {
-        let disk = self.disk();
-        let bytes = |id| disk.files.get(id).map_or(0, |f| f.content.len() as u64);
-        Ok(disk.names.iter().map(|(name, id)| Entry { name: name.clone(), bytes: bytes(id) }).collect())
+        self.disk(|disk| {
+            let bytes = |id| disk.files.get(id).map_or(0, |f| f.content.len() as u64);
+            Ok(disk.names.iter().map(|(name, id)| Entry { name: name.clone(), bytes: bytes(id) }).collect())
+        })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut disk = self.disk();
-        disk.operate()?;
-        let id = disk.id(from)?;
-        disk.names.remove(from);
-        disk.names.insert(to.to_owned(), id);
-        disk.changes.push(Change::Rename(from.to_owned(), to.to_owned(), id));
-        Ok(())
+        self.disk(|disk| {
+            disk.operate()?;
+            let id = disk.id(from)?;
+            disk.names.remove(from);
+            disk.names.insert(to.to_owned(), id);
+            disk.changes.push(Change::Rename(from.to_owned(), to.to_owned(), id));
+            Ok(())
+        })
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let mut disk = self.disk();
-        disk.operate()?;
-        disk.id(name)?;
-        disk.names.remove(name);
-        disk.changes.push(Change::Unlink(name.to_owned()));
-        Ok(())
+        self.disk(|disk| {
+            disk.operate()?;
+            disk.id(name)?;
+            disk.names.remove(name);
+            disk.changes.push(Change::Unlink(name.to_owned()));
+            Ok(())
+        })
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        let mut disk = self.disk();
-        disk.operate()?;
-        if !disk.faults.bugs.drop_dir_syncs {
-            disk.changes.clear();
-            disk.durable_names = disk.names.clone();
-        }
-        Ok(())
+        self.disk(|disk| {
+            disk.operate()?;
+            if !disk.faults.bugs.drop_dir_syncs {
+                disk.changes.clear();
+                disk.durable_names = disk.names.clone();
+            }
+            Ok(())
+        })
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        Ok(self.disk().free())
+        Ok(self.disk(|disk| disk.free()))
     }
 }
 
@@ -371,50 +381,52 @@ struct Handle {
 
 impl Handle {
     fn with<T>(&self, act: impl FnOnce(&mut SimFile) -> T) -> io::Result<T> {
-        let mut disk = self.storage.disk();
-        disk.files.get_mut(&self.id).map(act).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.storage
+            .disk(|disk| disk.files.get_mut(&self.id).map(act).ok_or_else(|| io::ErrorKind::NotFound.into()))
     }
 }
 
 impl AppendFile for Handle {
     fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
         let bytes: Vec<u8> = parts.iter().flat_map(|p| p.iter().copied()).collect();
-        let mut disk = self.storage.disk();
-        let refused = disk.operate().err();
-        let (free, pads) = (disk.free(), disk.faults.pads);
-        let file = disk.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
-        let room = free + file.reserved.saturating_sub(file.content.len() as u64);
-        // A failed append leaves some of it, as a short write does.
-        let (taken, error) = match refused {
-            Some(e) => (bytes.len() / 2, Some(e)),
-            None if bytes.len() as u64 > room => (room as usize, Some(io::ErrorKind::StorageFull.into())),
-            None => (bytes.len(), None),
-        };
-        let at = file.content.len() - file.padding;
-        file.content.truncate(at);
-        file.content.extend_from_slice(&bytes[..taken]);
-        let padded =
-            if pads && error.is_none() { file.content.len().next_multiple_of(SECTOR_BYTES) } else { 0 };
-        file.padding = padded.saturating_sub(file.content.len());
-        file.content.resize(file.content.len() + file.padding, 0);
-        file.since.push(Write::Append(at as u64, file.content[at..].to_vec()));
-        error.map_or(Ok(()), Err)
+        self.storage.disk(|disk| {
+            let refused = disk.operate().err();
+            let (free, pads) = (disk.free(), disk.faults.pads);
+            let file = disk.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
+            let room = free + file.reserved.saturating_sub(file.content.len() as u64);
+            // A failed append leaves some of it, as a short write does.
+            let (taken, error) = match refused {
+                Some(e) => (bytes.len() / 2, Some(e)),
+                None if bytes.len() as u64 > room => (room as usize, Some(io::ErrorKind::StorageFull.into())),
+                None => (bytes.len(), None),
+            };
+            let at = file.content.len() - file.padding;
+            file.content.truncate(at);
+            file.content.extend_from_slice(&bytes[..taken]);
+            let padded =
+                if pads && error.is_none() { file.content.len().next_multiple_of(SECTOR_BYTES) } else { 0 };
+            file.padding = padded.saturating_sub(file.content.len());
+            file.content.resize(file.content.len() + file.padding, 0);
+            file.since.push(Write::Append(at as u64, file.content[at..].to_vec()));
+            error.map_or(Ok(()), Err)
+        })
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut disk = self.storage.disk();
-        let refused = disk.operate();
-        disk.syncs += 1;
-        let dropped = disk.faults.bugs.drop_sync_every.is_some_and(|n| disk.syncs.is_multiple_of(n));
-        let file = disk.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
-        if !dropped {
-            file.settle(refused.is_ok());
-        }
-        refused
+        self.storage.disk(|disk| {
+            let refused = disk.operate();
+            disk.syncs += 1;
+            let dropped = disk.faults.bugs.drop_sync_every.is_some_and(|n| disk.syncs.is_multiple_of(n));
+            let file = disk.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
+            if !dropped {
+                file.settle(refused.is_ok());
+            }
+            refused
+        })
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        self.storage.disk().operate()?;
+        self.storage.disk(Disk::operate)?;
         self.with(|file| {
             file.content.truncate(len as usize);
             file.padding = 0;
@@ -423,14 +435,15 @@ impl AppendFile for Handle {
     }
 
     fn preallocate(&self, len: u64) -> io::Result<()> {
-        let mut disk = self.storage.disk();
-        disk.operate()?;
-        if disk.free() < len {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let file = disk.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
-        file.reserved = len;
-        Ok(())
+        self.storage.disk(|disk| {
+            disk.operate()?;
+            if disk.free() < len {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let file = disk.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
+            file.reserved = len;
+            Ok(())
+        })
     }
 }
 

@@ -23,5 +23,5 @@ pub(crate) use future::drive;
 pub use future::{Abort, BoxFuture, Spawn};
 pub use picture::{PhasePicture, PlanPicture, StepPicture, WaitPicture};
 pub use step::{Step, StepBuilder, StepOutput};
-pub(crate) use work::{Work, Works, contained_call, message};
+pub(crate) use work::{Work, Works};
 pub(crate) use workers::Workers;

@@ -7,9 +7,11 @@
 
 use crate::resources::ResourcePool;
 use evenkeel_core::{NameError, check_name};
+use evenkeel_hierarchy::{Component as Level, Mutex, with_root};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Where a component stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,12 +69,13 @@ pub enum ComponentError {
 }
 
 type Key = (Option<String>, String);
+type States = BTreeMap<Key, ComponentState>;
 
 /// Keeps all components. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct ComponentCoordinator {
     pool: ResourcePool,
-    states: Arc<Mutex<BTreeMap<Key, ComponentState>>>,
+    states: Arc<Mutex<Level, States>>,
 }
 
 impl fmt::Debug for ComponentCoordinator {
@@ -87,8 +90,8 @@ impl ComponentCoordinator {
         Self { pool, states: Arc::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, ComponentState>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with<T>(&self, act: impl FnOnce(&mut States) -> T) -> T {
+        with_root(|house| act(&mut self.states.lock(house)))
     }
 
     /// Takes a component in, in a channel or shared.
@@ -98,18 +101,26 @@ impl ComponentCoordinator {
     pub fn register(&self, channel: Option<&str>, name: &str) -> Result<Component, ComponentError> {
         check_name(name)?;
         let key = (channel.map(str::to_owned), name.to_owned());
-        let mut states = self.lock();
-        if states.contains_key(&key) {
-            let scope = channel.map_or_else(|| "all channels".to_owned(), |c| format!("channel {c}"));
-            return Err(ComponentError::Duplicate { name: name.to_owned(), scope });
+        let new = key.clone();
+        let is_new = self.with(|states| match states.entry(new) {
+            Entry::Vacant(place) => {
+                place.insert(ComponentState::Registered);
+                true
+            }
+            Entry::Occupied(_) => false,
+        });
+        if is_new {
+            return Ok(Component { coordinator: self.clone(), key });
         }
-        states.insert(key.clone(), ComponentState::Registered);
-        Ok(Component { coordinator: self.clone(), key })
+        let scope = channel.map_or_else(|| "all channels".to_owned(), |c| format!("channel {c}"));
+        Err(ComponentError::Duplicate { name: name.to_owned(), scope })
     }
 
     /// Every component: channel, name, state.
     pub fn list(&self) -> Vec<(Option<String>, String, ComponentState)> {
-        self.lock().iter().map(|((channel, name), state)| (channel.clone(), name.clone(), *state)).collect()
+        self.with(|states| {
+            states.iter().map(|((channel, name), state)| (channel.clone(), name.clone(), *state)).collect()
+        })
     }
 
     /// Bytes of the pool that components and channels hold.
@@ -138,7 +149,7 @@ impl Component {
 
     /// Where it stands.
     pub fn state(&self) -> ComponentState {
-        self.coordinator.lock()[&self.key]
+        self.coordinator.with(|states| states[&self.key])
     }
 
     /// Name that a step which stops it should have, for others to wait for.
@@ -154,13 +165,14 @@ impl Component {
     /// # Errors
     /// [`ComponentError::Transition`], with what is allowed.
     pub fn enter(&self, to: ComponentState) -> Result<(), ComponentError> {
-        let mut states = self.coordinator.lock();
-        let state = states.get_mut(&self.key).expect("invariant: a component stays registered");
-        if !state.followers().contains(&to) {
-            return Err(ComponentError::Transition { name: self.key.1.clone(), from: *state, to });
-        }
-        *state = to;
-        Ok(())
+        self.coordinator.with(|states| {
+            let state = states.get_mut(&self.key).expect("invariant: a component stays registered");
+            if !state.followers().contains(&to) {
+                return Err(ComponentError::Transition { name: self.key.1.clone(), from: *state, to });
+            }
+            *state = to;
+            Ok(())
+        })
     }
 }
 

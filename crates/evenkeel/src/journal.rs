@@ -33,8 +33,10 @@ mod shared;
 mod verify;
 
 use crate::clock::stamp as now;
-use entry::{Draft, ZERO};
+pub(crate) use entry::Draft;
+use entry::ZERO;
 pub use entry::{ENTRY_BYTES_MAX, Entry};
+use evenkeel_hierarchy::{After, Cap, JournalQueue, Level, with_root};
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{LogOptions, LogWriter, Recovery, recover};
 use keeper::Keeper;
@@ -253,14 +255,24 @@ impl Journal {
     #[must_use = "a refused entry is in no journal"]
     #[expect(clippy::needless_pass_by_value, reason = "bodies are made for their entry")]
     pub fn append(&self, kind: &str, channel: Option<&str>, body: Value) -> Option<Appended> {
-        self.0.shared.append(&Draft::new(kind, channel, &body))
+        let draft = Draft::new(kind, channel, &body);
+        with_root(|house| self.append_draft(house, &draft))
     }
 
     /// The same, with the hash before this entry put into the body as `field`:
     /// for what is the last word on all before it.
     #[must_use = "a refused entry is in no journal"]
     pub fn append_with_head(&self, kind: &str, body: Map<String, Value>, field: &str) -> Option<Appended> {
-        self.0.shared.append(&Draft::with_head(kind, body, field))
+        let draft = Draft::with_head(kind, body, field);
+        with_root(|house| self.append_draft(house, &draft))
+    }
+
+    /// The same for an entry that is drawn up already, under what is held.
+    pub(crate) fn append_draft<Held: Level>(&self, held: &mut Cap<Held>, draft: &Draft) -> Option<Appended>
+    where
+        JournalQueue: After<Held>,
+    {
+        self.0.shared.append(held, draft)
     }
 
     /// The end of the chain over everything appended so far, durable or not.

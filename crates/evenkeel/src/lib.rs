@@ -27,6 +27,7 @@
 //! ```
 
 mod buffers;
+mod callback;
 pub mod cleanup;
 pub mod clock;
 mod components;

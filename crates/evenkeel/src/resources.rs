@@ -6,9 +6,10 @@
 //!
 //! Invariant: what is in use is the sum of the reservations that live.
 
+use evenkeel_hierarchy::{BufferState, Mutex, with_root};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Limits of a pool, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +53,38 @@ struct Books {
     holders: BTreeMap<String, usize>,
 }
 
+impl Books {
+    fn take(&mut self, limits: PoolLimits, holder: &str, bytes: usize) -> Result<(), Exhausted> {
+        let held = self.holders.get(holder).copied().unwrap_or(0);
+        let refused = |whose, limit, in_use| {
+            Err(Exhausted { holder: holder.to_owned(), bytes, held, whose, limit, in_use })
+        };
+        if held.saturating_add(bytes) > limits.channel_bytes_max {
+            return refused("its", limits.channel_bytes_max, held);
+        }
+        if self.in_use.saturating_add(bytes) > limits.bytes_max {
+            return refused("the pool's", limits.bytes_max, self.in_use);
+        }
+        self.in_use += bytes;
+        *self.holders.entry(holder.to_owned()).or_default() += bytes;
+        Ok(())
+    }
+
+    fn give_back(&mut self, holder: &str, bytes: usize) {
+        self.in_use -= bytes;
+        if let Some(held) = self.holders.get_mut(holder) {
+            *held -= bytes;
+            if *held == 0 {
+                self.holders.remove(holder);
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     limits: PoolLimits,
-    books: Mutex<Books>,
+    books: Mutex<BufferState, Books>,
 }
 
 /// Bytes with limits. Cheap to clone; all clones are one.
@@ -68,8 +97,8 @@ impl ResourcePool {
         Self(Arc::new(Inner { limits, books: Mutex::default() }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Books> {
-        self.0.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with<T>(&self, act: impl FnOnce(&mut Books) -> T) -> T {
+        with_root(|house| act(&mut self.0.books.lock(house)))
     }
 
     /// Takes `bytes` for a holder: a channel, or one of the house's own parts.
@@ -77,31 +106,18 @@ impl ResourcePool {
     /// # Errors
     /// [`Exhausted`], naming the limit.
     pub fn reserve(&self, holder: &str, bytes: usize) -> Result<Reservation, Exhausted> {
-        let limits = self.0.limits;
-        let mut books = self.lock();
-        let held = books.holders.get(holder).copied().unwrap_or(0);
-        let refused = |whose, limit, in_use| {
-            Err(Exhausted { holder: holder.to_owned(), bytes, held, whose, limit, in_use })
-        };
-        if held.saturating_add(bytes) > limits.channel_bytes_max {
-            return refused("its", limits.channel_bytes_max, held);
-        }
-        if books.in_use.saturating_add(bytes) > limits.bytes_max {
-            return refused("the pool's", limits.bytes_max, books.in_use);
-        }
-        books.in_use += bytes;
-        *books.holders.entry(holder.to_owned()).or_default() += bytes;
+        self.with(|books| books.take(self.0.limits, holder, bytes))?;
         Ok(Reservation { pool: self.clone(), holder: holder.to_owned(), bytes })
     }
 
     /// Bytes in use.
     pub fn in_use(&self) -> usize {
-        self.lock().in_use
+        self.with(|books| books.in_use)
     }
 
     /// Who holds how much, by name.
     pub fn holders(&self) -> Vec<(String, usize)> {
-        self.lock().holders.iter().map(|(name, bytes)| (name.clone(), *bytes)).collect()
+        self.with(|books| books.holders.iter().map(|(name, bytes)| (name.clone(), *bytes)).collect())
     }
 
     /// The limits.
@@ -138,14 +154,7 @@ impl fmt::Debug for Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut books = self.pool.lock();
-        books.in_use -= self.bytes;
-        if let Some(held) = books.holders.get_mut(&self.holder) {
-            *held -= self.bytes;
-            if *held == 0 {
-                books.holders.remove(&self.holder);
-            }
-        }
+        self.pool.with(|books| books.give_back(&self.holder, self.bytes));
     }
 }
 

@@ -1,5 +1,6 @@
 //! SIGTERM, SIGINT and SIGHUP, with who sent them.
 
+use evenkeel_hierarchy::{Mutex, StopSignals, with_root};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::origin::{Origin, WithOrigin};
@@ -7,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
 
 /// A signal that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,17 +30,10 @@ impl Signals {
         let heard: Vec<i32> = heard.collect();
         let (ours, theirs) = UnixStream::pair()?;
         let delivery = SignalDelivery::with_pipe(ours, theirs, WithOrigin::default(), &heard)?;
-        let mut hearers = hearers();
-        hearers.count += 1;
-        hearers.nobody.store(false, Ordering::SeqCst);
-        for signal in heard {
-            if !hearers.known.contains(&signal) {
-                signal_hook::flag::register_conditional_default(signal, hearers.nobody.clone())?;
-                hearers.known.push(signal);
-            }
-        }
-        drop(hearers);
-        Ok(Self(delivery))
+        // From here on its drop gives back what is counted, also where one cannot be registered.
+        let signals = Self(delivery);
+        hearers(|hearers| hearers.add(&heard))?;
+        Ok(signals)
     }
 
     /// What has arrived since the last call.
@@ -53,11 +47,12 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        let mut hearers = hearers();
-        hearers.count -= 1;
-        let is_last = hearers.count == 0;
-        hearers.nobody.store(is_last, Ordering::SeqCst);
-        drop(hearers);
+        let is_last = hearers(|hearers| {
+            hearers.count -= 1;
+            let is_last = hearers.count == 0;
+            hearers.nobody.store(is_last, Ordering::SeqCst);
+            is_last
+        });
         if is_last {
             // What came before that has nobody to hear it either.
             for origin in self.0.pending() {
@@ -77,10 +72,25 @@ struct Hearers {
     known: Vec<i32>,
 }
 
-fn hearers() -> MutexGuard<'static, Hearers> {
-    static HEARERS: LazyLock<Mutex<Hearers>> =
+impl Hearers {
+    /// One more hears these. A system call each, once in a process: nobody may stop hearing meanwhile.
+    fn add(&mut self, heard: &[i32]) -> io::Result<()> {
+        self.count += 1;
+        self.nobody.store(false, Ordering::SeqCst);
+        for signal in heard {
+            if !self.known.contains(signal) {
+                signal_hook::flag::register_conditional_default(*signal, self.nobody.clone())?;
+                self.known.push(*signal);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn hearers<T>(act: impl FnOnce(&mut Hearers) -> T) -> T {
+    static HEARERS: LazyLock<Mutex<StopSignals, Hearers>> =
         LazyLock::new(|| Mutex::new(Hearers { count: 0, nobody: Arc::default(), known: Vec::new() }));
-    HEARERS.lock().unwrap_or_else(PoisonError::into_inner)
+    with_root(|house| act(&mut HEARERS.lock(house)))
 }
 
 impl AsFd for Signals {

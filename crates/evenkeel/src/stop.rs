@@ -17,8 +17,9 @@ mod others;
 mod shared;
 mod tell;
 
+use crate::callback::{call_alone, message};
 use crate::cleanup::executor::{Executor, Means, Watch};
-use crate::cleanup::{CLOSE_JOURNAL, CleanupCoordinator, Spawn, Workers, Works, contained_call};
+use crate::cleanup::{CLOSE_JOURNAL, CleanupCoordinator, Spawn, Workers, Works};
 use crate::clock;
 use crate::journal::Journal;
 use crate::signals::{Arrived, Signals};
@@ -27,6 +28,7 @@ use evenkeel_core::Mono;
 use evenkeel_core::cleanup::{
     Action, ChannelReport, Event, Phase, Plan, PlanOptions, Report, Run, StepSpec, exit,
 };
+use evenkeel_hierarchy::{Cap, House, with_root};
 use others::Others;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
@@ -132,8 +134,8 @@ impl Setup {
             // A bug of ours. Nobody may wait for an answer for ever, and nobody hears
             // signals any more: better gone than deaf.
             let was_over = shared.stopped().is_some();
-            let wakers = shared.publish(Stopped::died(&crate::cleanup::message(panic)));
-            wakers.into_iter().for_each(|waker| contained_call(|| waker.wake()));
+            let wakers = shared.publish(Stopped::died(&message(panic)));
+            with_root(|house| wake(house, wakers));
             if may_exit && !was_over {
                 ending::end_process(exit::NOT_CLEAN);
             }
@@ -150,8 +152,10 @@ impl Setup {
         self.leave(&stopped, over_at, &others);
         // From here on it is a user's code that may hang here: nobody is deaf by it.
         drop((self.signals.take(), others));
-        contained_call(|| drop(executor));
-        contained_call(|| drop(self));
+        with_root(|house| {
+            call_alone(house, || drop(executor));
+            call_alone(house, || drop(self));
+        });
     }
 
     /// Waits until somebody asks for a stop.
@@ -289,10 +293,13 @@ fn wake_all(wakers: Vec<std::task::Waker>, workers: &Workers) {
     if wakers.is_empty() {
         return;
     }
-    let wake = move || wakers.into_iter().for_each(|waker| contained_call(|| waker.wake()));
-    if let Err(refused) = workers.run(Box::new(wake)) {
-        (refused.task)();
+    if let Err(refused) = workers.run(Box::new(move |house: &mut Cap<House>| wake(house, wakers))) {
+        with_root(refused.task);
     }
+}
+
+fn wake(house: &mut Cap<House>, wakers: Vec<std::task::Waker>) {
+    wakers.into_iter().for_each(|waker| call_alone(house, || waker.wake()));
 }
 
 /// While other services of this process are stopping: how often it is looked whether they are done.

@@ -14,13 +14,13 @@
 //! is written again keeps its first bytes: a torn write of it loses none of them.
 
 use super::{AppendFile, BLOCK_BYTES, LARGE_PART_BYTES};
+use evenkeel_hierarchy::{LogFile, Mutex, with_root};
 use rustix::fs::{FallocateFlags, OFlags};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Appends of at least this length are worth a direct write.
 const DIRECT_BYTES: usize = 128 << 10;
@@ -33,7 +33,9 @@ pub(super) struct GrowingFile {
     file: File,
     /// The same file opened for direct writes, where the file system can.
     direct: Option<File>,
-    state: Mutex<State>,
+    /// Held across a write, which is what puts appends one after the other. Nobody waits for it but who
+    /// appends to the same file, or cuts it; a panic leaves `len` and `tail` as they were before.
+    state: Mutex<LogFile, State>,
 }
 
 struct State {
@@ -61,11 +63,6 @@ impl GrowingFile {
         let state = State { len, tail: read_tail(&file, len)?, staging: Vec::new(), credit: 0 };
         Ok(Self { file, direct, state: Mutex::new(state) })
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic in between leaves `len` and `tail` as they were before the append.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The bytes since the last block boundary before `len`.
@@ -78,18 +75,20 @@ fn read_tail(file: &File, len: u64) -> io::Result<Vec<u8>> {
 
 impl AppendFile for GrowingFile {
     fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let mut state = self.lock();
         let total: usize = parts.iter().map(|p| p.len()).sum();
-        if total >= DIRECT_BYTES {
-            state.credit = DIRECT_CREDIT;
-        }
-        match &self.direct {
-            Some(direct) if state.credit > 0 => {
-                state.credit -= u32::from(total < DIRECT_BYTES);
-                state.append_direct(direct, parts)
+        with_root(|house| {
+            let mut state = self.state.lock(house);
+            if total >= DIRECT_BYTES {
+                state.credit = DIRECT_CREDIT;
             }
-            _ => state.append_buffered(&self.file, parts),
-        }
+            match &self.direct {
+                Some(direct) if state.credit > 0 => {
+                    state.credit -= u32::from(total < DIRECT_BYTES);
+                    state.append_direct(direct, parts)
+                }
+                _ => state.append_buffered(&self.file, parts),
+            }
+        })
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -97,13 +96,15 @@ impl AppendFile for GrowingFile {
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        let mut state = self.lock();
-        self.file.set_len(len)?;
-        if len != state.len {
-            state.tail = read_tail(&self.file, len)?;
-            state.len = len;
-        }
-        Ok(())
+        with_root(|house| {
+            let mut state = self.state.lock(house);
+            self.file.set_len(len)?;
+            if len != state.len {
+                state.tail = read_tail(&self.file, len)?;
+                state.len = len;
+            }
+            Ok(())
+        })
     }
 
     fn preallocate(&self, len: u64) -> io::Result<()> {

@@ -7,12 +7,12 @@
 //! Invariant: `window` holds the bytes of the file from `start`, a block boundary, on.
 
 use super::{BLOCK_BYTES, ReadFile};
+use evenkeel_hierarchy::{LogWindow, Mutex, with_root};
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 /// Bytes asked of the medium at once: below, much of the time is its latency.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -21,9 +21,12 @@ pub(super) struct MediumFile {
     direct: File,
     /// For what the file system does not read directly, though it opens it so.
     plain: File,
-    window: Mutex<Window>,
+    /// Who reads takes it, and puts it back: nothing is read under the lock. A second reader meanwhile finds
+    /// an empty one.
+    window: Mutex<LogWindow, Window>,
 }
 
+#[derive(Default)]
 struct Window {
     /// `WINDOW_BYTES` and a block, of which an aligned part is used; made when first needed.
     memory: Vec<u8>,
@@ -37,7 +40,11 @@ impl MediumFile {
         let flag = OFlags::DIRECT.bits().cast_signed();
         let direct = OpenOptions::new().read(true).custom_flags(flag).open(path).ok()?;
         let plain = File::open(path).ok()?;
-        Some(Self { direct, plain, window: Mutex::new(Window { memory: Vec::new(), start: 0, len: 0 }) })
+        Some(Self { direct, plain, window: Mutex::default() })
+    }
+
+    fn exchange(&self, window: Window) -> Window {
+        with_root(|house| std::mem::replace(&mut *self.window.lock(house), window))
     }
 }
 
@@ -57,14 +64,15 @@ impl ReadFile for MediumFile {
         if is_aligned {
             return read_either(&self.direct, &self.plain, buf, offset);
         }
-        // A panic in between leaves a window that is whole, or empty.
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.exchange(Window::default());
         if offset < window.start || offset >= window.start + window.len as u64 {
             window.load(&self.direct, &self.plain, offset)?;
         }
         let bytes = window.at(offset);
         let n = bytes.len().min(buf.len());
         buf[..n].copy_from_slice(&bytes[..n]);
+        // What a second reader had put back goes, with no lock held.
+        drop(self.exchange(window));
         Ok(n)
     }
 

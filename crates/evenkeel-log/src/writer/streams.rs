@@ -20,8 +20,9 @@
 use super::{ChannelId, Item, LogWriter};
 use crate::gap::{GAP_SCHEMA, GAPS_CHANNEL};
 use crate::segment::StreamDefinition;
+use evenkeel_hierarchy::{LogStreams, Mutex, with_root};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 /// Streams that can be open at once: MCAP's ids from 1 on, less the one of the gaps.
 pub const STREAMS_MAX: u16 = u16::MAX - 1;
@@ -69,7 +70,7 @@ impl StreamId {
 /// What was opened is to be [defined](LogWriter::define) or at least
 /// [closed](LogWriter::close_stream) by the writer's owner: until then its id is taken.
 #[derive(Clone, Debug)]
-pub struct StreamIds(Arc<Mutex<Ids>>);
+pub struct StreamIds(Arc<Mutex<LogStreams, Ids>>);
 
 #[derive(Debug)]
 struct Ids {
@@ -93,39 +94,51 @@ impl StreamIds {
     ///
     /// Never blocks for longer than another call here.
     pub fn open(&self, channel: ChannelId) -> Option<StreamId> {
-        let mut ids = self.lock();
-        let mcap = if ids.holders.len() < usize::from(ids.max) {
-            ids.holders.push(0);
-            ids.holders.len() as u16
-        } else {
-            ids.freed.pop_front()?
-        };
-        ids.serials += 1;
-        let serial = ids.serials;
-        ids.holders[usize::from(mcap) - 1] = serial;
-        Some(StreamId { channel, mcap, serial })
+        self.with(|ids| ids.open(channel))
     }
 
     /// How many more streams can be opened now.
     pub fn left(&self) -> usize {
-        let ids = self.lock();
-        usize::from(ids.max) - ids.holders.len() + ids.freed.len()
+        self.with(|ids| usize::from(ids.max) - ids.holders.len() + ids.freed.len())
     }
 
     fn is_open(&self, stream: StreamId) -> bool {
-        self.lock().holders.get(usize::from(stream.mcap).wrapping_sub(1)) == Some(&stream.serial)
+        self.with(|ids| ids.holder(stream).is_some_and(|holder| *holder == stream.serial))
     }
 
     fn free(&self, stream: StreamId) {
-        let mut ids = self.lock();
-        let holder = &mut ids.holders[usize::from(stream.mcap) - 1];
-        assert_eq!(*holder, stream.serial, "invariant: a stream is closed once");
-        *holder = 0;
-        ids.freed.push_back(stream.mcap);
+        self.with(|ids| ids.free(stream));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Ids> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn with<T>(&self, act: impl FnOnce(&mut Ids) -> T) -> T {
+        with_root(|house| act(&mut self.0.lock(house)))
+    }
+}
+
+impl Ids {
+    fn open(&mut self, channel: ChannelId) -> Option<StreamId> {
+        let mcap = if self.holders.len() < usize::from(self.max) {
+            self.holders.push(0);
+            self.holders.len() as u16
+        } else {
+            self.freed.pop_front()?
+        };
+        self.serials += 1;
+        let serial = self.serials;
+        self.holders[usize::from(mcap) - 1] = serial;
+        Some(StreamId { channel, mcap, serial })
+    }
+
+    /// Serial of the stream that has this one's id.
+    fn holder(&mut self, stream: StreamId) -> Option<&mut u64> {
+        self.holders.get_mut(usize::from(stream.mcap).wrapping_sub(1))
+    }
+
+    fn free(&mut self, stream: StreamId) {
+        let holder = self.holder(stream).expect("invariant: what is closed was opened");
+        assert_eq!(*holder, stream.serial, "invariant: a stream is closed once");
+        *holder = 0;
+        self.freed.push_back(stream.mcap);
     }
 }
 

@@ -6,8 +6,9 @@
 
 use super::work::Works;
 use evenkeel_core::cleanup::{Phase, Plan, PlanError, PlanOptions, StepSpec};
+use evenkeel_hierarchy::{CleanupSteps, Mutex, with_root};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Steps that may be registered at once: a plan has room for one of ours besides.
 const STEPS_MAX: usize = (1 << 20) - 1;
@@ -50,20 +51,65 @@ struct Registry {
     is_closed: bool,
 }
 
+impl Registry {
+    /// Takes a step in, and its closures with it; what is refused leaves them where they are.
+    fn add(&mut self, spec: StepSpec, works: &mut Option<Works>) -> Result<(), RegisterError> {
+        if self.is_closed {
+            return Err(RegisterError::Stopping { step: spec.name });
+        }
+        if self.steps.len() >= STEPS_MAX {
+            return Err(PlanError::TooMany { count: STEPS_MAX + 1 }.into());
+        }
+        if let Some(first) = self.places.get(&spec.name) {
+            let (first, second) = (*first, spec.phase);
+            return Err(PlanError::Duplicate { name: spec.name, first, second }.into());
+        }
+        for dependency in &spec.dependencies {
+            let dependency = dependency.name.clone();
+            let Some(phase) = self.places.get(&dependency).copied() else {
+                return Err(PlanError::Unknown { step: spec.name, dependency, nearest: None }.into());
+            };
+            if phase > spec.phase {
+                let (phase, dependency_phase) = (spec.phase, phase);
+                return Err(PlanError::Later { step: spec.name, phase, dependency, dependency_phase }.into());
+            }
+        }
+        self.places.insert(spec.name.clone(), spec.phase);
+        self.steps.push(spec);
+        self.works.extend(works.take());
+        Ok(())
+    }
+
+    /// Takes a step out, and answers what is to be dropped.
+    fn remove(&mut self, name: &str) -> Option<(StepSpec, Works)> {
+        if self.is_closed {
+            return None;
+        }
+        self.places.remove(name)?;
+        let at = self.steps.iter().position(|step| step.name == name)?;
+        let gone = (self.steps.remove(at), self.works.remove(at));
+        for step in &mut self.steps {
+            step.dependencies.retain(|dependency| dependency.name != name);
+        }
+        Some(gone)
+    }
+}
+
 /// Keeps the steps of a stop. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
-pub struct CleanupCoordinator(Arc<Mutex<Registry>>);
+pub struct CleanupCoordinator(Arc<Mutex<CleanupSteps, Registry>>);
 
 impl fmt::Debug for CleanupCoordinator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CleanupCoordinator").field("steps", &self.lock().steps.len()).finish()
+        f.debug_struct("CleanupCoordinator")
+            .field("steps", &self.with(|registry| registry.steps.len()))
+            .finish()
     }
 }
 
 impl CleanupCoordinator {
-    fn lock(&self) -> MutexGuard<'_, Registry> {
-        // Nothing under this lock can panic half-way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with<T>(&self, act: impl FnOnce(&mut Registry) -> T) -> T {
+        with_root(|house| act(&mut self.0.lock(house)))
     }
 
     /// Takes a step in.
@@ -74,37 +120,16 @@ impl CleanupCoordinator {
         }
         let alone = StepSpec { dependencies: Vec::new(), ..spec.clone() };
         Plan::new(vec![alone], PlanOptions::default())?;
-        let mut registry = self.lock();
-        if registry.is_closed {
-            return Err(RegisterError::Stopping { step: spec.name });
-        }
-        if registry.steps.len() >= STEPS_MAX {
-            return Err(PlanError::TooMany { count: STEPS_MAX + 1 }.into());
-        }
-        if let Some(first) = registry.places.get(&spec.name) {
-            let (first, second) = (*first, spec.phase);
-            return Err(PlanError::Duplicate { name: spec.name, first, second }.into());
-        }
-        for dependency in &spec.dependencies {
-            let dependency = dependency.name.clone();
-            let Some(phase) = registry.places.get(&dependency).copied() else {
-                return Err(PlanError::Unknown { step: spec.name, dependency, nearest: None }.into());
-            };
-            if phase > spec.phase {
-                let (phase, dependency_phase) = (spec.phase, phase);
-                return Err(PlanError::Later { step: spec.name, phase, dependency, dependency_phase }.into());
-            }
-        }
         let name = spec.name.clone();
-        registry.places.insert(name.clone(), spec.phase);
-        registry.steps.push(spec);
-        registry.works.push(works);
+        // Whatever is refused of a user's is dropped at the end, with nothing held.
+        let mut works = Some(works);
+        self.with(|registry| registry.add(spec, &mut works))?;
         Ok(CleanupHandle { name, coordinator: self.clone() })
     }
 
     /// The steps there are, in the order of registration.
     pub fn steps(&self) -> Vec<StepSpec> {
-        self.lock().steps.clone()
+        self.with(|registry| registry.steps.clone())
     }
 
     /// The plan of a stop that would begin now.
@@ -118,31 +143,21 @@ impl CleanupCoordinator {
     /// Takes no more steps from now on, and hands over what there is. The closures
     /// go along: they may hold handles of the service that holds this registry.
     pub(crate) fn close(&self) -> (Vec<StepSpec>, Vec<Works>) {
-        let mut registry = self.lock();
-        registry.is_closed = true;
-        (registry.steps.clone(), std::mem::take(&mut registry.works))
+        self.with(|registry| {
+            registry.is_closed = true;
+            (registry.steps.clone(), std::mem::take(&mut registry.works))
+        })
     }
 
     /// For tests: what cannot be, a step without closures.
     #[cfg(test)]
     pub(crate) fn break_it(&self) {
-        self.lock().steps.push(StepSpec::new("hollow", Phase::Initiating));
+        self.with(|registry| registry.steps.push(StepSpec::new("hollow", Phase::Initiating)));
     }
 
     fn unregister(&self, name: &str) -> bool {
-        let mut registry = self.lock();
-        if registry.is_closed || registry.places.remove(name).is_none() {
-            return false;
-        }
-        let at = registry.steps.iter().position(|step| step.name == name);
-        let gone = at.map(|at| (registry.steps.remove(at), registry.works.remove(at)));
-        for step in &mut registry.steps {
-            step.dependencies.retain(|dependency| dependency.name != name);
-        }
-        drop(registry);
-        // The closures are a user's, and so are their drops.
-        drop(gone);
-        true
+        // The closures are a user's, and so are their drops: nothing is held by now.
+        self.with(|registry| registry.remove(name)).is_some()
     }
 }
 

@@ -6,24 +6,25 @@
 
 use super::future::{Abort, Answering, BoxFuture, Spawn, drive};
 use super::step::Step;
-use super::work::{Work, Works, contained, contained_call, message};
-use super::workers::{Refused, Workers};
+use super::work::{Work, Works, contained};
+use super::workers::{Refused, Task, Workers};
+use crate::callback::{call, call_alone, message};
 use crate::clock::mono;
 use crate::journal::Journal;
 use crate::wake::Wake;
 use evenkeel_core::Mono;
 use evenkeel_core::cleanup::{Action, Event, Outcome, Run, StepId, Verdict};
+use evenkeel_hierarchy::{Cap, House, Mutex, StepEvents, with_root};
 use serde_json::json;
 use std::collections::{HashMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
 /// Where events come in, from any thread.
 pub(crate) struct Inbox {
-    events: Mutex<Vec<Event>>,
+    events: Mutex<StepEvents, Vec<Event>>,
     pub(crate) wake: Wake,
 }
 
@@ -32,8 +33,8 @@ impl Inbox {
         Ok(Self { events: Mutex::default(), wake: Wake::new()? })
     }
 
-    pub(crate) fn post(&self, event: Event) {
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn post(&self, house: &mut Cap<House>, event: Event) {
+        let mut events = self.events.lock(house);
         events.push(event);
         // Whoever takes takes all: what is not the first is taken with the first.
         let is_first = events.len() == 1;
@@ -45,7 +46,7 @@ impl Inbox {
 
     fn take(&self) -> Vec<Event> {
         self.wake.clear();
-        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+        with_root(|house| std::mem::take(&mut *self.events.lock(house)))
     }
 }
 
@@ -59,15 +60,15 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn give(&self, outcome: Outcome) {
+    pub(crate) fn give(&self, house: &mut Cap<House>, outcome: Outcome) {
         if !self.is_given.swap(true, Ordering::AcqRel) {
-            self.inbox.post((self.event)(self.step, outcome));
+            self.inbox.post(house, (self.event)(self.step, outcome));
         }
     }
 
     /// Puts another in the place of one that says only that the future is gone.
-    fn correct(&self, outcome: Outcome) {
-        let mut events = self.inbox.events.lock().unwrap_or_else(PoisonError::into_inner);
+    fn correct(&self, house: &mut Cap<House>, outcome: Outcome) {
+        let mut events = self.inbox.events.lock(house);
         let gone = (self.event)(self.step, Outcome::Cancelled);
         if let Some(event) = events.iter_mut().rev().find(|event| **event == gone) {
             *event = (self.event)(self.step, outcome);
@@ -201,7 +202,7 @@ impl Executor {
             Some(Verdict::TimedOutStillRunning) => {}
             _ => {
                 let gone = self.live.remove(&step);
-                contained_call(|| drop(gone));
+                with_root(|house| call_alone(house, || drop(gone)));
             }
         }
         let Some(journal) = self.means.journal.as_ref() else { return };
@@ -218,7 +219,7 @@ impl Executor {
         if let Some(live) = self.live.get(&step) {
             live.step.cancel();
             if let Some(abort) = &live.abort {
-                contained_call(|| abort.abort());
+                with_root(|house| call_alone(house, || abort.abort()));
             }
         }
     }
@@ -238,17 +239,21 @@ impl Executor {
         event: fn(StepId, Outcome) -> Event,
     ) {
         let inbox = self.inbox.clone();
-        let extend = Box::new(move || inbox.post(Event::Extend { step: id, by: Duration::ZERO }));
+        let extend = Box::new(move || {
+            with_root(|house| inbox.post(house, Event::Extend { step: id, by: Duration::ZERO }));
+        });
         let step = Step::new(self.run.plan().step(id).name.clone(), attempt, deadline, extend);
         let answer = Answer { inbox: self.inbox.clone(), step: id, event, is_given: Arc::default() };
         let abort = match work {
             Work::Blocking(work) => {
                 let (work, step, theirs) = (work.clone(), step.clone(), answer.clone());
-                let task = move || {
-                    let outcome = if step.begin() { contained(|| work(step)) } else { Outcome::Cancelled };
+                let task = move |house: &mut Cap<House>| {
+                    let may_begin = step.begin();
+                    let outcome =
+                        if may_begin { contained(house, || work(step)) } else { Outcome::Cancelled };
                     // The closure goes before its answer: its drop is a user's code too.
-                    contained_call(|| drop(work));
-                    theirs.give(outcome);
+                    call_alone(house, || drop(work));
+                    theirs.give(house, outcome);
                 };
                 self.start_thread(Box::new(task), &answer);
                 None
@@ -261,31 +266,37 @@ impl Executor {
             }
         };
         let before = self.live.insert(id, Live { step, abort });
-        contained_call(|| drop(before));
+        with_root(|house| call_alone(house, || drop(before)));
     }
 
-    fn start_thread(&self, task: Box<dyn FnOnce() + Send>, answer: &Answer) {
+    fn start_thread(&self, task: Task, answer: &Answer) {
         if let Err(Refused { why, task }) = self.means.workers.run(task) {
-            answer.give(Outcome::Failed(format!("no thread could be started: {why}")));
-            contained_call(|| drop(task));
+            with_root(|house| {
+                answer.give(house, Outcome::Failed(format!("no thread could be started: {why}")));
+                call_alone(house, || drop(task));
+            });
         }
     }
 
     fn start_future(&self, future: Answering, step: &Step, answer: &Answer) -> Option<Box<dyn Abort>> {
         if let Some(runtime) = &self.means.runtime {
-            let spawned = catch_unwind(AssertUnwindSafe(|| runtime.spawn(Box::pin(future))));
-            let failed = |panic| {
-                let why = Outcome::Failed(format!("the runtime panicked: {}", message(panic)));
-                answer.correct(why.clone());
-                answer.give(why);
-            };
-            return spawned.map_err(failed).ok();
+            return with_root(|house| {
+                let spawned = call(house, || runtime.spawn(Box::pin(future)));
+                let failed = |panic| {
+                    let why = Outcome::Failed(format!("the runtime panicked: {}", message(panic)));
+                    answer.correct(house, why.clone());
+                    answer.give(house, why);
+                };
+                spawned.map_err(failed).ok()
+            });
         }
         let thread = Arc::new(OnceLock::new());
         let (theirs, step) = (thread.clone(), step.clone());
-        let task = move || {
+        let task = move |house: &mut Cap<House>| {
             let _ = theirs.set(std::thread::current());
-            drive(std::pin::pin!(future), || step.is_cancelled());
+            call_alone(house, || {
+                drive(std::pin::pin!(future), || step.is_cancelled());
+            });
         };
         self.start_thread(Box::new(task), answer);
         Some(Box::new(OnThread(thread)))

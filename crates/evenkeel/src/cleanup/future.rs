@@ -2,10 +2,10 @@
 
 use super::executor::Answer;
 use super::step::Step;
-use super::work::message;
+use crate::callback::{call, message};
 use evenkeel_core::cleanup::Outcome;
+use evenkeel_hierarchy::with_root;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,12 +59,13 @@ impl Answering {
     fn end(&mut self, outcome: Outcome) {
         // A future's drop is a user's code too.
         let future = self.future.take();
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
-        let outcome = match dropped {
-            Ok(()) => outcome,
-            Err(panic) => Outcome::Panicked(message(panic)),
-        };
-        self.answer.give(outcome);
+        with_root(|house| {
+            let outcome = match call(house, || drop(future)) {
+                Ok(()) => outcome,
+                Err(panic) => Outcome::Panicked(message(panic)),
+            };
+            self.answer.give(house, outcome);
+        });
     }
 }
 
@@ -78,7 +79,7 @@ impl Future for Answering {
         }
         self.has_begun = true;
         let Some(future) = self.future.as_mut() else { return Poll::Ready(()) };
-        let outcome = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        let outcome = match with_root(|house| call(house, || future.as_mut().poll(context))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(outcome)) => outcome,
             Err(panic) => Outcome::Panicked(message(panic)),

@@ -6,11 +6,12 @@ use super::work::{Work, Works};
 use crate::clock::mono;
 use evenkeel_core::Mono;
 use evenkeel_core::cleanup::{Backoff, Outcome, Phase, StepSpec};
+use evenkeel_hierarchy::{Condvar, Mutex, StepTold, with_root};
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What a step's closures are given: how much time there is, whether to stop.
@@ -23,7 +24,8 @@ struct Inner {
     deadline: AtomicU64,
     has_begun: AtomicBool,
     cancelled: AtomicBool,
-    told: (Mutex<()>, Condvar),
+    /// Who waits to be told waits with the lock; what is told is `cancelled`, which is read without.
+    told: (Mutex<StepTold, ()>, Condvar),
     /// Until when it wants time, in nanoseconds, not yet heard; 0 when there is no such wish.
     lease: AtomicU64,
     /// Says that there is such a wish.
@@ -83,9 +85,9 @@ impl Step {
     /// Waits for `timeout`, or less when the step is told to stop; answers whether it was.
     pub fn wait_cancelled(&self, timeout: Duration) -> bool {
         let (lock, told) = &self.0.told;
-        let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = told.wait_timeout_while(guard, timeout, |()| !self.is_cancelled());
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        with_root(|house| {
+            let _ = told.wait_while_for(&mut lock.lock(house), |()| !self.is_cancelled(), timeout);
+        });
         self.is_cancelled()
     }
 
@@ -124,9 +126,10 @@ impl Step {
 
     pub(crate) fn cancel(&self) {
         let (lock, told) = &self.0.told;
-        let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.cancelled.store(true, Ordering::Release);
-        drop(guard);
+        with_root(|house| {
+            let _guard = lock.lock(house);
+            self.0.cancelled.store(true, Ordering::Release);
+        });
         told.notify_all();
     }
 }

@@ -6,15 +6,17 @@
 //! Invariant: a sender is in the list exactly while its thread is idle and
 //! nobody has taken it, so that a thread which goes never takes a task along.
 
-use super::work::contained_call;
+use crate::callback::{call, message};
+use evenkeel_hierarchy::{Cap, House, Mutex, StepThreads, with_root};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What a thread is given.
-pub(crate) type Task = Box<dyn FnOnce() + Send>;
+/// What a thread is given. It is ours; what it calls of a user's goes through [`call`].
+pub(crate) type Task = Box<dyn FnOnce(&mut Cap<House>) + Send>;
 
 /// A task that no thread could be started for.
 pub(crate) struct Refused {
@@ -29,7 +31,7 @@ const STACK_BYTES: usize = 2 << 20;
 
 #[derive(Default)]
 struct Idle {
-    threads: Mutex<Vec<(u64, SyncSender<Task>)>>,
+    threads: Mutex<StepThreads, Vec<(u64, SyncSender<Task>)>>,
     next: AtomicU64,
     /// For tests: no more threads are to be had.
     #[cfg(test)]
@@ -37,15 +39,11 @@ struct Idle {
 }
 
 impl Idle {
-    fn lock(&self) -> MutexGuard<'_, Vec<(u64, SyncSender<Task>)>> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes a thread out of the list; `false` when somebody has taken it to send a task.
-    fn remove(&self, id: u64) -> bool {
-        let mut threads = self.lock();
-        let at = threads.iter().position(|(of, _)| *of == id);
-        at.map(|at| threads.remove(at)).is_some()
+    /// Takes a thread out of the list; `None` when somebody has taken it to send a task.
+    fn remove(&self, house: &mut Cap<House>, id: u64) -> Option<SyncSender<Task>> {
+        let mut threads = self.threads.lock(house);
+        let at = threads.iter().position(|(of, _)| *of == id)?;
+        Some(threads.remove(at).1)
     }
 }
 
@@ -59,7 +57,7 @@ impl Workers {
     /// # Errors
     /// The task, and what the system says when there is no thread to be had.
     pub(crate) fn run(&self, task: Task) -> Result<(), Refused> {
-        let taken = self.0.lock().pop();
+        let taken = with_root(|house| self.0.threads.lock(house).pop());
         let task = match taken {
             Some((_, worker)) => match worker.send(task) {
                 Ok(()) => return Ok(()),
@@ -69,21 +67,15 @@ impl Workers {
         };
         let (sender, tasks) = sync_channel(1);
         let (idle, id) = (self.0.clone(), self.0.next.fetch_add(1, Ordering::Relaxed));
-        // Outside of what the thread takes along, to have it back when there is no thread.
-        let first = Arc::new(Mutex::new(Some(task)));
-        let theirs = first.clone();
-        let take = |of: &Mutex<Option<Task>>| of.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let live = move || {
-            if let Some(task) = take(&theirs) {
-                work(&idle, id, &sender, &tasks, task);
-            }
-        };
+        let theirs = sender.clone();
+        let live = move || with_root(|house| work(house, &idle, id, &theirs, &tasks));
         match self.spawn(live) {
-            Ok(()) => Ok(()),
-            Err(why) => {
-                let task = take(&first).expect("invariant: what no thread took is still there");
-                Err(Refused { why, task })
+            // Only now, to have it back where there is no thread.
+            Ok(()) => {
+                let _ = sender.send(task);
+                Ok(())
             }
+            Err(why) => Err(Refused { why, task }),
         }
     }
 
@@ -109,28 +101,29 @@ impl Workers {
         question: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         let (sender, answer) = sync_channel(1);
-        let ask = move || {
-            let _ = sender.send(question());
+        let ask = move |house: &mut Cap<House>| match call(house, question) {
+            Ok(given) => drop(sender.send(given)),
+            Err(panic) => drop(message(panic)),
         };
         self.run(Box::new(ask)).ok()?;
         answer.recv_timeout(patience).ok()
     }
 }
 
-fn work(idle: &Idle, id: u64, sender: &SyncSender<Task>, tasks: &Receiver<Task>, first: Task) {
-    let mut task = first;
-    loop {
+fn work(house: &mut Cap<House>, idle: &Idle, id: u64, sender: &SyncSender<Task>, tasks: &Receiver<Task>) {
+    // The first one is on its way.
+    let mut next = tasks.recv().ok();
+    while let Some(task) = next {
         // Steps contain their panics; whatever else panics must not cost the list its thread.
-        contained_call(task);
-        idle.lock().push((id, sender.clone()));
-        task = match tasks.recv_timeout(IDLE) {
-            Ok(task) => task,
-            Err(_) if idle.remove(id) => return,
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| task(house))) {
+            let _ = message(panic);
+        }
+        idle.threads.lock(house).push((id, sender.clone()));
+        next = match tasks.recv_timeout(IDLE) {
+            Ok(task) => Some(task),
+            Err(_) if idle.remove(house, id).is_some() => None,
             // Taken just now: the task is on its way.
-            Err(_) => match tasks.recv() {
-                Ok(task) => task,
-                Err(_) => return,
-            },
+            Err(_) => tasks.recv().ok(),
         };
     }
 }
@@ -144,13 +137,13 @@ mod tests {
     fn threads_are_used_again_and_a_hung_one_holds_nobody_up() {
         let workers = Workers::default();
         let (stuck, release) = sync_channel::<()>(0);
-        let hang = move || _ = stuck.send(());
+        let hang = move |_: &mut Cap<House>| _ = stuck.send(());
         assert!(workers.run(Box::new(hang)).is_ok());
         let ids: std::collections::HashSet<_> = (0..50)
             .filter_map(|_| {
                 let id = workers.ask(Duration::from_secs(10), || std::thread::current().id());
                 // The thread lists itself right after its answer.
-                while workers.0.lock().is_empty() {
+                while with_root(|house| workers.0.threads.lock(house).is_empty()) {
                     std::thread::yield_now();
                 }
                 id

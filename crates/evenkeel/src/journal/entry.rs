@@ -92,7 +92,7 @@ impl Entry {
 }
 
 /// An entry but for its number, time and place in the chain: made outside the lock.
-pub(super) struct Draft {
+pub(crate) struct Draft {
     /// `,"kind":"..","channel":..,"prev":"`
     middle: Vec<u8>,
     /// What follows the hash: `","body":`, and with a field for the head the beginning of the object.
@@ -117,7 +117,7 @@ impl Draft {
     }
 
     /// One whose body tells, as `field`, the hash before it.
-    pub(super) fn with_head(kind: &str, mut body: Map<String, Value>, field: &str) -> Self {
+    pub(crate) fn with_head(kind: &str, mut body: Map<String, Value>, field: &str) -> Self {
         body.remove(field);
         let mut rest = json(&body);
         if rest.len() + kind.len() + field.len() + FRAME_BYTES > ENTRY_BYTES_MAX {

@@ -6,13 +6,14 @@
 
 use super::entry::{Draft, Hash};
 use super::{Appended, Head, JournalError};
+use crate::callback::{call, call_alone, message};
 use crate::clock;
+use evenkeel_hierarchy::{After, Cap, Condvar, JournalObservers, JournalQueue, Level, Mutex, with_root};
 use evenkeel_log::hex;
 use serde_json::json;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -73,12 +74,12 @@ struct Observer {
 }
 
 pub(super) struct Shared {
-    state: Mutex<State>,
+    state: Mutex<JournalQueue, State>,
     /// Something for `ek-journal` to do.
     work: Condvar,
     /// Something for those who wait: durable entries, or the end.
     news: Condvar,
-    observers: Mutex<Vec<Arc<Observer>>>,
+    observers: Mutex<JournalObservers, Vec<Arc<Observer>>>,
     thread: OnceLock<ThreadId>,
     entries_max: usize,
     bytes_max: usize,
@@ -89,11 +90,6 @@ fn deadline(timeout: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 86_400);
     let now = Instant::now();
     now.checked_add(timeout.min(YEAR)).unwrap_or(now)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under these locks panics half way: a poisoned one is whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {
@@ -114,6 +110,47 @@ impl State {
             let refused = std::mem::take(&mut self.untold);
             self.push(&Draft::new(GAP_KIND, None, &json!({ "refused": refused })));
         }
+    }
+
+    /// Takes an entry in, unless there is no room or the journal is closed.
+    fn admit(&mut self, draft: &Draft, entries_max: usize, bytes_max: usize) -> Option<Appended> {
+        if self.order != Order::Run || self.end.is_some() {
+            return None;
+        }
+        let queued = self.queue.len();
+        // An empty queue takes any entry.
+        if queued > 0 && (queued >= entries_max || self.queued_bytes + draft.bytes() > bytes_max) {
+            self.refused += 1;
+            self.untold += 1;
+            return None;
+        }
+        Some(self.push(draft))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let silent = self.busy_since.map(|since| since.elapsed()).filter(|silent| *silent >= SILENCE);
+        if let Some(Err(e)) = &self.end {
+            Some(e.to_string())
+        } else if self.trouble.is_some() {
+            self.trouble.clone()
+        } else if let Some(silent) = silent {
+            Some(format!("the journal's disk has not answered for {:.0} s", silent.as_secs_f64()))
+        } else {
+            let untold = self.untold;
+            (untold > 0).then(|| format!("the journal's queue is full: {untold} entries refused"))
+        }
+    }
+
+    /// What `ek-journal` is to do now; from here on it is busy.
+    fn hand_over(&mut self, may_take: bool) -> Work {
+        self.busy_since = Some(Instant::now());
+        let entries = if may_take || self.order != Order::Run {
+            self.tell_refused();
+            self.take()
+        } else {
+            Vec::new()
+        };
+        Work { entries, order: self.order, drained: self.queue.is_empty() }
     }
 
     fn take(&mut self) -> Vec<Pending> {
@@ -155,56 +192,41 @@ impl Shared {
         }
     }
 
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        with_root(|house| act(&mut self.state.lock(house)))
+    }
+
     /// Numbers, chains and queues an entry, unless there is no room or the journal is closed.
-    pub(super) fn append(&self, draft: &Draft) -> Option<Appended> {
-        let mut state = lock(&self.state);
-        if state.order != Order::Run || state.end.is_some() {
-            return None;
-        }
-        let queued = state.queue.len();
-        // An empty queue takes any entry.
-        if queued > 0 && (queued >= self.entries_max || state.queued_bytes + draft.bytes() > self.bytes_max) {
-            state.refused += 1;
-            state.untold += 1;
-            return None;
-        }
-        let appended = state.push(draft);
-        drop(state);
+    pub(super) fn append<Held: Level>(&self, held: &mut Cap<Held>, draft: &Draft) -> Option<Appended>
+    where
+        JournalQueue: After<Held>,
+    {
+        let appended = self.state.lock(held).admit(draft, self.entries_max, self.bytes_max)?;
         self.work.notify_one();
         Some(appended)
     }
 
     pub(super) fn head(&self) -> Head {
-        let state = lock(&self.state);
-        Head { entry: state.entry, hash: hex(&state.hash) }
+        let (entry, hash) = self.with(|state| (state.entry, state.hash));
+        Head { entry, hash: hex(&hash) }
     }
 
     pub(super) fn durable_through(&self) -> u64 {
-        lock(&self.state).durable
+        self.with(|state| state.durable)
     }
 
     pub(super) fn refused(&self) -> u64 {
-        lock(&self.state).refused
+        self.with(|state| state.refused)
     }
 
     pub(super) fn trouble(&self) -> Option<String> {
-        let state = lock(&self.state);
-        let silent = state.busy_since.map(|since| since.elapsed()).filter(|silent| *silent >= SILENCE);
-        if let Some(Err(e)) = &state.end {
-            Some(e.to_string())
-        } else if state.trouble.is_some() {
-            state.trouble.clone()
-        } else if let Some(silent) = silent {
-            Some(format!("the journal's disk has not answered for {:.0} s", silent.as_secs_f64()))
-        } else {
-            (state.untold > 0)
-                .then(|| format!("the journal's queue is full: {} entries refused", state.untold))
-        }
+        self.with(|state| state.trouble())
     }
 
     /// What an observer is to be called with: a number that grew.
     pub(super) fn observe(&self, call: Box<dyn Fn(u64) + Send + Sync>) {
-        lock(&self.observers).push(Arc::new(Observer { call, has_panicked: AtomicBool::new(false) }));
+        let observer = Arc::new(Observer { call, has_panicked: AtomicBool::new(false) });
+        with_root(|house| self.observers.lock(house).push(observer));
     }
 
     /// Whether it is `ek-journal` that asks: waiting for itself it would wait for ever.
@@ -213,33 +235,31 @@ impl Shared {
     }
 
     pub(super) fn wait_durable(&self, entry: u64, timeout: Duration) -> bool {
-        let until = deadline(timeout);
-        let mut state = lock(&self.state);
-        while state.durable < entry && state.end.is_none() && !self.is_own_thread() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            state = self.news.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        state.durable >= entry
+        self.wait_for_news(deadline(timeout), |state| state.durable >= entry || state.end.is_some());
+        self.durable_through() >= entry
     }
 
     /// Gives an order and waits for the end of `ek-journal`.
     pub(super) fn end(&self, order: Order, timeout: Duration) -> Result<(), JournalError> {
         let until = deadline(timeout);
-        let mut state = lock(&self.state);
-        state.order = state.order.max(order);
+        self.with(|state| state.order = state.order.max(order));
         self.work.notify_one();
-        while state.end.is_none() && !self.is_own_thread() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            state = self.news.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        self.wait_for_news(until, |state| state.end.is_some());
+        self.with(|state| {
+            let (durable, head) = (state.durable, state.entry);
+            state.end.clone().unwrap_or(Err(JournalError::TimedOut { durable, head }))
+        })
+    }
+
+    /// Waits until something is so, a time at most; not at all where `ek-journal` itself asks.
+    fn wait_for_news(&self, until: Instant, is_so: impl Fn(&State) -> bool) {
+        if self.is_own_thread() {
+            return;
         }
-        let (durable, head) = (state.durable, state.entry);
-        state.end.clone().unwrap_or(Err(JournalError::TimedOut { durable, head }))
+        with_root(|house| {
+            let mut state = self.state.lock(house);
+            while !is_so(&state) && !self.news.wait_until(&mut state, until).timed_out() {}
+        });
     }
 }
 
@@ -253,77 +273,68 @@ impl Shared {
     /// Waits until there is something to do, and takes it. Entries are taken only
     /// when `may_take`, or when there is an order to come to an end.
     pub(super) fn wait(&self, may_take: bool, until: Option<Instant>) -> Work {
-        let mut state = lock(&self.state);
-        state.busy_since = None;
-        while state.order == Order::Run && !(may_take && (!state.queue.is_empty() || state.untold > 0)) {
-            state = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => break,
-                Some(left) => self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-        state.busy_since = Some(Instant::now());
-        let entries = if may_take || state.order != Order::Run {
-            state.tell_refused();
-            state.take()
-        } else {
-            Vec::new()
-        };
-        Work { entries, order: state.order, drained: state.queue.is_empty() }
+        with_root(|house| {
+            let mut state = self.state.lock(house);
+            state.busy_since = None;
+            while state.order == Order::Run && !(may_take && (!state.queue.is_empty() || state.untold > 0)) {
+                match until {
+                    None => self.work.wait(&mut state),
+                    Some(until) if self.work.wait_until(&mut state, until).timed_out() => break,
+                    Some(_) => {}
+                }
+            }
+            state.hand_over(may_take)
+        })
     }
 
     pub(super) fn set_trouble(&self, trouble: Option<String>) {
-        lock(&self.state).trouble = trouble;
+        self.with(|state| state.trouble = trouble);
     }
 
     /// Says how far the journal is on disk, then calls the observers.
     pub(super) fn publish(&self, durable: u64) {
-        {
-            let mut state = lock(&self.state);
+        let has_moved = self.with(|state| {
             assert!(durable <= state.entry, "invariant: only what was numbered can be durable");
-            if durable <= state.durable {
-                return;
-            }
-            state.durable = durable;
+            let has_moved = durable > state.durable;
+            state.durable = state.durable.max(durable);
+            has_moved
+        });
+        if !has_moved {
+            return;
         }
         self.news.notify_all();
-        let observers = lock(&self.observers).clone();
-        for observer in observers {
-            let called = catch_unwind(AssertUnwindSafe(|| (observer.call)(durable)));
-            // Told once: telling is an entry, which calls the observers again.
-            if let Err(panic) = called
-                && !observer.has_panicked.swap(true, Ordering::Relaxed)
-            {
-                let _ = self.append(&Draft::new(
-                    OBSERVER_PANIC_KIND,
-                    None,
-                    &json!({ "panic": message(&*panic) }),
-                ));
+        with_root(|house| {
+            let observers = self.observers.lock(house).clone();
+            for observer in &observers {
+                let called = call(house, || (observer.call)(durable));
+                // Told once: telling is an entry, which calls the observers again.
+                if let Err(panic) = called
+                    && !observer.has_panicked.swap(true, Ordering::Relaxed)
+                {
+                    let body = json!({ "panic": message(panic) });
+                    let _ = self.append(house, &Draft::new(OBSERVER_PANIC_KIND, None, &body));
+                }
             }
-        }
+            call_alone(house, || drop(observers));
+        });
     }
 
     /// Where the journal stands, for an error.
     pub(super) fn standing(&self) -> (u64, u64) {
-        let state = lock(&self.state);
-        (state.durable, state.entry)
+        self.with(|state| (state.durable, state.entry))
     }
 
     /// The thread is gone, and how; the first word counts.
     pub(super) fn close(&self, end: Result<(), JournalError>) {
-        {
-            let mut state = lock(&self.state);
+        self.with(|state| {
             state.busy_since = None;
             state.end.get_or_insert(end);
-        }
+        });
         self.news.notify_all();
-        // They may hold handles of this journal, or whatever else.
-        let observers = std::mem::take(&mut *lock(&self.observers));
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(observers)));
+        with_root(|house| {
+            // They may hold handles of this journal, or whatever else.
+            let observers = std::mem::take(&mut *self.observers.lock(house));
+            call_alone(house, || drop(observers));
+        });
     }
-}
-
-fn message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without words".to_owned())
 }

@@ -1,11 +1,11 @@
 //! A whole `main`.
 
 use super::{Builder, Keel};
-use crate::cleanup::message;
+use crate::callback::{call, message};
 use evenkeel_core::cleanup::exit;
+use evenkeel_hierarchy::with_root;
 use std::error::Error;
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 /// What a service's setup may answer.
@@ -61,7 +61,7 @@ where
 /// A setup that panics could not start the service; that is all.
 fn contained(setup: impl FnOnce() -> Started) -> Started {
     let panicked = |panic| Err(format!("its setup panicked: {}", message(panic)).into());
-    catch_unwind(AssertUnwindSafe(setup)).unwrap_or_else(panicked)
+    with_root(|house| call(house, setup)).unwrap_or_else(panicked)
 }
 
 fn finish(keel: &Keel, started: Started) -> Result<u8, Box<dyn Error + Send + Sync>> {

@@ -4,16 +4,17 @@ use super::{AskChannels, Request, Setup, Shared, Stopped};
 use crate::cleanup::executor::Executor;
 use crate::cleanup::{Step, Work, Workers, Works};
 use crate::clock;
-use crate::journal::Journal;
+use crate::journal::{Draft, Journal};
 use evenkeel_core::Mono;
 use evenkeel_core::cleanup::{
     ChannelReport, Ending, Outcome, REPORT_VERSION, Report, Run, StepId, Verdict, exit, exit_code,
 };
+use evenkeel_hierarchy::{Cap, CleanupStatus, House, Mutex, with_root};
 use serde_json::Value;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long the program may take to say what became of its channels.
@@ -32,10 +33,18 @@ const FULL_PAUSE: Duration = Duration::from_millis(2);
 #[derive(Default)]
 struct LastEntry {
     /// As it stands before the journal is closed; whoever takes it appends one.
-    pending: Option<Report>,
+    pending: Option<Arc<Report>>,
     is_appended: bool,
     /// Head of the journal before it.
     head: Option<String>,
+}
+
+/// What came of an attempt to append what was drawn up.
+enum Attempt {
+    /// It is in the journal, or somebody else's word is the last.
+    Over,
+    /// There is no room.
+    Refused,
 }
 
 /// What is needed to write the end of a stop down.
@@ -50,7 +59,7 @@ pub(super) struct Closing {
     started: String,
     grace: Duration,
     over_at: Mono,
-    last: Arc<Mutex<LastEntry>>,
+    last: Arc<Mutex<CleanupStatus, LastEntry>>,
 }
 
 impl Closing {
@@ -69,8 +78,8 @@ impl Closing {
         }
     }
 
-    fn last(&self) -> MutexGuard<'_, LastEntry> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last<T>(&self, act: impl FnOnce(&mut LastEntry) -> T) -> T {
+        with_root(|house| act(&mut self.last.lock(house)))
     }
 
     /// The closures of the step that ends the journal.
@@ -81,11 +90,11 @@ impl Closing {
             finish.finish(step.remaining()).map_err(|e| e.to_string())?;
             written
         });
-        let last = self.last.clone();
+        let last = self.clone();
         let ended = move |_: &Step| {
             // Whole to its end counts only if this is its end, and the report is in it.
             verify.finish(Duration::ZERO).map_err(|e| e.to_string())?;
-            if last.lock().unwrap_or_else(PoisonError::into_inner).head.is_none() {
+            if last.last(|last| last.head.is_none()) {
                 return Err("the report is not in it".to_owned());
             }
             verify.verify_last()
@@ -97,26 +106,21 @@ impl Closing {
     pub(super) fn prepare(&self, run: &Run, closing: StepId) {
         let clean = run.is_clean_but_for(closing);
         let report = self.report(run, &run.ending_so_far(), clean, Vec::new(), false);
-        self.last().pending = Some(report);
+        self.last(|last| last.pending = Some(Arc::new(report)));
     }
 
     /// Appends what was drawn up, with what the channels say; on the step's own thread.
     fn write_pending(&self, journal: &Journal, step: &Step) -> Result<(), String> {
-        let (channels, complete) = self.ask_channels();
+        let Some(pending) = self.last(|last| last.pending.clone()) else { return Ok(()) };
+        let mut report = Report::clone(&pending);
+        let complete;
+        (report.channels, complete) = self.ask_channels();
+        report.complete = report.clean && complete;
+        let Some(draft) = draft(&report) else { return Ok(()) };
         loop {
             let before = journal.head().entry;
-            {
-                let mut last = self.last();
-                // Told to stop, it leaves the last entry to the stop's end.
-                let Some(mut report) = last.pending.take_if(|_| !step.is_cancelled()) else {
-                    return Ok(());
-                };
-                report.channels.clone_from(&channels);
-                report.complete = report.clean && complete;
-                if self.append(&mut last, &report).is_some() {
-                    return Ok(());
-                }
-                last.pending = Some(report);
+            if let Attempt::Over = self.append_pending(journal, &draft, step) {
+                return Ok(());
             }
             if step.remaining().is_zero() {
                 return Err("the journal refused the report, its last entry".to_owned());
@@ -128,12 +132,29 @@ impl Closing {
         }
     }
 
-    fn append(&self, last: &mut LastEntry, report: &Report) -> Option<u64> {
-        let journal = self.journal.as_ref()?;
-        let Ok(Value::Object(body)) = serde_json::to_value(report) else { return None };
-        let appended = journal.append_with_head("report", body, "journal_head")?;
-        last.is_appended = true;
-        last.head = Some(appended.prev);
+    /// Appends what is pending, once: the end of the stop leaves it or takes it away, and nothing in between.
+    fn append_pending(&self, journal: &Journal, draft: &Draft, step: &Step) -> Attempt {
+        with_root(|house| {
+            let mut last = self.last.lock(house);
+            let (last, held) = last.parts();
+            // Told to stop, it leaves the last entry to the stop's end.
+            if last.pending.is_none() || step.is_cancelled() {
+                return Attempt::Over;
+            }
+            let Some(appended) = journal.append_draft(held, draft) else { return Attempt::Refused };
+            *last = LastEntry { pending: None, is_appended: true, head: Some(appended.prev) };
+            Attempt::Over
+        })
+    }
+
+    /// The end's own word, where no other is in the journal; answers its number.
+    fn append_final(&self, report: &Report) -> Option<u64> {
+        let (_pending, is_appended) = self.last(|last| (last.pending.take(), last.is_appended));
+        // From here on nobody else appends one.
+        let journal = self.journal.as_ref().filter(|_| !is_appended)?;
+        let draft = draft(report)?;
+        let appended = with_root(|house| journal.append_draft(house, &draft))?;
+        self.last(|last| (last.is_appended, last.head) = (true, Some(appended.prev)));
         Some(appended.entry)
     }
 
@@ -181,13 +202,8 @@ impl Closing {
         let (channels, complete) = self.ask_channels();
         let mut report = self.report(run, &ending, run.is_clean(), channels, complete);
         name_what_never_began(&mut report, executor);
-        let entry = {
-            let mut last = self.last();
-            last.pending = None;
-            let entry = if last.is_appended { None } else { self.append(&mut last, &report) };
-            report.journal_head.clone_from(&last.head);
-            entry
-        };
+        let entry = self.append_final(&report);
+        report.journal_head = self.last(|last| last.head.clone());
         if let Some((entry, journal)) = entry.zip(self.journal.as_ref()) {
             journal.wait_durable(entry, self.patience(ENTRY_PATIENCE));
         }
@@ -206,13 +222,13 @@ impl Closing {
         let name = path.display().to_string();
         let (sender, answer) = sync_channel(1);
         let inbox = self.shared.inbox.clone();
-        let write = move || {
+        let write = move |_: &mut Cap<House>| {
             let _ = sender.send(write_by_rename(&path, &text));
             inbox.wake.signal();
         };
         if let Err(refused) = self.workers.run(Box::new(write)) {
             // No thread is to be had: a report is worth the risk.
-            (refused.task)();
+            with_root(refused.task);
         }
         let least = clock::mono().plus(WRITE_PATIENCE);
         let until = if self.shared.forced().is_some() { least } else { self.over_at.max(least) };
@@ -234,6 +250,12 @@ impl Closing {
             setup.poll(Some(if is_hurried { least } else { until }));
         }
     }
+}
+
+/// The report as an entry.
+fn draft(report: &Report) -> Option<Draft> {
+    let Ok(Value::Object(body)) = serde_json::to_value(report) else { return None };
+    Some(Draft::with_head("report", body, "journal_head"))
 }
 
 /// A closure of ours as a step's.

@@ -2,7 +2,7 @@
 
 use evenkeel_core::Mono;
 use evenkeel_core::cleanup::exit::GRAVEST_FIRST;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use evenkeel_hierarchy::{Mutex, StopBook, with_root};
 
 /// A stop that has begun.
 struct Entry {
@@ -17,9 +17,9 @@ struct Book {
     entries: Vec<Entry>,
 }
 
-fn book() -> MutexGuard<'static, Book> {
-    static BOOK: Mutex<Book> = Mutex::new(Book { next: 0, entries: Vec::new() });
-    BOOK.lock().unwrap_or_else(PoisonError::into_inner)
+fn book<T>(act: impl FnOnce(&mut Book) -> T) -> T {
+    static BOOK: Mutex<StopBook, Book> = Mutex::new(Book { next: 0, entries: Vec::new() });
+    with_root(|house| act(&mut BOOK.lock(house)))
 }
 
 /// One stop's place among those of this process.
@@ -27,34 +27,40 @@ pub(super) struct Others(u64);
 
 impl Others {
     pub(super) fn enter(over_at: Mono) -> Self {
-        let mut book = book();
-        book.next += 1;
-        let id = book.next;
-        book.entries.push(Entry { id, over_at, exit_code: None });
-        Self(id)
+        book(|book| {
+            book.next += 1;
+            let id = book.next;
+            book.entries.push(Entry { id, over_at, exit_code: None });
+            Self(id)
+        })
     }
 
     /// This stop is over.
     pub(super) fn over(&self, exit_code: u8) {
-        if let Some(entry) = book().entries.iter_mut().find(|entry| entry.id == self.0) {
-            entry.exit_code = Some(exit_code);
-        }
+        book(|book| {
+            if let Some(entry) = book.entries.iter_mut().find(|entry| entry.id == self.0) {
+                entry.exit_code = Some(exit_code);
+            }
+        });
     }
 
     /// Until when others may take that are under way; `None` when there are none.
     pub(super) fn until(&self) -> Option<Mono> {
-        book().entries.iter().filter(|entry| entry.exit_code.is_none()).map(|entry| entry.over_at).max()
+        book(|book| {
+            let under_way = book.entries.iter().filter(|entry| entry.exit_code.is_none());
+            under_way.map(|entry| entry.over_at).max()
+        })
     }
 
     /// What the process exits with after all of them.
     pub(super) fn exit_code(&self, mine: u8) -> u8 {
-        book().entries.iter().filter_map(|entry| entry.exit_code).fold(mine, graver)
+        book(|book| book.entries.iter().filter_map(|entry| entry.exit_code).fold(mine, graver))
     }
 }
 
 impl Drop for Others {
     fn drop(&mut self) {
-        book().entries.retain(|entry| entry.id != self.0);
+        book(|book| book.entries.retain(|entry| entry.id != self.0));
     }
 }
 

@@ -1,8 +1,9 @@
 //! `ek-tell`: shows people how a stop goes, and never holds it up.
 
 use super::Stopped;
-use crate::cleanup::contained_call;
+use crate::callback::call_alone;
 use evenkeel_core::cleanup::{Phase, Verdict};
+use evenkeel_hierarchy::with_root;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,11 +55,13 @@ impl Tell {
         let waiting = Arc::new(AtomicUsize::new(0));
         let heard = waiting.clone();
         std::thread::Builder::new().name("ek-tell".to_owned()).spawn(move || {
-            for progress in told {
-                heard.fetch_sub(1, Ordering::Relaxed);
-                contained_call(|| listener(&progress));
-            }
-            contained_call(|| drop(listener));
+            with_root(|house| {
+                for progress in told {
+                    heard.fetch_sub(1, Ordering::Relaxed);
+                    call_alone(house, || listener(&progress));
+                }
+                call_alone(house, || drop(listener));
+            });
         })?;
         Ok(Self { sender, waiting })
     }

@@ -39,7 +39,11 @@ fn without_threads_every_attempt_fails_once_and_says_why() {
         let (mut executor, workers) = executor(work, 2);
         workers.exhaust();
         executor.turn(Event::Begin, &mut Nobody);
-        assert_eq!(executor.inbox.events.lock().unwrap().len(), 1, "an attempt is answered twice");
+        assert_eq!(
+            with_root(|house| executor.inbox.events.lock(house).len()),
+            1,
+            "an attempt is answered twice"
+        );
         drive_to_end(&mut executor);
         let step = executor.run.plan().find("a").unwrap();
         assert_eq!(executor.run.verdict(step), Some(Verdict::Failed));
@@ -55,7 +59,8 @@ fn a_step_that_asks_without_end_fills_no_inbox() {
     let inbox = Arc::new(Inbox::new().unwrap());
     let theirs = inbox.clone();
     let step = executor(Work::Blocking(Arc::new(|_| Outcome::Done)), 0).0.run.plan().find("a").unwrap();
-    let extend = Box::new(move || theirs.post(Event::Extend { step, by: Duration::ZERO }));
+    let extend =
+        Box::new(move || with_root(|house| theirs.post(house, Event::Extend { step, by: Duration::ZERO })));
     let asks = Step::new("a".to_owned(), 1, mono(), extend);
     for seconds in [3, 9, 6] {
         asks.extend(Duration::from_secs(seconds));
