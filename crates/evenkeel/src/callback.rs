@@ -3,7 +3,7 @@
 //! What holds: nothing of a user's is called or dropped but through [`call`], which takes proof that no lock of
 //! the house is held. What is called may come back to us, by any entry.
 
-use evenkeel_hierarchy::{Cap, House};
+use evenkeel_hierarchy::{Cap, House, with_root};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -21,6 +21,14 @@ pub(crate) fn call_alone(house: &mut Cap<House>, theirs: impl FnOnce()) {
     if let Err(panic) = call(house, theirs) {
         let _ = message(panic);
     }
+}
+
+/// The same from where nothing of the house is held.
+///
+/// # Panics
+/// Where something is.
+pub(crate) fn contained(theirs: impl FnOnce()) {
+    with_root(|house| call_alone(house, theirs));
 }
 
 /// What a panic said.

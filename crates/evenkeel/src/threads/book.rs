@@ -5,7 +5,7 @@
 
 use super::error::ThreadError;
 use super::slot::{Kind, Site, Slot};
-use crate::cleanup::contained_call;
+use crate::callback::contained;
 use evenkeel_core::threads::Class;
 use evenkeel_hierarchy::{Condvar, Mutex, ThreadBook, with_root};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Entry {
     pub(super) fn stop(&self) {
         self.slot.ask_to_stop();
         if let Some(wake) = &self.care.wake {
-            contained_call(wake);
+            contained(wake);
         }
     }
 }
@@ -105,7 +105,7 @@ impl Book {
             at.map(|at| pages.entries.remove(at))
         });
         self.left.notify_all();
-        contained_call(|| drop(entry));
+        contained(|| drop(entry));
     }
 
     /// All threads now.

@@ -14,7 +14,7 @@ use super::slot::{Kind, Slot};
 use super::usage::InKernel;
 use super::watcher::{self, Bell};
 use super::worker::{self, Parker};
-use crate::cleanup::contained_call;
+use crate::callback::contained;
 use crate::clock;
 use evenkeel_core::Mono;
 use evenkeel_core::threads::{
@@ -139,7 +139,7 @@ impl Core {
             Ok(submitted) => submitted,
             Err(refused) => {
                 let Refused { reason, payload } = refused;
-                contained_call(|| drop(payload));
+                contained(|| drop(payload));
                 return Err(JobRefused::Queue { job: job.into_owned(), reason });
             }
         };
@@ -166,7 +166,7 @@ impl Core {
         match taken_back {
             None => Ok(()),
             Some(work) => {
-                contained_call(|| drop(work));
+                contained(|| drop(work));
                 Err(JobRefused::NoWorker { job, source })
             }
         }
@@ -186,7 +186,7 @@ impl Core {
             let now = clock::mono();
             let Dealt { turn, expired, wake, start, before } = self.with(|state| self.deal(state, me, now));
             // All of it may be a user's, and is dealt with outside.
-            contained_call(|| drop(before));
+            contained(|| drop(before));
             if let Some(parker) = wake {
                 parker.wake();
             }
@@ -272,7 +272,7 @@ impl Core {
         let gone = self.with(|state| state.workers[me.index()].take());
         if let Some(Worker { current: Some(work), .. }) = gone {
             work.give_up(work.meta().ended());
-            contained_call(|| drop(work));
+            contained(|| drop(work));
         }
     }
 
@@ -398,7 +398,7 @@ impl Core {
         }
         self.bell.ring();
         let count = removed.len();
-        contained_call(|| drop(removed));
+        contained(|| drop(removed));
         count
     }
 }

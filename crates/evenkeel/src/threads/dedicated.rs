@@ -8,6 +8,7 @@ use super::events::What;
 use super::job::{Answer, JobError, JobState, Meta, Runnable, Task};
 use super::place::Place;
 use super::slot::{Control, Kind, Pulse, Site};
+use crate::callback::contained;
 use crate::clock;
 use evenkeel_core::threads::Class;
 use std::fmt;
@@ -191,7 +192,7 @@ where
         core.tell(slot, None, What::Died { message });
     }
     // The answer, when nobody waits for it, is a user's.
-    crate::cleanup::contained_call(|| drop(task));
+    contained(|| drop(task));
 }
 
 /// A thread, from outside. Dropping it leaves the thread alone.

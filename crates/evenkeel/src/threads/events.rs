@@ -4,6 +4,7 @@
 
 use super::slot::{Kind, Site};
 use super::usage::InKernel;
+use crate::callback::contained;
 use evenkeel_core::Mono;
 use evenkeel_core::threads::Class;
 use evenkeel_hierarchy::{Condvar, Mutex, ThreadEvents, with_root};
@@ -234,7 +235,7 @@ impl Tellers {
     /// Tells everybody. Outside of all locks, from any thread.
     pub(super) fn tell(&self, event: ThreadEvent) {
         let hooks = with_root(|house| self.hooks.lock(house).clone());
-        hooks.iter().for_each(|hook| crate::cleanup::contained_call(|| hook(&event)));
+        hooks.iter().for_each(|hook| contained(|| hook(&event)));
         let event = Arc::new(event);
         let listening: Vec<Arc<Mailbox>> =
             with_root(|house| self.mailboxes.lock(house).iter().filter_map(Weak::upgrade).collect());

@@ -11,13 +11,12 @@
 //!    and a panic in them stays here.
 
 use super::slot::{Control, Pulse, Site, Slot};
-use crate::cleanup::{contained_call, message};
+use crate::callback::{call, contained, message};
 use crate::clock;
 use evenkeel_core::Mono;
 use evenkeel_core::threads::Class;
 use evenkeel_hierarchy::{Condvar, Mutex, MutexGuard, ThreadJob, with_root};
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, Waker};
@@ -194,7 +193,7 @@ where
         });
         self.over.notify_all();
         if let Some(waker) = waker {
-            contained_call(|| waker.wake());
+            contained(|| waker.wake());
         }
     }
 
@@ -221,12 +220,12 @@ where
     fn run(&self, slot: &Arc<Slot>) -> Option<String> {
         let work = self.begin(slot)?;
         if self.meta.control.is_cancelled.load(Relaxed) {
-            contained_call(|| drop(work));
+            contained(|| drop(work));
             self.end(Err(self.meta.cancelled()));
             return None;
         }
         let pulse = Pulse::new(slot, Some(&self.meta.control));
-        let answer = catch_unwind(AssertUnwindSafe(|| work(&pulse))).map_err(message);
+        let answer = with_root(|house| call(house, || work(&pulse))).map_err(message);
         let panic = answer.as_ref().err().cloned();
         self.end(answer.map_err(|message| JobError::Panicked { job: self.meta.who(), message }));
         panic
@@ -242,7 +241,7 @@ where
             }
         });
         if let Some(work) = work {
-            contained_call(|| drop(work));
+            contained(|| drop(work));
             self.end(Err(why));
         }
     }
@@ -288,7 +287,7 @@ where
     }
 
     fn poll(&self, waker: &Waker) -> Poll<Result<T, JobError>> {
-        // Both are a user's: made and dropped outside.
+        // Both are the caller's: made and dropped outside, in its own poll.
         let mine = waker.clone();
         let (answer, before) = self.with(|inside| match Self::answer(inside) {
             Some(answer) => (Poll::Ready(answer), inside.waker.take().or(Some(mine))),

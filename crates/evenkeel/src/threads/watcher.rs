@@ -11,6 +11,7 @@ use super::events::What;
 use super::job::Runnable;
 use super::slot::{Kind, Pulse};
 use super::usage::cpu_of;
+use crate::callback::contained;
 use crate::clock;
 use evenkeel_core::Mono;
 use evenkeel_core::threads::{
@@ -143,7 +144,7 @@ impl Round {
         if let (Some((me, current)), true) = (worker, is_given_up) {
             core.lose_worker(me, Loss::Stuck);
             core.replace(slot);
-            crate::cleanup::contained_call(|| drop(current));
+            contained(|| drop(current));
         }
     }
 }
@@ -159,7 +160,7 @@ fn expire(core: &Core) {
         }
         for Removed { payload, .. } in expired {
             payload.give_up(payload.meta().expired());
-            crate::cleanup::contained_call(|| drop(payload));
+            contained(|| drop(payload));
         }
     }
 }

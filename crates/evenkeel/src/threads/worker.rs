@@ -7,7 +7,7 @@
 use super::book::Entry;
 use super::core::{Core, Turn};
 use super::events::What;
-use crate::cleanup::contained_call;
+use crate::callback::contained;
 use crate::clock;
 use evenkeel_core::threads::{Loss, WorkerId};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,7 +106,7 @@ pub(super) fn live(core: &Arc<Core>, me: WorkerId, entry: &Arc<Entry>, parker: &
                 if let Some(message) = panicked {
                     core.tell(slot, Some(work.meta()), What::JobPanicked { message });
                 }
-                contained_call(|| drop(work));
+                contained(|| drop(work));
             }
             Turn::Sleep(until) => parker.sleep(until),
             Turn::End => break,
