@@ -48,6 +48,7 @@
 //! with_root(|house| tell(BOOKS.lock(house).cap(), &|| ()));
 //! ```
 
+pub use evenkeel_locks::watch::SiteCell;
 pub use evenkeel_locks::{After, Cap, Condvar, Level, Mutex, MutexGuard, RootTaken, WaitOutcome};
 use evenkeel_locks::{lock_order, try_with_root_of, with_root_of};
 

@@ -48,6 +48,6 @@ pub use mutex::{Mutex, MutexGuard};
 pub use order::{AtRunTime, Class, Learnt, OnLevel, Order, Rank, Ranked};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use stats::{ClassStats, LockStats, Snapshot, Totals, snapshot};
-pub use sys::Site;
+pub use sys::{Site, SiteCell};
 pub use tag::Access;
 pub use wait::WaitError;

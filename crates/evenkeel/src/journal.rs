@@ -33,6 +33,7 @@ mod shared;
 mod verify;
 
 use crate::clock::stamp as now;
+use crate::threads::{Class, ThreadCoordinator};
 pub(crate) use entry::Draft;
 use entry::ZERO;
 pub use entry::{ENTRY_BYTES_MAX, Entry};
@@ -208,6 +209,18 @@ impl Journal {
     /// # Errors
     /// What the storage or the system says; `InvalidData` when the log there is no journal.
     pub fn open(storage: Arc<dyn Storage>, options: JournalOptions) -> io::Result<(Self, Recovery)> {
+        Self::open_on(&ThreadCoordinator::default(), storage, options)
+    }
+
+    /// The same, with its thread among those of a coordinator.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_on(
+        threads: &ThreadCoordinator,
+        storage: Arc<dyn Storage>,
+        options: JournalOptions,
+    ) -> io::Result<(Self, Recovery)> {
         let recovery = recover(&storage, now())?;
         let mut resume = recovery.resume.clone();
         let last = resume.channels.get(CHANNEL).map_or(0, |state| state.last_sequence);
@@ -239,10 +252,8 @@ impl Journal {
             ballast_at: Instant::now(),
             has_entries: false,
         };
-        std::thread::Builder::new()
-            .name("ek-journal".to_owned())
-            .stack_size(512 << 10)
-            .spawn(move || keeper.run())?;
+        let thread = threads.thread("ek-journal").class(Class::System).kept();
+        thread.start(move |pulse| keeper.run(pulse))?;
         Ok((Self(Arc::new(Handle { shared, storage })), recovery))
     }
 

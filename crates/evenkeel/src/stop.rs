@@ -23,6 +23,7 @@ use crate::cleanup::{CLOSE_JOURNAL, CleanupCoordinator, Spawn, Workers, Works};
 use crate::clock;
 use crate::journal::Journal;
 use crate::signals::{Arrived, Signals};
+use crate::threads::{Class, ThreadCoordinator};
 use ending::Closing;
 use evenkeel_core::Mono;
 use evenkeel_core::cleanup::{
@@ -122,12 +123,13 @@ pub(crate) struct Setup {
     pub(crate) channels: Option<AskChannels>,
     pub(crate) tell: Option<Tell>,
     pub(crate) may_exit: bool,
+    pub(crate) threads: ThreadCoordinator,
 }
 
 impl Setup {
     /// Starts `ek-stop`.
     pub(crate) fn start(self) -> io::Result<()> {
-        let (shared, may_exit) = (self.shared.clone(), self.may_exit);
+        let (shared, may_exit, threads) = (self.shared.clone(), self.may_exit, self.threads.clone());
         let live = move || {
             let lived = catch_unwind(AssertUnwindSafe(|| self.live()));
             let Err(panic) = lived else { return };
@@ -140,7 +142,8 @@ impl Setup {
                 ending::end_process(exit::NOT_CLEAN);
             }
         };
-        std::thread::Builder::new().name("ek-stop".to_owned()).spawn(live).map(drop)
+        threads.thread("ek-stop").class(Class::System).of_a_stop().start(move |_| live())?;
+        Ok(())
     }
 
     fn live(mut self) {
@@ -395,6 +398,7 @@ mod tests {
             channels: None,
             tell: None,
             may_exit: false,
+            threads: ThreadCoordinator::default(),
         };
         setup.start().unwrap();
         shared.arm();

@@ -12,22 +12,36 @@ pub type Site = &'static Location<'static>;
 /// An `Option<Site>` that is stored and loaded at once.
 ///
 /// The pointer inside is null or was made from a [`Site`].
-pub(crate) struct SiteCell {
+///
+/// ```
+/// use evenkeel_locks::watch::SiteCell;
+/// use std::panic::Location;
+///
+/// let seen = SiteCell::new();
+/// assert!(seen.load().is_none());
+/// seen.store(Location::caller());
+/// assert!(seen.load().is_some_and(|site| site.line() > 0));
+/// ```
+pub struct SiteCell {
     site: AtomicPtr<Location<'static>>,
 }
 
 impl SiteCell {
-    pub(crate) fn new() -> Self {
+    /// Of no place yet.
+    #[must_use]
+    pub fn new() -> Self {
         Self { site: AtomicPtr::new(ptr::null_mut()) }
     }
 
+    /// It is here now.
     #[inline]
-    pub(crate) fn store(&self, site: Site) {
+    pub fn store(&self, site: Site) {
         // Release: a site of a library that was loaded later is whole before its address is seen.
         self.site.store(ptr::from_ref(site).cast_mut(), Ordering::Release);
     }
 
-    pub(crate) fn load(&self) -> Option<Site> {
+    /// Where it was last.
+    pub fn load(&self) -> Option<Site> {
         let site: *const Location<'static> = self.site.load(Ordering::Acquire);
         // SAFETY: null, or made by `store` from a reference that lives for ever; nothing writes
         // through it.
@@ -35,6 +49,12 @@ impl SiteCell {
         unsafe {
             site.as_ref()
         }
+    }
+}
+
+impl Default for SiteCell {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -7,6 +7,7 @@
 //! nobody has taken it, so that a thread which goes never takes a task along.
 
 use crate::callback::{call, message};
+use crate::threads::{Class, Pulse, ThreadCoordinator};
 use evenkeel_hierarchy::{Cap, House, Mutex, StepThreads, with_root};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,8 +30,8 @@ const IDLE: Duration = Duration::from_secs(5);
 /// A user's code runs on them: as much as a thread has by default.
 const STACK_BYTES: usize = 2 << 20;
 
-#[derive(Default)]
 struct Idle {
+    all: ThreadCoordinator,
     threads: Mutex<StepThreads, Vec<(u64, SyncSender<Task>)>>,
     next: AtomicU64,
     /// For tests: no more threads are to be had.
@@ -48,10 +49,20 @@ impl Idle {
 }
 
 /// Runs each task on a thread of its own, used again when it is free.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Workers(Arc<Idle>);
 
 impl Workers {
+    pub(crate) fn new(all: ThreadCoordinator) -> Self {
+        Self(Arc::new(Idle {
+            all,
+            threads: Mutex::default(),
+            next: AtomicU64::new(0),
+            #[cfg(test)]
+            exhausted: std::sync::atomic::AtomicBool::new(false),
+        }))
+    }
+
     /// Starts a task. Never waits for another.
     ///
     /// # Errors
@@ -68,7 +79,7 @@ impl Workers {
         let (sender, tasks) = sync_channel(1);
         let (idle, id) = (self.0.clone(), self.0.next.fetch_add(1, Ordering::Relaxed));
         let theirs = sender.clone();
-        let live = move || with_root(|house| work(house, &idle, id, &theirs, &tasks));
+        let live = move |pulse: &Pulse<'_>| with_root(|house| work(house, pulse, &idle, id, &theirs, &tasks));
         match self.spawn(live) {
             // Only now, to have it back where there is no thread.
             Ok(()) => {
@@ -79,13 +90,14 @@ impl Workers {
         }
     }
 
-    fn spawn(&self, live: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    fn spawn(&self, live: impl FnOnce(&Pulse<'_>) + Send + 'static) -> io::Result<()> {
         #[cfg(test)]
         if self.0.exhausted.load(Ordering::Relaxed) {
             return Err(io::Error::from_raw_os_error(11));
         }
-        let thread = std::thread::Builder::new().name("ek-step".to_owned()).stack_size(STACK_BYTES);
-        thread.spawn(live).map(drop)
+        let thread = self.0.all.thread("ek-step").class(Class::System).stack_bytes(STACK_BYTES);
+        thread.of_a_stop().start(live)?;
+        Ok(())
     }
 
     /// For tests: no more threads are to be had.
@@ -110,7 +122,14 @@ impl Workers {
     }
 }
 
-fn work(house: &mut Cap<House>, idle: &Idle, id: u64, sender: &SyncSender<Task>, tasks: &Receiver<Task>) {
+fn work(
+    house: &mut Cap<House>,
+    pulse: &Pulse<'_>,
+    idle: &Idle,
+    id: u64,
+    sender: &SyncSender<Task>,
+    tasks: &Receiver<Task>,
+) {
     // The first one is on its way.
     let mut next = tasks.recv().ok();
     while let Some(task) = next {
@@ -119,7 +138,7 @@ fn work(house: &mut Cap<House>, idle: &Idle, id: u64, sender: &SyncSender<Task>,
             let _ = message(panic);
         }
         idle.threads.lock(house).push((id, sender.clone()));
-        next = match tasks.recv_timeout(IDLE) {
+        next = match pulse.waiting(|| tasks.recv_timeout(IDLE)) {
             Ok(task) => Some(task),
             Err(_) if idle.remove(house, id).is_some() => None,
             // Taken just now: the task is on its way.
@@ -135,7 +154,7 @@ mod tests {
     // REQ C4
     #[test]
     fn threads_are_used_again_and_a_hung_one_holds_nobody_up() {
-        let workers = Workers::default();
+        let workers = Workers::new(ThreadCoordinator::default());
         let (stuck, release) = sync_channel::<()>(0);
         let hang = move |_: &mut Cap<House>| _ = stuck.send(());
         assert!(workers.run(Box::new(hang)).is_ok());

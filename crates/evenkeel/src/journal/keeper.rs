@@ -8,6 +8,7 @@
 use super::JournalError;
 use super::shared::{Order, Pending, Shared};
 use crate::clock::stamp as now;
+use crate::threads::Pulse;
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{
     Batch, ChannelId, Condition, Job, LogWriter, Progress, StreamId, part_name, seal_given_up,
@@ -46,12 +47,12 @@ impl Drop for Gone {
 }
 
 impl Keeper {
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self, pulse: &Pulse<'_>) {
         let gone = Gone(self.shared.clone());
         self.shared.enter();
         let end = loop {
             let may_take = self.writer.condition().0 == Condition::Writing;
-            let work = self.shared.wait(may_take, self.retry_at());
+            let work = pulse.waiting(|| self.shared.wait(may_take, self.retry_at()));
             self.writer.retry(now());
             self.append(&work.entries);
             self.commit();

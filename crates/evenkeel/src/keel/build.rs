@@ -197,8 +197,9 @@ impl Builder {
         if self.grace.is_zero() {
             return Err(BuildError::NoGrace);
         }
-        let journal = self.journal.map(|place| open_journal(place, self.journal_options)).transpose()?;
         let threads = self.threads.unwrap_or_default();
+        let journal = self.journal.map(|place| open_journal(&threads, place, self.journal_options));
+        let journal = journal.transpose()?;
         let monitoring = MonitoringCoordinator::new(self.pool);
         let components = ComponentCoordinator::new(monitoring.pool().clone());
         let buffers = BufferManager::new(monitoring.pool().clone());
@@ -225,8 +226,13 @@ impl Builder {
             concurrency_max: self.concurrency_max,
             report_path: self.report,
             channels: self.channels,
-            tell: self.listener.map(Tell::start).transpose().map_err(BuildError::Stop)?,
+            tell: self
+                .listener
+                .map(|listener| Tell::start(&threads, listener))
+                .transpose()
+                .map_err(BuildError::Stop)?,
             may_exit: self.may_exit,
+            threads: threads.clone(),
         };
         if !self.is_deferred {
             shared.arm();
@@ -247,7 +253,11 @@ impl Builder {
     }
 }
 
-fn open_journal(place: Place, options: JournalOptions) -> Result<Journal, BuildError> {
+fn open_journal(
+    threads: &ThreadCoordinator,
+    place: Place,
+    options: JournalOptions,
+) -> Result<Journal, BuildError> {
     let (place, storage) = match place {
         Place::Directory(path) => {
             let place = path.display().to_string();
@@ -256,6 +266,6 @@ fn open_journal(place: Place, options: JournalOptions) -> Result<Journal, BuildE
         }
         Place::Storage(storage) => ("its storage".to_owned(), Ok(storage)),
     };
-    let opened = storage.and_then(|storage| Journal::open(storage, options));
+    let opened = storage.and_then(|storage| Journal::open_on(threads, storage, options));
     opened.map(|(journal, _)| journal).map_err(|source| BuildError::Journal { place, source })
 }

@@ -65,7 +65,7 @@ pub(super) struct Closing {
 impl Closing {
     pub(super) fn new(setup: &Setup, request: &Request, started_ns: u64, began: Mono) -> Self {
         Self {
-            workers: Workers::default(),
+            workers: Workers::new(setup.threads.clone()),
             shared: setup.shared.clone(),
             journal: setup.journal.clone(),
             report_path: setup.report_path.clone(),
@@ -305,6 +305,7 @@ pub(super) fn end_process(code: u8) {
         std::thread::sleep(Duration::from_secs(1));
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     };
+    // Of no coordinator: nothing but this may be needed for the process to go.
     let _ = std::thread::Builder::new().name("ek-exit".to_owned()).spawn(guard);
     std::process::exit(i32::from(code));
 }

@@ -2,6 +2,7 @@
 
 use super::Stopped;
 use crate::callback::call_alone;
+use crate::threads::{Class, ThreadCoordinator};
 use evenkeel_core::cleanup::{Phase, Verdict};
 use evenkeel_hierarchy::with_root;
 use std::io;
@@ -39,6 +40,8 @@ pub enum Progress {
 
 /// What may wait to be told; more is left out: it stands in the report.
 const WAITING_MAX: usize = 4096;
+/// A user's code runs on it: as much as a thread has by default.
+const STACK_BYTES: usize = 2 << 20;
 
 /// The side that tells.
 #[derive(Clone)]
@@ -49,12 +52,16 @@ pub(crate) struct Tell {
 
 impl Tell {
     /// Starts the thread that calls `listener`, one call at a time.
-    pub(crate) fn start(listener: Box<dyn Fn(&Progress) + Send>) -> io::Result<Self> {
+    pub(crate) fn start(
+        threads: &ThreadCoordinator,
+        listener: Box<dyn Fn(&Progress) + Send>,
+    ) -> io::Result<Self> {
         // One place more, for the last word.
         let (sender, told) = sync_channel::<Progress>(WAITING_MAX + 1);
         let waiting = Arc::new(AtomicUsize::new(0));
         let heard = waiting.clone();
-        std::thread::Builder::new().name("ek-tell".to_owned()).spawn(move || {
+        let thread = threads.thread("ek-tell").class(Class::Monitoring).stack_bytes(STACK_BYTES).of_a_stop();
+        thread.start(move |_| {
             with_root(|house| {
                 for progress in told {
                     heard.fetch_sub(1, Ordering::Relaxed);

@@ -1,12 +1,12 @@
 //! What is known of one thread, written by itself and read by all.
 //!
 //! Invariant: only the thread itself says whether it is busy and that it is alive; others ask it to
-//! end, and say that they have given it up.
+//! end, and say that they have given it up. No lock is taken: who beats may hold some.
 
 use crate::clock;
 use evenkeel_core::Mono;
 use evenkeel_core::threads::Class;
-use evenkeel_hierarchy::{Mutex, ThreadBook, with_root};
+use evenkeel_hierarchy::SiteCell;
 use rustix::thread::gettid;
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -44,13 +44,15 @@ pub(super) struct Slot {
     busy_since: AtomicU64,
     last_beat: AtomicU64,
     beats: AtomicU64,
-    site: Mutex<ThreadBook, Site>,
+    site: SiteCell,
     should_stop: AtomicBool,
     is_given_up: AtomicBool,
 }
 
 impl Slot {
     pub(super) fn new(id: u64, name: String, class: Class, kind: Kind, site: Site) -> Self {
+        let seen = SiteCell::new();
+        seen.store(site);
         Self {
             id,
             name,
@@ -60,7 +62,7 @@ impl Slot {
             busy_since: AtomicU64::new(0),
             last_beat: AtomicU64::new(clock::mono().as_nanos()),
             beats: AtomicU64::new(0),
-            site: Mutex::new(site),
+            site: seen,
             should_stop: AtomicBool::new(false),
             is_given_up: AtomicBool::new(false),
         }
@@ -97,12 +99,12 @@ impl Slot {
 
     /// It is here.
     pub(super) fn at(&self, site: Site) {
-        with_root(|house| *self.site.lock(house) = site);
+        self.site.store(site);
     }
 
     /// Where it was last.
     pub(super) fn site(&self) -> Site {
-        with_root(|house| *self.site.lock(house))
+        self.site.load().expect("invariant: a thread has a place from the first")
     }
 
     pub(super) fn busy_since(&self) -> Option<Mono> {

@@ -16,7 +16,7 @@ fn executor(works: Work, retries: u32) -> (Executor, Workers) {
     spec.limits.retries = retries;
     spec.limits.backoff = Backoff { first: Duration::ZERO, max: Duration::ZERO };
     let plan = Plan::new(vec![spec], PlanOptions::default()).unwrap();
-    let workers = Workers::default();
+    let workers = Workers::new(crate::threads::ThreadCoordinator::default());
     let means = Means { workers: workers.clone(), runtime: None, journal: None };
     let works = vec![Works { run: works, verify: None, compensate: None }];
     (Executor::new(Run::new(plan), works, means, Arc::new(Inbox::new().unwrap())), workers)
