@@ -560,8 +560,7 @@ fn a_full_queue_keeps_places_for_class_system_and_says_how_many_there_are() {
     for _ in 0..8 {
         assert_eq!(submit(Class::Monitoring), Ok(()));
     }
-    let message =
-        "8 jobs wait already and class processing may use 8 places: submit less, or wait until some have run";
+    let message = "8 jobs wait, and class processing may use 8 places: submit less, or wait a little";
     assert_eq!(submit(Class::Processing), Err(message.to_owned()));
     assert_eq!((submit(Class::System), submit(Class::System)), (Ok(()), Ok(())));
     assert!(submit(Class::System).is_err());
