@@ -44,6 +44,10 @@ struct Pool {
     queued: Vec<[u32; 3]>,
     passed: Vec<[u32; 3]>,
     worst: [u32; 3],
+    /// By channel: its home, and by class how many turns of it others had there since it had one.
+    turns: Vec<(Option<WorkerId>, [u32; 3])>,
+    homes_max: u32,
+    longest_round: u32,
     begun: Vec<bool>,
     ended: usize,
     died_with: Vec<usize>,
@@ -69,6 +73,9 @@ impl Pool {
             queued: vec![[0; 3]; CHANNELS + 1],
             passed: vec![[0; 3]; WORKERS + 1],
             worst: [0; 3],
+            turns: vec![(None, [0; 3]); CHANNELS],
+            homes_max: 0,
+            longest_round: 0,
             begun: vec![false; JOBS],
             ended: 0,
             died_with: Vec::new(),
@@ -147,6 +154,7 @@ impl Pool {
                 self.queued[channel.unwrap_or(CHANNELS)][class.index()] -= 1;
                 self.waits[class.index()].push(waited.as_nanos() as u64);
                 self.count_turn(index, class, ready);
+                self.count_round(index, class, channel);
                 let others = |at: &usize| *at != index && !self.stuck.contains(at);
                 let mut running = (0..=WORKERS).filter(others).filter_map(|at| self.runs[at]);
                 assert!(channel.is_none() || running.all(|job| self.jobs[job].1 != channel), "one at a time");
@@ -187,6 +195,24 @@ impl Pool {
             *passed = if is_ready && other != class.index() { *passed + 1 } else { 0 };
             self.worst[other] = self.worst[other].max(*passed);
         }
+    }
+
+    /// How many turns of its class each channel waits for.
+    fn count_round(&mut self, index: usize, class: Class, served: Option<usize>) {
+        let (mut homes, class) = (0, class.index());
+        for (at, (last, turns)) in self.turns.iter_mut().enumerate() {
+            let home = self.schedule.home(self.channels[at]);
+            if std::mem::replace(last, home) != home {
+                *turns = [0; 3];
+            }
+            if home == Some(worker(index)) {
+                homes += 1;
+                let waits = served != Some(at) && self.queued[at][class] > 0;
+                turns[class] = if waits { turns[class] + 1 } else { 0 };
+                self.longest_round = self.longest_round.max(turns[class]);
+            }
+        }
+        self.homes_max = self.homes_max.max(homes);
     }
 
     fn lose(&mut self, index: usize, loss: Loss) {
@@ -238,6 +264,7 @@ fn under_saturation_system_waits_least_nobody_starves_and_channels_stay_at_home(
     let [system, processing, monitoring] = pool.worst;
     assert!(system <= 2 && processing <= 8 && monitoring <= 33, "{:?} others went before a head", pool.worst);
     assert!(monitoring >= 32, "the simulation comes to the bound");
+    assert!(pool.longest_round <= pool.homes_max, "{} turns for {}", pool.longest_round, pool.homes_max);
     let counts = pool.schedule.counts();
     assert!(counts.affinity() > 0.99, "{}", counts.affinity());
     assert_eq!((counts.total().done, counts.total().running), (JOBS as u64, 0));

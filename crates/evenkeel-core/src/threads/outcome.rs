@@ -24,7 +24,7 @@ pub struct Submitted {
 pub enum Reason {
     /// All places that the class may use are taken.
     #[error(
-        "{queued} jobs wait already and class {class} may use {queued_max} places: submit less, or wait until some have run"
+        "{queued} jobs wait, and class {class} may use {queued_max} places: submit less, or wait a little"
     )]
     Full {
         /// The job's class.

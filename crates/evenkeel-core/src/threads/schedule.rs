@@ -13,7 +13,8 @@
 //! 2. No job is lost or given out twice; every payload goes back to the caller.
 //! 3. No wake-up is lost: when a worker is idle and a job is ready that it could
 //!    run, then a worker that was told to wake has not asked yet, or an idle one has a timer.
-//!    Whoever takes a job passes this duty on, by `wake`.
+//!    Whoever takes a job passes this duty on, by `wake`. Who is told to wake is trusted to
+//!    ask: whoever watches the threads is to count it as busy from then on.
 //! 4. An idle worker has nothing ready of its own.
 //!
 //! **Affinity.** A channel gets its home with its first job: an idle worker, else the
@@ -40,19 +41,18 @@
 
 use super::channels::{Channels, NOBODY, WAITING};
 use super::counts::Counts;
-use super::ids::{ChannelId, Class, JobId, WORKERS_MAX, WorkerId, Workers};
+use super::ids::{ChannelId, WORKERS_MAX, WorkerId, Workers};
 use super::jobs::{Job, Jobs};
 use super::limits::Limits;
 use super::list::List;
-use super::outcome::{ChannelError, Reason, Refused, Removed, Running, Submitted};
+use super::outcome::{ChannelError, Running};
 use crate::Mono;
 use std::fmt;
 
+mod intake;
+mod removal;
 mod take;
 mod workers;
-
-/// Most jobs that one call of [`Schedule::expired`] gives out.
-const EXPIRED_AT_ONCE: usize = 64;
 
 /// What the schedule knows of a worker, beside the sets that it is in.
 #[derive(Clone, Debug)]
@@ -100,6 +100,8 @@ enum State {
 }
 
 /// Queued jobs and the workers that are to run them; see the module's head.
+///
+/// Dropping it drops what is still queued: [`Schedule::drain_all`] gives it back.
 ///
 /// ```
 /// use evenkeel_core::Mono;
@@ -206,169 +208,6 @@ impl<J> Schedule<J> {
         self.channels.find(channel).and_then(|at| WorkerId::new(self.channels.get(at).home))
     }
 
-    /// Accepts a job.
-    ///
-    /// # Errors
-    /// With the payload, when there is no place for it, or its channel or the intake is closed.
-    pub fn submit(
-        &mut self,
-        now: Mono,
-        class: Class,
-        channel: Option<ChannelId>,
-        payload: J,
-    ) -> Result<Submitted, Refused<J>> {
-        self.accept(now, class, channel, None, payload)
-    }
-
-    /// Accepts a job that is to begin before `deadline`, or not at all: then it
-    /// comes out of [`Schedule::take`] or [`Schedule::expired`].
-    ///
-    /// # Errors
-    /// As [`Schedule::submit`].
-    pub fn submit_before(
-        &mut self,
-        now: Mono,
-        class: Class,
-        channel: Option<ChannelId>,
-        deadline: Mono,
-        payload: J,
-    ) -> Result<Submitted, Refused<J>> {
-        self.accept(now, class, channel, Some(deadline), payload)
-    }
-
-    fn accept(
-        &mut self,
-        now: Mono,
-        class: Class,
-        channel: Option<ChannelId>,
-        deadline: Option<Mono>,
-        payload: J,
-    ) -> Result<Submitted, Refused<J>> {
-        self.at(now);
-        let channel = match self.admit(class, channel) {
-            Ok(channel) => channel,
-            Err(reason) => return Err(Refused { reason, payload }),
-        };
-        let submitted = self.now;
-        let (at, id) = self.jobs.insert(|id| Job { id, class, channel, submitted, deadline, payload });
-        self.counts.at(class).queued += 1;
-        let wake = match channel {
-            Some(channel) => self.queue(channel, class, at),
-            None => {
-                self.loose[class.index()].push_back(&mut self.jobs, 0, at);
-                self.relay()
-            }
-        };
-        let is_next_deadline =
-            deadline.is_some() && self.jobs.earliest().is_some_and(|(_, first)| first == at);
-        Ok(Submitted { id, wake, is_next_deadline })
-    }
-
-    /// Whether there is a place; gives that of the channel.
-    fn admit(&self, class: Class, channel: Option<ChannelId>) -> Result<Option<u32>, Reason> {
-        if !self.takes_in {
-            return Err(Reason::IntakeClosed);
-        }
-        let at = match channel {
-            None => None,
-            Some(id) => Some(self.channels.find(id).ok_or(Reason::UnknownChannel(id))?),
-        };
-        if let (Some(id), Some(at)) = (channel, at)
-            && !self.channels.get(at).is_open
-        {
-            return Err(Reason::ChannelClosed(id));
-        }
-        let reserved = if class == Class::System { 0 } else { self.limits.reserved_for_system };
-        let (queued, queued_max) = (self.jobs.queued(), self.limits.queued_max - reserved);
-        if queued >= queued_max { Err(Reason::Full { class, queued, queued_max }) } else { Ok(at) }
-    }
-
-    /// Puts a job into its channel; says whom to wake for it.
-    fn queue(&mut self, channel: u32, class: Class, job: u32) -> Option<WorkerId> {
-        let (home, is_empty) = (self.channels.get(channel).home, self.channels.get(channel).queued() == 0);
-        if home == NOBODY && is_empty {
-            let home = self.choose_home();
-            self.channels.get_mut(channel).home = home;
-            self.workers[home].homes += 1;
-        }
-        let (home, is_first) = (self.channels.get(channel).home, !self.channels.get(channel).has(class));
-        self.channels.get_mut(channel).queues[class.index()].push_back(&mut self.jobs, 0, job);
-        self.workers[home].queued += 1;
-        if is_first {
-            self.workers[home].lists[class.index()].push_back(&mut self.channels, class.index(), channel);
-        }
-        self.settle(channel);
-        match WorkerId::new(home) {
-            Some(home) if self.idle & home.bit() != 0 => {
-                self.set(home, State::Waking);
-                Some(home)
-            }
-            _ => self.relay(),
-        }
-    }
-
-    /// Takes a queued job back; `None` when it is not queued (any more).
-    ///
-    /// It wakes nobody: a worker that was told to wake for it finds nothing.
-    pub fn cancel(&mut self, id: JobId) -> Option<J> {
-        let at = self.jobs.find(id)?;
-        let job = self.remove(at);
-        self.counts.at(job.class).cancelled += 1;
-        Some(job.payload)
-    }
-
-    /// The earliest deadline of all queued jobs.
-    pub fn next_deadline(&self) -> Option<Mono> {
-        self.jobs.earliest().map(|(deadline, _)| deadline)
-    }
-
-    /// Appends to `out` jobs whose deadline has come, the earliest first; at most 64 a
-    /// call, so that it stays short: [`Schedule::next_deadline`] tells whether there are more.
-    pub fn expired(&mut self, now: Mono, out: &mut Vec<Removed<J>>) {
-        self.at(now);
-        for _ in 0..EXPIRED_AT_ONCE {
-            match self.jobs.earliest() {
-                Some((deadline, at)) if deadline <= self.now => {
-                    let removed = self.expire(at);
-                    out.push(removed);
-                }
-                _ => break,
-            }
-        }
-    }
-
-    fn expire(&mut self, at: u32) -> Removed<J> {
-        let removed = self.remove_whole(at);
-        self.counts.at(removed.class).expired += 1;
-        removed
-    }
-
-    /// Accepts nothing more; what is queued can still be taken.
-    pub fn close_intake(&mut self) {
-        self.takes_in = false;
-    }
-
-    /// Takes all queued jobs back, in the order of the channels and classes.
-    pub fn drain_all(&mut self, out: &mut Vec<Removed<J>>) {
-        out.reserve(self.jobs.queued());
-        for class in Class::ALL {
-            while let Some(at) = self.loose[class.index()].front() {
-                self.drain(at, out);
-            }
-            for channel in 0..self.channels.places() {
-                while let Some(at) = self.channels.get(channel).queues[class.index()].front() {
-                    self.drain(at, out);
-                }
-            }
-        }
-    }
-
-    fn drain(&mut self, at: u32, out: &mut Vec<Removed<J>>) {
-        let removed = self.remove_whole(at);
-        self.counts.at(removed.class).drained += 1;
-        out.push(removed);
-    }
-
     /// Whether nothing is queued. Jobs may still run: see [`Schedule::is_quiet`].
     pub fn is_empty(&self) -> bool {
         self.jobs.queued() == 0
@@ -391,21 +230,6 @@ impl<J> Schedule<J> {
 
     fn at(&mut self, now: Mono) {
         self.now = self.now.max(now);
-    }
-
-    fn remove_whole(&mut self, at: u32) -> Removed<J> {
-        let channel = self.jobs.get(at).channel.map(|channel| self.channels.id(channel));
-        let Job { id, class, payload, .. } = self.remove(at);
-        Removed { id, channel, class, payload }
-    }
-
-    /// Takes out a queued job that is not to run.
-    fn remove(&mut self, at: u32) -> Job<J> {
-        let job = self.unqueue(at);
-        if let Some(channel) = job.channel {
-            self.settle(channel);
-        }
-        job
     }
 
     /// Takes a job out of its list, and its channel out of the list of its class

@@ -66,7 +66,7 @@ impl<J> Schedule<J> {
     }
 
     /// The job of a class whose turn it is: of the channel in front, or one without.
-    fn head(&mut self, worker: WorkerId, class: Class) -> u32 {
+    fn head(&self, worker: WorkerId, class: Class) -> u32 {
         let own = &self.workers[worker.index()];
         let list = own.lists[class.index()];
         match (list.front(), self.loose[class.index()].front()) {
