@@ -257,6 +257,12 @@ impl Journal {
         Ok((Self(Arc::new(Handle { shared, storage })), recovery))
     }
 
+    /// Of use as long as somebody has a handle, and no handle itself.
+    pub(crate) fn downgrade(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
+        let handle = Arc::downgrade(&self.0);
+        move || handle.upgrade().map(Self)
+    }
+
     /// Numbers, chains and queues an entry; never waits for the disk. A body that
     /// makes the entry longer than [`ENTRY_BYTES_MAX`] is replaced by its length
     /// and hash.

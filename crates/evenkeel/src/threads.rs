@@ -135,6 +135,7 @@ impl Drop for Owner {
     fn drop(&mut self) {
         self.0.close();
         self.0.give_up_queued();
+        self.0.tellers.unhook();
     }
 }
 

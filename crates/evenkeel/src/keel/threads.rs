@@ -41,9 +41,10 @@ impl Ration {
 
 /// Has what happens to threads told to the journal.
 pub(super) fn journal_events(threads: &ThreadCoordinator, journal: &Journal) {
-    let (journal, ration) = (journal.clone(), Ration::default());
+    // No handle: the threads may outlive the service, and its journal is to end with it.
+    let (journal, ration) = (journal.downgrade(), Ration::default());
     threads.on_event(move |event| {
-        if let Some(left_out) = ration.take(clock::mono()) {
+        if let (Some(journal), Some(left_out)) = (journal(), ration.take(clock::mono())) {
             append(&journal, event, left_out);
         }
     });

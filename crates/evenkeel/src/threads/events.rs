@@ -222,6 +222,12 @@ impl Tellers {
         with_root(|house| self.hooks.lock(house).push(hook));
     }
 
+    /// Nobody is called any more. What they hold is dropped here, and not with the last thread.
+    pub(super) fn unhook(&self) {
+        let hooks = with_root(|house| std::mem::take(&mut *self.hooks.lock(house)));
+        contained(|| drop(hooks));
+    }
+
     pub(super) fn subscribe(&self) -> Subscription {
         let mailbox = Arc::new(Mailbox { queue: Mutex::default(), arrived: Condvar::new() });
         with_root(|house| {
