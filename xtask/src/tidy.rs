@@ -7,6 +7,7 @@
 
 mod functions;
 mod invariants;
+mod locks;
 mod regions;
 mod rust;
 mod source;

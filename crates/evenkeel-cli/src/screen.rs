@@ -25,8 +25,9 @@ mod terminal;
 use crate::control::tame;
 use crate::table::View;
 use canvas::{Canvas, Told};
+use evenkeel_hierarchy::{Condvar, Mutex, Screen as Level, with_root};
 use rustix::io::Errno;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use terminal::{Output, Stderr, Terminal};
 
@@ -103,7 +104,7 @@ struct Screen {
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<Level, State>,
     /// Something is to be written.
     told: Condvar,
     /// Something was taken.
@@ -145,58 +146,63 @@ impl State {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock can panic half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        with_root(|house| act(&mut self.state.lock(house)))
     }
 
     fn say(&self, line: &str) {
-        let mut state = self.lock();
-        let waiting = state.waiting.above.len() + state.waiting.below.len();
-        if state.left_out > 0 || waiting + line.len() > WAITING_BYTES_MAX {
-            state.left_out += 1;
-        } else {
-            state.push(line);
-        }
-        drop(state);
+        self.with(|state| {
+            let waiting = state.waiting.above.len() + state.waiting.below.len();
+            if state.left_out > 0 || waiting + line.len() > WAITING_BYTES_MAX {
+                state.left_out += 1;
+            } else {
+                state.push(line);
+            }
+        });
         self.told.notify_one();
     }
 
     fn show(&self, view: View) {
-        let mut state = self.lock();
-        if !state.is_frozen {
-            state.waiting.view = Some(view);
-            drop(state);
+        // The one before is dropped with nothing held: it is as large as the table.
+        let shown = self.with(|state| (!state.is_frozen).then(|| state.waiting.view.replace(view)));
+        if shown.is_some() {
             self.told.notify_one();
         }
     }
 
     fn freeze(&self) {
-        let mut state = self.lock();
-        state.is_frozen = true;
-        state.waiting.is_last = true;
+        self.with(|state| {
+            state.is_frozen = true;
+            state.waiting.is_last = true;
+        });
     }
 
     /// Writes what is told, until it is closed.
     fn live(&self, mut output: impl Output, mut canvas: Canvas) {
         loop {
-            let mut state = self.lock();
-            while state.waiting.is_empty() && state.left_out == 0 {
-                if state.is_closing {
-                    return;
-                }
-                state = self.told.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            let mut told = state.take();
-            drop(state);
+            let Some(mut told) = self.next() else { return };
             let place = output.place();
             if let Some(view) = told.view.as_mut().filter(|view| view.trouble.is_none()) {
                 view.free_bytes = terminal::free_bytes(&view.dir);
             }
             self.write(&mut output, canvas.compose(told, place).as_bytes());
-            self.lock().is_writing = false;
+            self.with(|state| state.is_writing = false);
             self.taken.notify_all();
         }
+    }
+
+    /// Waits for something to write; `None` when it is closed and all is written.
+    fn next(&self) -> Option<Told> {
+        with_root(|house| {
+            let mut state = self.state.lock(house);
+            while state.waiting.is_empty() && state.left_out == 0 {
+                if state.is_closing {
+                    return None;
+                }
+                self.told.wait(&mut state);
+            }
+            Some(state.take())
+        })
     }
 
     /// What is refused for good is gone: there is nobody left to tell.
@@ -208,29 +214,29 @@ impl Shared {
                 Err(Errno::AGAIN) => output.wait(),
                 Err(_) => return,
             }
-            self.lock().writes += 1;
+            self.with(|state| state.writes += 1);
             self.taken.notify_all();
         }
     }
 
     fn close(&self) {
         let over_at = Instant::now() + CLOSE_MAX;
-        let mut state = self.lock();
-        state.is_closing = true;
-        self.told.notify_one();
-        let mut writes = state.writes;
-        let mut until = Instant::now() + STALLED;
-        while !state.is_idle() {
-            if state.writes != writes {
-                (writes, until) = (state.writes, Instant::now() + STALLED);
+        with_root(|house| {
+            let mut state = self.state.lock(house);
+            state.is_closing = true;
+            self.told.notify_one();
+            let mut writes = state.writes;
+            let mut until = Instant::now() + STALLED;
+            while !state.is_idle() {
+                if state.writes != writes {
+                    (writes, until) = (state.writes, Instant::now() + STALLED);
+                }
+                if until.min(over_at) <= Instant::now() {
+                    return;
+                }
+                let _ = self.taken.wait_until(&mut state, until.min(over_at));
             }
-            let left = until.min(over_at).saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            let waited = self.taken.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        });
     }
 }
 

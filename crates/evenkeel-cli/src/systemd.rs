@@ -23,13 +23,14 @@
 
 use crate::text;
 use evenkeel::clock::mono;
+use evenkeel_hierarchy::{Condvar, Manager, Mutex, with_root};
 use evenkeel_recorder::Recorder;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Messages that wait to be sent; older ones are not worth more.
@@ -54,7 +55,7 @@ struct Shared {
     address: SocketAddrUnix,
     /// The watchdog's period.
     watchdog: Option<Duration>,
-    state: Mutex<State>,
+    state: Mutex<Manager, State>,
     changed: Condvar,
 }
 
@@ -115,29 +116,29 @@ impl Systemd {
     /// A stop begins, and may take so long.
     pub(crate) fn stopping(&self, reason: &str, grace: Duration) {
         let left = grace.saturating_add(BEYOND_GRACE);
-        let mut state = self.0.lock();
-        state.stops_until = Instant::now().checked_add(left);
-        // That it was ready is past.
-        state.waiting.clear();
-        drop(state);
+        self.0.with(|state| {
+            state.stops_until = Instant::now().checked_add(left);
+            // That it was ready is past.
+            state.waiting.clear();
+        });
         self.0.send(format!("STOPPING=1\n{}\nSTATUS=stopping: {}", extend(left), line(reason)));
         self.0.changed.notify_all();
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock can panic half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        with_root(|house| act(&mut self.state.lock(house)))
     }
 
     /// Sends a message now, or leaves it to the thread.
     fn send(&self, message: String) {
         if !self.try_to_send(&message) {
-            let mut state = self.lock();
-            state.waiting.push_back(message);
-            let too_many = state.waiting.len().saturating_sub(WAITING_MAX);
-            state.waiting.drain(..too_many);
+            self.with(|state| {
+                state.waiting.push_back(message);
+                let too_many = state.waiting.len().saturating_sub(WAITING_MAX);
+                state.waiting.drain(..too_many);
+            });
         }
     }
 
@@ -150,27 +151,27 @@ impl Shared {
     fn live(&self, is_alive: impl Fn() -> bool) {
         let mut schedule = Schedule::new(self.watchdog, Instant::now());
         loop {
-            let mut state = self.lock();
-            let stops_until = state.stops_until;
-            let waiting = std::mem::take(&mut state.waiting);
-            drop(state);
+            let (stops_until, waiting) =
+                self.with(|state| (state.stops_until, std::mem::take(&mut state.waiting)));
             let late: VecDeque<String> =
                 waiting.into_iter().skip_while(|message| self.try_to_send(message)).collect();
             let (words, mut pause) = schedule.turn(Instant::now(), stops_until, &is_alive);
             for word in words {
                 self.try_to_send(&word);
             }
-            let mut state = self.lock();
-            // What was to be said before a stop began is past.
-            if state.stops_until == stops_until {
-                late.into_iter().rev().for_each(|message| state.waiting.push_front(message));
-            } else {
-                pause = Duration::ZERO;
-            }
-            if !state.waiting.is_empty() {
-                pause = pause.min(AGAIN);
-            }
-            drop(self.changed.wait_timeout(state, pause));
+            with_root(|house| {
+                let mut state = self.state.lock(house);
+                // What was to be said before a stop began is past.
+                if state.stops_until == stops_until {
+                    late.into_iter().rev().for_each(|message| state.waiting.push_front(message));
+                } else {
+                    pause = Duration::ZERO;
+                }
+                if !state.waiting.is_empty() {
+                    pause = pause.min(AGAIN);
+                }
+                let _ = self.changed.wait_for(&mut state, pause);
+            });
         }
     }
 }

@@ -3,10 +3,11 @@
 //! Only the newest watermark of each channel is kept: who reads slowly gets
 //! fewer lines, and nobody waits for it.
 
+use evenkeel_hierarchy::{Condvar, Mutex, RecorderAcks, with_root};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[derive(Default)]
@@ -17,75 +18,72 @@ struct Marks {
     gone: bool,
 }
 
+struct Shared {
+    marks: Mutex<RecorderAcks, Marks>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn with<T>(&self, act: impl FnOnce(&mut Marks) -> T) -> T {
+        let done = with_root(|house| act(&mut self.marks.lock(house)));
+        self.changed.notify_all();
+        done
+    }
+}
+
 /// The side that posts.
 pub(crate) struct Acks {
-    shared: Arc<(Mutex<Marks>, Condvar)>,
+    shared: Arc<Shared>,
 }
 
 impl Acks {
     /// Starts the thread that writes to `out`.
     pub(crate) fn start(out: File) -> std::io::Result<Self> {
-        let shared = Arc::new((Mutex::new(Marks::default()), Condvar::new()));
+        let shared = Arc::new(Shared { marks: Mutex::default(), changed: Condvar::new() });
         let theirs = shared.clone();
         std::thread::Builder::new().name("ek-acks".to_owned()).stack_size(64 << 10).spawn(move || {
             write_all(&theirs, out);
-            lock(&theirs.0).gone = true;
-            theirs.1.notify_all();
+            theirs.with(|marks| marks.gone = true);
         })?;
         Ok(Self { shared })
     }
 
     /// Sets the watermark of a channel.
     pub(crate) fn post(&self, name: &str, sequence: u64, bytes: u64) {
-        let mut marks = lock(&self.shared.0);
-        match marks.newest.get_mut(name) {
+        self.shared.with(|marks| match marks.newest.get_mut(name) {
             Some(mark) => *mark = (sequence, bytes),
-            None => {
-                marks.newest.insert(name.to_owned(), (sequence, bytes));
-            }
-        }
-        drop(marks);
-        self.shared.1.notify_all();
+            None => _ = marks.newest.insert(name.to_owned(), (sequence, bytes)),
+        });
     }
 
     /// Writes what is posted and ends, or gives up on a reader that does not read.
     pub(crate) fn close(&self, patience: Duration) {
         let until = Instant::now() + patience;
-        let mut marks = lock(&self.shared.0);
-        marks.closing = true;
-        self.shared.1.notify_all();
-        while !marks.gone {
-            let Some(left) = until.checked_duration_since(Instant::now()) else { return };
-            marks = match self.shared.1.wait_timeout(marks, left) {
-                Ok((marks, _)) => marks,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
+        self.shared.with(|marks| marks.closing = true);
+        with_root(|house| {
+            let mut marks = self.shared.marks.lock(house);
+            while !marks.gone && !self.shared.changed.wait_until(&mut marks, until).timed_out() {}
+        });
     }
 }
 
 impl Drop for Acks {
     fn drop(&mut self) {
-        lock(&self.shared.0).closing = true;
-        self.shared.1.notify_all();
+        self.shared.with(|marks| marks.closing = true);
     }
 }
 
-fn lock(marks: &Mutex<Marks>) -> std::sync::MutexGuard<'_, Marks> {
-    marks.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write_all(shared: &(Mutex<Marks>, Condvar), mut out: File) {
+fn write_all(shared: &Shared, mut out: File) {
     loop {
-        let mut marks = lock(&shared.0);
-        while marks.newest.is_empty() {
-            if marks.closing {
-                return;
-            }
-            marks = shared.1.wait(marks).unwrap_or_else(PoisonError::into_inner);
+        let newest = with_root(|house| {
+            let mut marks = shared.marks.lock(house);
+            shared.changed.wait_while(&mut marks, |marks| marks.newest.is_empty() && !marks.closing);
+            std::mem::take(&mut marks.newest)
+        });
+        // What was posted before the end is written first.
+        if newest.is_empty() {
+            return;
         }
-        let newest = std::mem::take(&mut marks.newest);
-        drop(marks);
         let lines: String =
             newest.iter().map(|(name, (sequence, bytes))| format!("{name} {sequence} {bytes}\n")).collect();
         // A reader that is gone is told nothing more; recording goes on.

@@ -54,6 +54,7 @@ mod tests;
 
 use crate::config::Restart;
 use evenkeel::journal::Journal;
+use evenkeel_hierarchy::{ChildOrders, Condvar, Mutex, with_root};
 use evenkeel_log::hex;
 use groups::Groups;
 use keeper::Keeper;
@@ -65,7 +66,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -165,7 +166,7 @@ struct Orders {
 
 struct Shared {
     wake: OwnedFd,
-    orders: Mutex<Orders>,
+    orders: Mutex<ChildOrders, Orders>,
     gone: Condvar,
     groups: Groups,
     /// Whether the thread wants to hear of what becomes durable.
@@ -185,9 +186,8 @@ impl Shared {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Orders> {
-        // Nothing under this lock can fail half way.
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with<T>(&self, act: impl FnOnce(&mut Orders) -> T) -> T {
+        with_root(|house| act(&mut self.orders.lock(house)))
     }
 
     fn wake(&self) {
@@ -198,17 +198,16 @@ impl Shared {
     /// What was ordered since the last time; the stop again and again.
     fn take_orders(&self) -> Orders {
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        let mut orders = self.lock();
-        Orders { ended_outputs: std::mem::take(&mut orders.ended_outputs), ..*orders }
+        self.with(|orders| Orders { ended_outputs: std::mem::take(&mut orders.ended_outputs), ..*orders })
     }
 
     fn is_killed(&self) -> bool {
-        self.lock().killed
+        self.with(|orders| orders.killed)
     }
 
     /// The thread leaves.
     fn leave(&self) {
-        self.lock().gone = true;
+        self.with(|orders| orders.gone = true);
         self.gone.notify_all();
     }
 }
@@ -259,35 +258,34 @@ impl Children {
 
     /// All output of this run has been handed over: it ended, or failed, or was cut off.
     pub(crate) fn output_ended(&self, child: u64) {
-        self.0.lock().ended_outputs.push(child);
+        self.0.with(|orders| orders.ended_outputs.push(child));
         self.0.wake();
     }
 
     /// Ends all commands: SIGTERM to every group now, SIGKILL at `kill_at_ns`
     /// (monotonic; of several the earliest counts). What waits to be run is not run.
     pub(crate) fn stop(&self, kill_at_ns: u64) {
-        let mut orders = self.0.lock();
-        let before = orders.stop_kill_ns.unwrap_or(u64::MAX);
-        orders.stop_kill_ns = Some(before.min(kill_at_ns));
-        drop(orders);
+        self.0.with(|orders| {
+            let before = orders.stop_kill_ns.unwrap_or(u64::MAX);
+            orders.stop_kill_ns = Some(before.min(kill_at_ns));
+        });
         self.0.wake();
     }
 
     /// SIGKILL to every group at once, also when the thread hangs in what it tells.
     /// Nothing is told any more. Waits until all are buried, a second at most.
     pub(crate) fn kill(&self) {
-        self.0.lock().killed = true;
+        self.0.with(|orders| orders.killed = true);
         self.0.groups.close();
         self.0.wake();
         if self.0.thread.get() == Some(&std::thread::current().id()) {
             return;
         }
         let until = Instant::now() + KILL_GRACE;
-        let mut orders = self.0.lock();
-        while !orders.gone {
-            let Some(left) = until.checked_duration_since(Instant::now()) else { return };
-            orders = self.0.gone.wait_timeout(orders, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        with_root(|house| {
+            let mut orders = self.0.orders.lock(house);
+            while !orders.gone && !self.0.gone.wait_until(&mut orders, until).timed_out() {}
+        });
     }
 }
 

@@ -1,12 +1,13 @@
 //! What is to be recorded, and where.
 
+use evenkeel_hierarchy::{Mutex, RecorderReader, with_root};
 use evenkeel_log::LogOptions;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// How the bytes of a source become messages. Whatever it is, their
 /// concatenation is what was read.
@@ -47,7 +48,7 @@ pub enum Source {
 #[derive(Clone)]
 pub struct ReaderSource {
     name: String,
-    reader: Arc<Mutex<Option<Box<dyn Read + Send>>>>,
+    reader: Arc<Mutex<RecorderReader, Option<Box<dyn Read + Send>>>>,
 }
 
 impl ReaderSource {
@@ -58,7 +59,7 @@ impl ReaderSource {
     }
 
     pub(crate) fn take(&self) -> Option<Box<dyn Read + Send>> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner).take()
+        with_root(|house| self.reader.lock(house).take())
     }
 }
 

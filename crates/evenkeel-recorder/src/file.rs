@@ -5,9 +5,11 @@
 //! wait for (some devices, a reader of an embedder's) can block for ever: what it brought
 //! is handed over before it is read again, so that a stop has all of it but what comes later.
 
+use crate::callback::call;
 use crate::config::{Framing, OnFull};
 use crate::framing::{Framer, Sink, Stream};
 use crate::hub::{Hub, Lane, Order, Refused};
+use evenkeel_hierarchy::with_root;
 use evenkeel_log::{PAYLOAD_BYTES_MAX, SourcePosition};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -117,7 +119,7 @@ impl FileReader {
                 }
                 continue;
             };
-            match self.file.read(slot) {
+            match with_root(|house| call(house, || self.file.read(slot))) {
                 Ok(0) => return Ok(Some(0)),
                 Ok(n) => {
                     self.framer.fill(&mut self.lane, n);
@@ -131,7 +133,7 @@ impl FileReader {
 
     fn read_through(&mut self, piece: &mut [u8]) -> io::Result<Option<usize>> {
         let n = loop {
-            match self.file.read(piece) {
+            match with_root(|house| call(house, || self.file.read(piece))) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 read => break read?,
             }

@@ -24,12 +24,12 @@ pub(crate) use intake::{Define, Dropped, Item, Lane, Reading};
 pub(crate) use outlet::InMemory;
 
 use crate::config::Durability;
+use evenkeel_hierarchy::{Condvar, Mutex, RecorderHub, with_root};
 use evenkeel_log::JobDone;
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// How far a stop has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,7 +116,7 @@ pub(crate) enum Sealing {
 
 /// The meeting place; see the head of this module.
 pub(crate) struct Hub {
-    state: Mutex<State>,
+    state: Mutex<RecorderHub, State>,
     log_wakes: Condvar,
     budget_returns: Condvar,
     progress: Condvar,
@@ -150,9 +150,9 @@ impl Hub {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock can panic half-way: the state is always whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A look or a move of a few words. Nothing in it can panic half-way: the state is always whole.
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        with_root(|house| act(&mut self.state.lock(house)))
     }
 
     pub(crate) fn capture_wakes(&self) -> &OwnedFd {

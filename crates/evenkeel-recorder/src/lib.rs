@@ -17,6 +17,7 @@
 //!    what comes after is refused, and no reader that hangs holds it up.
 
 mod acks;
+mod callback;
 mod capture;
 mod children;
 mod clock;

@@ -15,7 +15,8 @@ use crate::hub::{ChannelCounts, RESERVE_BYTES, SURPLUS_BYTES};
 use crate::recorder::{KILL_AFTER_NS, Recorder};
 use evenkeel::cleanup::{ChannelReport, Phase, RegisterError, Step, StepSpec};
 use evenkeel::{Exhausted, Keel, Reservation};
-use std::sync::{Arc, Mutex, PoisonError};
+use evenkeel_hierarchy::{Mutex, RecorderSpace, with_root};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What reading a source to where it stands may take.
@@ -88,7 +89,7 @@ impl Recorder {
     /// # Errors
     /// [`WireError`].
     pub fn wire(self: &Arc<Self>, keel: &Keel, channels: &[ChannelConfig]) -> Result<(), WireError> {
-        let space = Arc::new(Mutex::new(self.reserve(keel)?));
+        let space = Arc::new(Mutex::<RecorderSpace, _>::new(self.reserve(keel)?));
         for spec in specs(channels) {
             let channel = spec.channel.as_ref();
             let at = channel.and_then(|name| channels.iter().position(|c| c.name == *name));
@@ -107,7 +108,8 @@ impl Recorder {
                 _ => {
                     let (space, keel) = (space.clone(), keel.clone());
                     let give_back = move |_: Step| {
-                        space.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                        // Given back with nothing held: the pool has its own lock.
+                        drop(with_root(|house| std::mem::take(&mut *space.lock(house))));
                         // What is still held is the verification's to say.
                         let _ = runs.release();
                     };

@@ -1,7 +1,7 @@
 //! Rules for Rust files.
 
 use super::source::{Source, is_whole, is_word_byte};
-use super::{Findings, functions, regions};
+use super::{Findings, functions, locks, regions};
 
 const FILE_LINES_MAX: usize = 700;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -19,6 +19,7 @@ pub(super) fn check(path: &str, source: &Source<'_>, findings: &mut Findings) {
     attributes(path, source, findings);
     sleeps(path, source, &tests, findings);
     requirements(path, source, &tests, findings);
+    locks::check(path, source, &tests, findings);
 }
 
 fn file_length(path: &str, source: &Source<'_>, findings: &mut Findings) {

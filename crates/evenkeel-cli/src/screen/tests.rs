@@ -56,7 +56,7 @@ impl Scene {
 
     /// Waits until the thread is in a write that is not taken.
     fn wait_stalled(&self) {
-        while !self.shared.lock().is_writing {
+        while !self.shared.with(|state| state.is_writing) {
             std::thread::yield_now();
         }
     }
@@ -101,7 +101,7 @@ fn the_end_waits_for_who_takes_something_and_not_for_who_takes_nothing() {
     slow.wait_stalled();
     let (shared, allow) = (slow.shared.clone(), slow.allow.clone());
     let later = std::thread::spawn(move || {
-        while !shared.lock().is_closing {
+        while !shared.with(|state| state.is_closing) {
             std::thread::yield_now();
         }
         allow.send(()).unwrap();

@@ -14,12 +14,13 @@
 //! and never signalled again.
 
 use super::exit::Exit;
+use evenkeel_hierarchy::{ChildGroups, Mutex, with_root};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// A group by its leader.
 #[derive(Clone)]
@@ -61,62 +62,67 @@ struct Table {
 
 /// The groups that run, each by the number of its run.
 #[derive(Default)]
-pub(super) struct Groups(Mutex<Table>);
+pub(super) struct Groups(Mutex<ChildGroups, Table>);
 
 impl Groups {
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        // A signal is sent or it is not: the table is whole in any case.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A signal is sent or it is not: the table is whole in any case. What is taken out of it is dropped
+    /// later, for it closes a descriptor.
+    fn with<T>(&self, act: impl FnOnce(&mut Table) -> T) -> T {
+        with_root(|house| act(&mut self.0.lock(house)))
     }
 
     /// From now on its group can be signalled. Nobody has reaped its leader yet.
     pub(super) fn put(&self, child: u64, group: Group) {
-        let mut table = self.lock();
-        if !table.closed || group.signal(Signal::KILL) {
-            table.groups.insert(child, group);
-        }
+        self.with(|table| {
+            if table.closed && !group.signal(Signal::KILL) {
+                Some(group)
+            } else {
+                table.groups.insert(child, group)
+            }
+        });
     }
 
     /// Signals a group, if it is still ours.
     pub(super) fn signal(&self, child: u64, signal: Signal) {
-        let mut table = self.lock();
-        if table.groups.get(&child).is_some_and(|group| !group.signal(signal)) {
-            table.groups.remove(&child);
-        }
+        self.with(|table| {
+            let is_theirs = table.groups.get(&child).is_some_and(|group| !group.signal(signal));
+            is_theirs.then(|| table.groups.remove(&child))
+        });
     }
 
     /// How the leader ended; `None` while it runs.
     pub(super) fn exit(&self, child: u64) -> Option<Exit> {
-        let mut table = self.lock();
-        let Some(group) = table.groups.get(&child) else { return Some(Exit::Unknown) };
-        group.exit().unwrap_or_else(|_| {
-            table.groups.remove(&child);
-            Some(Exit::Unknown)
-        })
+        let (exit, _forgotten) = self.with(|table| match table.groups.get(&child).map(Group::exit) {
+            Some(Ok(exit)) => (exit, None),
+            Some(Err(_)) | None => (Some(Exit::Unknown), table.groups.remove(&child)),
+        });
+        exit
     }
 
     /// Ends whoever may be left of a group, and reaps its leader, who has exited:
     /// its numbers are nobody's from now on.
     pub(super) fn reap(&self, child: u64) {
-        let mut table = self.lock();
-        if let Some(group) = table.groups.remove(&child) {
+        self.with(|table| {
+            let group = table.groups.remove(&child)?;
             group.signal(Signal::KILL);
             // It has exited, so this finds it; if somebody else has reaped it there is nothing to do.
             let _ = group.wait(WaitIdOptions::NOHANG);
-        }
+            Some(group)
+        });
     }
 
     /// Numbers of the leaders.
     #[cfg(test)]
     pub(super) fn leaders(&self) -> Vec<i32> {
-        self.lock().groups.values().map(|group| group.pid.as_raw_pid()).collect()
+        self.with(|table| table.groups.values().map(|group| group.pid.as_raw_pid()).collect())
     }
 
     /// SIGKILL to every group, now and to those to come.
     pub(super) fn close(&self) {
-        let mut table = self.lock();
-        table.closed = true;
-        table.groups.retain(|_, group| group.signal(Signal::KILL));
+        self.with(|table| {
+            table.closed = true;
+            table.groups.retain(|_, group| group.signal(Signal::KILL));
+        });
     }
 
     /// Closes, and reaps the leaders as they go, until `until_ns` at the latest. Answers how they ended.
@@ -124,8 +130,8 @@ impl Groups {
         self.close();
         let mut ended = Vec::new();
         loop {
-            let left: Vec<(u64, Group)> =
-                self.lock().groups.iter().map(|(child, group)| (*child, group.clone())).collect();
+            let left: Vec<(u64, Group)> = self
+                .with(|table| table.groups.iter().map(|(child, group)| (*child, group.clone())).collect());
             let now_ns = crate::now().mono_ns;
             for (child, _) in &left {
                 if let Some(exit) = self.exit(*child) {

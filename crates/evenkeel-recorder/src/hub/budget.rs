@@ -124,22 +124,21 @@ impl State {
 impl crate::hub::Hub {
     /// Makes the memory scarce.
     pub(crate) fn set_surplus(&self, bytes: usize) {
-        self.lock().surplus_free = bytes.cast_signed();
+        self.with(|state| state.surplus_free = bytes.cast_signed());
     }
 
     /// Bytes of the buffers in a channel's queue.
     pub(crate) fn queued_memory(&self, channel: usize) -> usize {
-        let state = self.lock();
-        let batches = state.channels[channel].queue.iter().filter_map(|item| match item {
-            crate::hub::Item::Batch(batch) => Some(batch.buffer_bytes()),
-            _ => None,
-        });
-        batches.sum()
+        let bytes = |item: &crate::hub::Item| match item {
+            crate::hub::Item::Batch(batch) => batch.buffer_bytes(),
+            _ => 0,
+        };
+        self.with(|state| state.channels[channel].queue.iter().map(bytes).sum())
     }
 
     /// Whether `ek-capture` was refused memory, and none has come back since.
     pub(crate) fn capture_waits(&self) -> bool {
-        self.lock().capture_blocked
+        self.with(|state| state.capture_blocked)
     }
 }
 
@@ -152,7 +151,7 @@ mod tests {
     #[test]
     fn buffers_are_kept_until_they_are_freed() {
         let hub = Hub::new(&["x".to_owned()], 1 << 20).unwrap();
-        let spare = || hub.lock().spare.len();
+        let spare = || hub.with(|state| state.spare.len());
         let pass = || {
             let buffer = hub.buffer(0, &[LARGE_BYTES], Refused::Wait).unwrap();
             hub.return_buffer(0, buffer);
@@ -171,7 +170,7 @@ mod tests {
     #[test]
     fn what_is_kept_makes_room_for_what_is_held() {
         let hub = Hub::new(&["x".to_owned()], 1 << 20).unwrap();
-        let memory = || hub.lock().memory_bytes();
+        let memory = || hub.with(|state| state.memory_bytes());
         let take_all = |bytes| {
             let take = || hub.buffer(0, &[bytes], Refused::Wait);
             std::iter::from_fn(take).collect::<Vec<_>>()

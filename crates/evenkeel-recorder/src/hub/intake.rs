@@ -7,9 +7,10 @@
 //! 3. What one thread puts into a channel comes out in the same order: a stream is
 //!    defined before its first batch and closed after its last.
 
-use super::{Hub, Order, Refused};
+use super::{Hub, Order, Refused, State};
 use crate::config::{Durability, OnFull};
 use crate::hub::QUARTER_BYTES;
+use evenkeel_hierarchy::with_root;
 use evenkeel_log::{Batch, ChannelState, Gap, GapReason, StreamId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,11 +119,11 @@ pub(crate) struct Reading {
 
 impl Reading {
     pub(crate) fn begin(hub: Arc<Hub>, channels: Vec<usize>) -> Self {
-        let mut state = hub.lock();
-        for channel in &channels {
-            state.channels[*channel].counts.reading = true;
-        }
-        drop(state);
+        hub.with(|state| {
+            for channel in &channels {
+                state.channels[*channel].counts.reading = true;
+            }
+        });
         Self { hub, channels }
     }
 }
@@ -140,18 +141,20 @@ impl Drop for Reading {
 
 impl Hub {
     pub(crate) fn set_before(&self, channel: usize, state: &ChannelState, durability: Durability) {
-        let of = &mut self.lock().channels[channel];
-        of.before = (state.records, state.bytes);
-        of.durability = durability;
-        (of.last_sequence, of.told_sequence) = (state.last_sequence, state.last_sequence);
+        self.with(|hub| {
+            let of = &mut hub.channels[channel];
+            of.before = (state.records, state.bytes);
+            of.durability = durability;
+            (of.last_sequence, of.told_sequence) = (state.last_sequence, state.last_sequence);
+        });
     }
 
     /// A channel's source is read no more: all that it brought is handed over.
     pub(crate) fn read_no_more(&self, channel: usize) {
-        let mut state = self.lock();
-        let was = std::mem::take(&mut state.channels[channel].counts.reading);
-        let none = state.readers() == 0;
-        drop(state);
+        let (was, none) = self.with(|state| {
+            let was = std::mem::take(&mut state.channels[channel].counts.reading);
+            (was, state.readers() == 0)
+        });
         if was {
             self.log_wakes.notify_one();
             self.progress.notify_all();
@@ -163,22 +166,21 @@ impl Hub {
 
     /// Whether a channel's source is still read.
     pub(crate) fn is_reading(&self, channel: usize) -> bool {
-        self.lock().channels[channel].counts.reading
+        self.with(|state| state.channels[channel].counts.reading)
     }
 
     pub(crate) fn order(&self) -> Order {
-        self.lock().order
+        self.with(|state| state.order)
     }
 
     /// A buffer of exactly one of these lengths for a channel, the first that there is room
     /// for, or `None` when its budget is used up.
     pub(crate) fn buffer(&self, channel: usize, sizes: &[usize], refused: Refused) -> Option<Vec<u8>> {
-        let mut state = self.lock();
-        let granted = state.grant_one_of(channel, sizes, refused == Refused::Never);
-        state.capture_blocked |= refused == Refused::WakeCapture && granted.is_none();
-        let bytes = granted?;
-        let spare = state.reuse(bytes);
-        drop(state);
+        let (bytes, spare) = self.with(|state| {
+            let granted = state.grant_one_of(channel, sizes, refused == Refused::Never);
+            state.capture_blocked |= refused == Refused::WakeCapture && granted.is_none();
+            granted.map(|bytes| (bytes, state.reuse(bytes)))
+        })?;
         Some(spare.unwrap_or_else(|unwanted| {
             drop(unwanted);
             vec![0; bytes]
@@ -188,29 +190,30 @@ impl Hub {
     /// Whether a buffer of `bytes` would be granted now; if not, `ek-capture` is woken
     /// when some budget comes back.
     pub(crate) fn has_room(&self, channel: usize, bytes: usize) -> bool {
-        let mut state = self.lock();
-        let has_room = state.borrows(channel, bytes).is_some();
-        state.capture_blocked |= !has_room;
-        has_room
+        self.with(|state| {
+            let has_room = state.borrows(channel, bytes).is_some();
+            state.capture_blocked |= !has_room;
+            has_room
+        })
     }
 
     /// Waits for budget to come back, for a while; `false` when the recorder is
     /// told to abandon.
     pub(crate) fn wait_for_budget(&self) -> bool {
-        let state = self.lock();
-        if state.order < Order::Abandon {
-            // Short: a return between the refusal and this wait is not seen.
-            drop(self.budget_returns.wait_timeout(state, Duration::from_millis(20)));
-        }
-        self.order() < Order::Abandon
+        with_root(|house| {
+            let mut state = self.state.lock(house);
+            if state.order < Order::Abandon {
+                // Short: a return between the refusal and this wait is not seen.
+                let _ = self.budget_returns.wait_for(&mut state, Duration::from_millis(20));
+            }
+            state.order < Order::Abandon
+        })
     }
 
     /// Gives back a buffer that was not used.
     pub(crate) fn return_buffer(&self, channel: usize, buffer: Vec<u8>) {
-        let mut state = self.lock();
-        let dropped = state.release(channel, buffer);
-        let capture = std::mem::take(&mut state.capture_blocked);
-        drop(state);
+        let (dropped, capture) =
+            self.with(|state| (state.release(channel, buffer), std::mem::take(&mut state.capture_blocked)));
         drop(dropped);
         self.budget_returns.notify_all();
         if capture {
@@ -222,26 +225,8 @@ impl Hub {
     /// is closed, refuses it and counts it as that.
     pub(crate) fn accept(&self, channel: usize, define: Option<Define>, batch: Batch) {
         let batch = batch.seal();
-        let mut state = self.lock();
-        if state.is_closed() {
-            state.channels[channel].refuse(batch.records(), batch.payload_bytes());
-            let dropped = state.release(channel, batch.into_buffer());
-            drop(state);
-            drop(dropped);
-            return;
-        }
-        let (before, first) = (state.queued_bytes, state.queued_items == 0);
-        state.queued_bytes += batch.buffer_bytes();
-        state.queued_items += 1 + usize::from(define.is_some());
-        let of = &mut state.channels[channel];
-        of.accepted(batch.records(), batch.payload_bytes());
-        of.counts.queued_records += batch.records();
-        of.counts.queued_bytes += batch.payload_bytes();
-        of.last_sequence = batch.last_sequence();
-        of.queue.extend(define.map(Item::Define));
-        of.queue.push_back(Item::Batch(batch));
-        let wake = first || (before < self.chunk_bytes && state.queued_bytes >= self.chunk_bytes);
-        drop(state);
+        let (wake, refused) = self.with(|state| state.accept(channel, define, batch, self.chunk_bytes));
+        drop(refused);
         if wake {
             self.log_wakes.notify_one();
         }
@@ -249,12 +234,120 @@ impl Hub {
 
     /// Takes note of records that were dropped because there was no room for them.
     pub(crate) fn drop_newest(&self, channel: usize, dropped: Dropped) {
-        let mut state = self.lock();
-        if state.is_closed() {
-            state.channels[channel].refuse(dropped.records, dropped.bytes);
-            return;
+        if self.with(|state| state.drop_newest(channel, dropped)) {
+            self.log_wakes.notify_one();
         }
-        let of = &mut state.channels[channel];
+    }
+
+    /// No more batches come of a stream that was defined.
+    pub(crate) fn close_stream(&self, channel: usize, stream: StreamId) {
+        let wake = self.with(|state| {
+            // At the end of a run all streams are closed.
+            if state.is_closed() {
+                return false;
+            }
+            state.channels[channel].queue.push_back(Item::Close(stream));
+            state.queued_items += 1;
+            state.queued_items == 1
+        });
+        // Whoever puts the next item in finds one here, and wakes nobody.
+        if wake {
+            self.log_wakes.notify_one();
+        }
+    }
+
+    /// `ek-capture` waits for the id of a stream: it is woken when one may be free.
+    pub(crate) fn wait_for_id(&self) {
+        self.with(|state| state.capture_blocked = true);
+    }
+
+    /// A source has come to its end, or failed. With the intake closed its last
+    /// bytes may have been refused: then only the fault counts.
+    pub(crate) fn source_ended(&self, channel: usize, fault: Option<String>) {
+        self.with(|state| {
+            let closed = state.is_closed();
+            let counts = &mut state.channels[channel].counts;
+            counts.ended |= !closed;
+            counts.restarting = false;
+            if counts.fault.is_none() {
+                counts.last_fault = fault.clone().or(counts.last_fault.take());
+                counts.fault = fault;
+            }
+        });
+        self.log_wakes.notify_one();
+    }
+
+    /// A source failed for good, and what it had begun still comes.
+    pub(crate) fn source_failed(&self, channel: usize, fault: String) {
+        self.with(|state| {
+            let counts = &mut state.channels[channel].counts;
+            counts.last_fault = Some(fault.clone());
+            counts.fault.get_or_insert(fault);
+        });
+    }
+
+    /// Something went wrong with a channel, but not for good.
+    pub(crate) fn note_fault(&self, channel: usize, fault: String, restarting: bool) {
+        self.with(|state| {
+            let counts = &mut state.channels[channel].counts;
+            counts.last_fault = Some(fault);
+            counts.restarting |= restarting;
+        });
+    }
+
+    /// Whether its command is about to be run again.
+    pub(crate) fn is_restarting(&self, channel: usize) -> bool {
+        self.with(|state| state.channels[channel].counts.restarting)
+    }
+
+    /// Its command runs again.
+    pub(crate) fn note_restart(&self, channel: usize) {
+        self.with(|state| {
+            let counts = &mut state.channels[channel].counts;
+            counts.restarts += 1;
+            counts.restarting = false;
+        });
+    }
+
+    /// Datagrams that the kernel has dropped so far.
+    pub(crate) fn note_kernel_dropped(&self, channel: usize, datagrams: u64) {
+        self.with(|state| state.channels[channel].counts.kernel_dropped = Some(datagrams));
+    }
+}
+
+impl State {
+    /// Puts a batch into its queue; answers whether the log is to be woken, and what is to be freed.
+    fn accept(
+        &mut self,
+        channel: usize,
+        define: Option<Define>,
+        batch: Batch,
+        chunk_bytes: usize,
+    ) -> (bool, Option<Vec<u8>>) {
+        if self.is_closed() {
+            self.channels[channel].refuse(batch.records(), batch.payload_bytes());
+            return (false, self.release(channel, batch.into_buffer()));
+        }
+        let (before, first) = (self.queued_bytes, self.queued_items == 0);
+        self.queued_bytes += batch.buffer_bytes();
+        self.queued_items += 1 + usize::from(define.is_some());
+        let of = &mut self.channels[channel];
+        of.accepted(batch.records(), batch.payload_bytes());
+        of.counts.queued_records += batch.records();
+        of.counts.queued_bytes += batch.payload_bytes();
+        of.last_sequence = batch.last_sequence();
+        of.queue.extend(define.map(Item::Define));
+        of.queue.push_back(Item::Batch(batch));
+        (first || (before < chunk_bytes && self.queued_bytes >= chunk_bytes), None)
+    }
+
+    /// Puts a gap into the queue; answers whether the log is to be woken.
+    fn drop_newest(&mut self, channel: usize, dropped: Dropped) -> bool {
+        if self.is_closed() {
+            self.channels[channel].refuse(dropped.records, dropped.bytes);
+            return false;
+        }
+        let of = &mut self.channels[channel];
         of.counts.accepted_records += dropped.records;
         of.counts.accepted_bytes += dropped.bytes;
         of.counts.dropped_records += dropped.records;
@@ -268,82 +361,9 @@ impl Hub {
         };
         if !extended {
             of.queue.push_back(Item::Dropped(dropped));
-            state.queued_items += 1;
+            self.queued_items += 1;
         }
-        let wake = state.queued_items == 1;
-        drop(state);
-        if wake {
-            self.log_wakes.notify_one();
-        }
-    }
-
-    /// No more batches come of a stream that was defined.
-    pub(crate) fn close_stream(&self, channel: usize, stream: StreamId) {
-        let mut state = self.lock();
-        // At the end of a run all streams are closed.
-        if state.is_closed() {
-            return;
-        }
-        state.channels[channel].queue.push_back(Item::Close(stream));
-        state.queued_items += 1;
-        let wake = state.queued_items == 1;
-        drop(state);
-        // Whoever puts the next item in finds one here, and wakes nobody.
-        if wake {
-            self.log_wakes.notify_one();
-        }
-    }
-
-    /// `ek-capture` waits for the id of a stream: it is woken when one may be free.
-    pub(crate) fn wait_for_id(&self) {
-        self.lock().capture_blocked = true;
-    }
-
-    /// A source has come to its end, or failed. With the intake closed its last
-    /// bytes may have been refused: then only the fault counts.
-    pub(crate) fn source_ended(&self, channel: usize, fault: Option<String>) {
-        let mut state = self.lock();
-        let closed = state.is_closed();
-        let counts = &mut state.channels[channel].counts;
-        counts.ended |= !closed;
-        counts.restarting = false;
-        if counts.fault.is_none() {
-            counts.last_fault = fault.clone().or(counts.last_fault.take());
-            counts.fault = fault;
-        }
-        drop(state);
-        self.log_wakes.notify_one();
-    }
-
-    /// A source failed for good, and what it had begun still comes.
-    pub(crate) fn source_failed(&self, channel: usize, fault: String) {
-        let counts = &mut self.lock().channels[channel].counts;
-        counts.last_fault = Some(fault.clone());
-        counts.fault.get_or_insert(fault);
-    }
-
-    /// Something went wrong with a channel, but not for good.
-    pub(crate) fn note_fault(&self, channel: usize, fault: String, restarting: bool) {
-        let counts = &mut self.lock().channels[channel].counts;
-        counts.last_fault = Some(fault);
-        counts.restarting |= restarting;
-    }
-
-    /// Whether its command is about to be run again.
-    pub(crate) fn is_restarting(&self, channel: usize) -> bool {
-        self.lock().channels[channel].counts.restarting
-    }
-
-    /// Its command runs again.
-    pub(crate) fn note_restart(&self, channel: usize) {
-        let counts = &mut self.lock().channels[channel].counts;
-        counts.restarts += 1;
-        counts.restarting = false;
-    }
-
-    /// Datagrams that the kernel has dropped so far.
-    pub(crate) fn note_kernel_dropped(&self, channel: usize, datagrams: u64) {
-        self.lock().channels[channel].counts.kernel_dropped = Some(datagrams);
+        self.queued_items == 1
     }
 }
 

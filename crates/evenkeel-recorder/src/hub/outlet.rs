@@ -2,6 +2,7 @@
 
 use super::{Hub, Item, LARGE_BYTES, LogStatus, Order, State};
 use crate::config::Durability;
+use evenkeel_hierarchy::with_root;
 use evenkeel_log::{ChannelId, ChannelState, JobDone};
 use std::time::Duration;
 
@@ -35,56 +36,52 @@ impl Hub {
     /// up to a chunk of batches, a quantum from each channel in turn.
     /// With `may_end`, an ordered end is work too; what is queued then always is.
     pub(crate) fn take(&self, until_ns: u64, may_write: bool, may_end: bool) -> Work {
-        let mut state = self.lock();
-        loop {
-            let pressing = state.queued_bytes >= self.chunk_bytes && may_write;
-            let closing = state.is_closed() && (state.queued_items > 0 || may_end);
-            let ending = closing || state.order == Order::Abandon;
-            let now = crate::now().mono_ns;
-            state.seen_at_work_ns = now;
-            // The time was set while nothing was queued: the caller sets it anew.
-            let arrived = may_write && state.queued_items > 0 && until_ns > now + ARRIVAL_NS;
-            if pressing || ending || arrived || !state.done.is_empty() || now >= until_ns {
-                break;
+        with_root(|house| {
+            let mut state = self.state.lock(house);
+            loop {
+                let now = crate::now().mono_ns;
+                state.seen_at_work_ns = now;
+                if state.has_work(now, until_ns, self.chunk_bytes, may_write, may_end) {
+                    break;
+                }
+                let _ = self.log_wakes.wait_for(&mut state, Duration::from_nanos(until_ns - now));
             }
-            let timeout = Duration::from_nanos(until_ns - now);
-            state = match self.log_wakes.wait_timeout(state, timeout) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
-        // An end has to know all there is, whether it can be written or not.
-        let items = if may_write || state.is_closed() { state.dequeue(self.chunk_bytes) } else { Vec::new() };
-        Work {
-            items,
-            in_memory: state.in_memory(),
-            done: std::mem::take(&mut state.done),
-            order: state.order,
-            drained: state.is_drained(),
-        }
+            // An end has to know all there is, whether it can be written or not.
+            let may_take = may_write || state.is_closed();
+            let items = if may_take { state.dequeue(self.chunk_bytes) } else { Vec::new() };
+            Work {
+                items,
+                in_memory: state.in_memory(),
+                done: std::mem::take(&mut state.done),
+                order: state.order,
+                drained: state.is_drained(),
+            }
+        })
     }
 
     pub(crate) fn has_queued(&self) -> bool {
-        self.lock().queued_items > 0
+        self.with(|state| state.queued_items > 0)
     }
 
     /// Which channels have ended and have nothing queued.
     pub(crate) fn ended_channels(&self) -> Vec<usize> {
-        let state = self.lock();
-        let ended = state.channels.iter().enumerate().filter(|(_, c)| c.counts.ended && c.queue.is_empty());
-        ended.map(|(at, _)| at).collect()
+        self.with(|state| {
+            let all = state.channels.iter().enumerate();
+            all.filter(|(_, c)| c.counts.ended && c.queue.is_empty()).map(|(at, _)| at).collect()
+        })
     }
 
     /// Takes note of what is committed: that is what some channels call safe.
     pub(crate) fn committed(&self, states: &[(usize, ChannelState)]) {
-        let mut state = self.lock();
-        for (at, now) in states {
-            let channel = &mut state.channels[*at];
-            if channel.durability == Durability::Process {
-                channel.counts.committed_records = now.records - channel.before.0;
-                channel.counts.committed_bytes = now.bytes - channel.before.1;
+        self.with(|state| {
+            for (at, now) in states {
+                let channel = &mut state.channels[*at];
+                if channel.durability == Durability::Process {
+                    channel.counts.committed_records = now.records - channel.before.0;
+                    channel.counts.committed_bytes = now.bytes - channel.before.1;
+                }
             }
-        }
+        });
     }
 
     /// Takes note of what is durable, and takes buffers back.
@@ -95,26 +92,26 @@ impl Hub {
         index: &dyn Fn(ChannelId) -> Option<usize>,
     ) {
         let mut unwanted = Vec::new();
-        let mut state = self.lock();
-        for (id, now) in states {
-            if let Some(at) = index(*id) {
-                let channel = &mut state.channels[at];
-                let counts = &mut channel.counts;
-                counts.stored_records = now.records - channel.before.0;
-                counts.stored_bytes = now.bytes - channel.before.1;
-                // What is durable is safe at every level; some is so before.
-                counts.committed_records = counts.committed_records.max(counts.stored_records);
-                counts.committed_bytes = counts.committed_bytes.max(counts.stored_bytes);
+        let (any, capture) = self.with(|state| {
+            for (id, now) in states {
+                if let Some(at) = index(*id) {
+                    let channel = &mut state.channels[at];
+                    let counts = &mut channel.counts;
+                    counts.stored_records = now.records - channel.before.0;
+                    counts.stored_bytes = now.bytes - channel.before.1;
+                    // What is durable is safe at every level; some is so before.
+                    counts.committed_records = counts.committed_records.max(counts.stored_records);
+                    counts.committed_bytes = counts.committed_bytes.max(counts.stored_bytes);
+                }
             }
-        }
-        let any = !released.is_empty();
-        for (id, buffer) in released {
-            if let Some(at) = index(id) {
-                unwanted.extend(state.release(at, buffer));
+            let any = !released.is_empty();
+            for (id, buffer) in released {
+                if let Some(at) = index(id) {
+                    unwanted.extend(state.release(at, buffer));
+                }
             }
-        }
-        let capture = any && std::mem::take(&mut state.capture_blocked);
-        drop(state);
+            (any, any && std::mem::take(&mut state.capture_blocked))
+        });
         if any {
             self.budget_returns.notify_all();
         }
@@ -125,13 +122,13 @@ impl Hub {
     }
 
     pub(crate) fn job_done(&self, done: JobDone) {
-        self.lock().done.push(done);
+        self.with(|state| state.done.push(done));
         self.log_wakes.notify_one();
     }
 
     /// The log knows of a stream that has no more batches: its id is free, or soon will be.
     pub(crate) fn stream_closed(&self) {
-        if std::mem::take(&mut self.lock().capture_blocked) {
+        if self.with(|state| std::mem::take(&mut state.capture_blocked)) {
             self.wake_capture();
         }
     }
@@ -139,49 +136,50 @@ impl Hub {
     /// What was accepted is given up, with a gap. It had been acknowledged where the queue is
     /// called safe, or a write: then it was in a segment that could not be made durable.
     pub(crate) fn given_up(&self, channel: usize, records: u64, bytes: u64) {
-        let mut state = self.lock();
-        let counts = &mut state.channels[channel].counts;
-        counts.dropped_records += records;
-        counts.dropped_bytes += bytes;
-        counts.gaps += 1;
-        let kept = counts.accepted_records.saturating_sub(counts.dropped_records);
-        counts.committed_records = counts.committed_records.min(kept);
-        let kept = counts.accepted_bytes.saturating_sub(counts.dropped_bytes);
-        counts.committed_bytes = counts.committed_bytes.min(kept);
+        self.with(|state| {
+            let counts = &mut state.channels[channel].counts;
+            counts.dropped_records += records;
+            counts.dropped_bytes += bytes;
+            counts.gaps += 1;
+            let kept = counts.accepted_records.saturating_sub(counts.dropped_records);
+            counts.committed_records = counts.committed_records.min(kept);
+            let kept = counts.accepted_bytes.saturating_sub(counts.dropped_bytes);
+            counts.committed_bytes = counts.committed_bytes.min(kept);
+        });
     }
 
     /// Records that were dropped have their gap.
     pub(crate) fn declared(&self, channel: usize, records: u64) {
-        let mut state = self.lock();
-        let counts = &mut state.channels[channel].counts;
-        counts.undeclared_records -= records;
-        counts.gaps += 1;
-        drop(state);
+        self.with(|state| {
+            let counts = &mut state.channels[channel].counts;
+            counts.undeclared_records -= records;
+            counts.gaps += 1;
+        });
         self.progress.notify_all();
     }
 
     pub(crate) fn note_gap(&self, channel: usize) {
-        self.lock().channels[channel].counts.gaps += 1;
+        self.with(|state| state.channels[channel].counts.gaps += 1);
     }
 
     /// The least that was free of the shared memory since the last call.
     pub(crate) fn take_surplus_low(&self) -> isize {
-        let mut state = self.lock();
-        let free = state.surplus_free;
-        std::mem::replace(&mut state.surplus_low, free)
+        self.with(|state| {
+            let free = state.surplus_free;
+            std::mem::replace(&mut state.surplus_low, free)
+        })
     }
 
     /// Whether the log cannot be written now: no budget comes back.
     pub(crate) fn in_trouble(&self) -> bool {
-        let state = self.lock();
-        state.log.trouble.is_some() || state.log.gone
+        self.with(|state| state.log.trouble.is_some() || state.log.gone)
     }
 
     pub(crate) fn update_log(&self, change: impl FnOnce(&mut LogStatus)) {
-        let mut state = self.lock();
-        change(&mut state.log);
-        let (gone, stopping) = (state.log.gone, state.order >= Order::StopCapture);
-        drop(state);
+        let (gone, stopping) = self.with(|state| {
+            change(&mut state.log);
+            (state.log.gone, state.order >= Order::StopCapture)
+        });
         self.progress.notify_all();
         if stopping {
             self.wake_capture();
@@ -193,6 +191,16 @@ impl Hub {
 }
 
 impl State {
+    /// Whether the log's thread has something to do, or its time has come.
+    fn has_work(&self, now: u64, until_ns: u64, chunk_bytes: usize, may_write: bool, may_end: bool) -> bool {
+        let pressing = self.queued_bytes >= chunk_bytes && may_write;
+        let closing = self.is_closed() && (self.queued_items > 0 || may_end);
+        let ending = closing || self.order == Order::Abandon;
+        // The time was set while nothing was queued: the caller sets it anew.
+        let arrived = may_write && self.queued_items > 0 && until_ns > now + ARRIVAL_NS;
+        pressing || ending || arrived || !self.done.is_empty() || now >= until_ns
+    }
+
     /// Whether nothing is queued and nothing more can come.
     fn is_drained(&self) -> bool {
         self.is_closed() && self.queued_items == 0

@@ -1,6 +1,7 @@
 //! The side of the hub that stops: orders, waits, what is still held.
 
 use super::{ChannelCounts, Hub, LogStatus, Order, State};
+use evenkeel_hierarchy::with_root;
 use std::time::Duration;
 
 /// A look at the state for [`Hub::wait_until`].
@@ -25,9 +26,7 @@ impl Hub {
     /// Gives an order; orders only go forward. From [`Order::Finish`] on the
     /// intake is closed.
     pub(crate) fn give_order(&self, order: Order) {
-        let mut state = self.lock();
-        state.order = state.order.max(order);
-        drop(state);
+        self.with(|state| state.order = state.order.max(order));
         self.log_wakes.notify_one();
         self.budget_returns.notify_all();
         self.wake_capture();
@@ -35,48 +34,46 @@ impl Hub {
 
     /// Waits until `reached` has an answer; `false` when the time is over first.
     pub(crate) fn wait_until(&self, until_ns: u64, reached: impl Fn(&Look<'_>) -> Option<bool>) -> bool {
-        let mut state = self.lock();
-        loop {
-            if let Some(answer) = reached(&Look(&state)) {
-                return answer;
+        with_root(|house| {
+            let mut state = self.state.lock(house);
+            loop {
+                if let Some(answer) = reached(&Look(&state)) {
+                    return answer;
+                }
+                let now = crate::now().mono_ns;
+                if now >= until_ns {
+                    return false;
+                }
+                let _ = self.progress.wait_for(&mut state, Duration::from_nanos(until_ns - now));
             }
-            let now = crate::now().mono_ns;
-            if now >= until_ns {
-                return false;
-            }
-            let timeout = Duration::from_nanos(until_ns - now);
-            state = match self.progress.wait_timeout(state, timeout) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
+        })
     }
 
     /// Frees the buffers that are kept for later, and keeps none from now on.
     /// Once the recorder is abandoned, what is queued goes too.
     pub(crate) fn free_buffers(&self) {
-        let mut state = self.lock();
-        state.released = true;
-        let spare = std::mem::take(&mut state.spare);
-        let mut queues = Vec::new();
-        if state.order == Order::Abandon {
-            queues.extend(state.channels.iter_mut().map(|c| std::mem::take(&mut c.queue)));
-            (state.queued_items, state.queued_bytes) = (0, 0);
-        }
-        drop(state);
-        drop((spare, queues));
+        let freed = self.with(|state| {
+            state.released = true;
+            let mut queues = Vec::new();
+            if state.order == Order::Abandon {
+                queues.extend(state.channels.iter_mut().map(|c| std::mem::take(&mut c.queue)));
+                (state.queued_items, state.queued_bytes) = (0, 0);
+            }
+            (std::mem::take(&mut state.spare), queues)
+        });
+        drop(freed);
     }
 
     /// When the log's thread was last seen at work, monotonic nanoseconds.
     pub(crate) fn seen_at_work_ns(&self) -> u64 {
-        self.lock().seen_at_work_ns
+        self.with(|state| state.seen_at_work_ns)
     }
 
     pub(crate) fn counts(&self) -> Vec<ChannelCounts> {
-        self.lock().channels.iter().map(|c| c.counts.clone()).collect()
+        self.with(|state| state.channels.iter().map(|c| c.counts.clone()).collect())
     }
 
     pub(crate) fn log_status(&self) -> LogStatus {
-        self.lock().log.clone()
+        self.with(|state| state.log.clone())
     }
 }

@@ -3,11 +3,11 @@
 use super::{Removal, is_too_full, removal};
 use crate::config::Retention;
 use evenkeel::journal::{ENTRY_BYTES_MAX, Journal};
+use evenkeel_hierarchy::{Condvar, Mutex, RecorderRetention, with_root};
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{Anchor, RETENTION_KIND, SealedFile, remove_segments, sealed_segments, segment_names};
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Between two looks at the disk and the clock.
@@ -25,12 +25,10 @@ const ENTRY_FRAME_BYTES: usize = 1024;
 /// up and before the journal is ended.
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
-    /// Gone when it was joined, or when nothing was asked of it.
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<RecorderRetention, State>,
     changed: Condvar,
 }
 
@@ -40,31 +38,32 @@ struct State {
     /// To look at once.
     wanted: bool,
     closing: bool,
+    /// The thread has ended, and all that it had is dropped; or there was none.
     gone: bool,
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        with_root(|house| act(&mut self.state.lock(house)))
     }
 
     /// Waits until it is time to look; up to which segment, or `None` to end.
     fn wait(&self) -> Option<u64> {
         let until = Instant::now() + LOOK_EVERY;
-        let mut state = self.lock();
-        while !state.closing && !state.wanted {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
+        with_root(|house| {
+            let mut state = self.state.lock(house);
+            while !state.closing && !state.wanted {
+                if self.changed.wait_until(&mut state, until).timed_out() {
+                    break;
+                }
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        state.wanted = false;
-        (!state.closing).then_some(state.sealed_through)
+            state.wanted = false;
+            (!state.closing).then_some(state.sealed_through)
+        })
     }
 
     fn is_closing(&self) -> bool {
-        self.lock().closing
+        self.with(|state| state.closing)
     }
 }
 
@@ -89,7 +88,6 @@ impl Keeper {
         let state =
             State { sealed_through: sealed.max().unwrap_or(0), wanted: true, closing: false, gone: !asked };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
-        let mut thread = None;
         if asked {
             let work = Work {
                 shared: shared.clone(),
@@ -104,18 +102,18 @@ impl Keeper {
                 last_fault: None,
             };
             let builder = std::thread::Builder::new().name("ek-retention".to_owned()).stack_size(256 << 10);
-            thread = Some(builder.spawn(move || work.run())?);
+            builder.spawn(move || work.run())?;
         }
-        Ok(Self { shared, thread: Mutex::new(thread) })
+        Ok(Self { shared })
     }
 
     /// Says that a segment is sealed and, best, was read back: it and those before it may go.
     /// Never blocks.
     pub(crate) fn sealed(&self, number: u64) {
-        let mut state = self.shared.lock();
-        state.sealed_through = state.sealed_through.max(number);
-        state.wanted = true;
-        drop(state);
+        self.shared.with(|state| {
+            state.sealed_through = state.sealed_through.max(number);
+            state.wanted = true;
+        });
         self.shared.changed.notify_all();
     }
 
@@ -123,22 +121,13 @@ impl Keeper {
     /// it was about to, a few segments that the journal tells of. Can be called again.
     pub(crate) fn close(&self, timeout: Duration) -> bool {
         let until = Instant::now() + timeout;
-        let mut state = self.shared.lock();
-        state.closing = true;
+        self.shared.with(|state| state.closing = true);
         self.shared.changed.notify_all();
-        while !state.gone {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        drop(state);
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // It has nothing left to do but to end; a panic in it has been printed.
-            let _ = thread.join();
-        }
-        true
+        with_root(|house| {
+            let mut state = self.shared.state.lock(house);
+            while !state.gone && !self.shared.changed.wait_until(&mut state, until).timed_out() {}
+            state.gone
+        })
     }
 }
 
@@ -153,7 +142,7 @@ struct Gone(Arc<Shared>);
 
 impl Drop for Gone {
     fn drop(&mut self) {
-        self.0.lock().gone = true;
+        self.0.with(|state| state.gone = true);
         self.0.changed.notify_all();
     }
 }
@@ -190,8 +179,13 @@ struct Told {
 }
 
 impl Work {
-    fn run(mut self) {
+    fn run(self) {
+        // Told last: when everything that it has is dropped.
         let _gone = Gone(self.shared.clone());
+        self.live();
+    }
+
+    fn live(mut self) {
         while let Some(through) = self.shared.wait() {
             match self.look(through) {
                 Ok(told) => {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Weak;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// Far more than anything takes, far less than for ever.
@@ -244,7 +245,7 @@ impl Rig {
 
     /// Waits until the thread has left: nothing more is told.
     pub(super) fn rest(&mut self) {
-        eventually("the end of the thread", || self.children.0.lock().gone);
+        eventually("the end of the thread", || self.children.0.with(|orders| orders.gone));
         assert!(self.news.try_recv().is_err(), "something was told after the end");
     }
 

@@ -131,7 +131,9 @@ fn what_had_ended_when_the_stop_came_ended_by_itself() {
         if let Some(child) = is_read.take() {
             std::fs::write(&fifo, "go\n").unwrap();
             let pid = std::fs::read_to_string(&pid_path).unwrap().trim().parse().unwrap();
-            eventually("the end", || !is_alive(pid) && children.0.lock().ended_outputs.contains(&child));
+            eventually("the end", || {
+                !is_alive(pid) && children.0.with(|orders| orders.ended_outputs.contains(&child))
+            });
             children.stop(far_ns());
         }
         if let Happened::Output { channel: 7, child, .. } = happened {

@@ -2,6 +2,7 @@
 
 use super::rig::{is_alive, is_child};
 use super::*;
+use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
 const DEAF: &str = "trap '' TERM; echo ready; sleep 1000; sleep 1000";
@@ -55,7 +56,7 @@ fn a_kill_does_not_wait_for_who_is_told() {
     children.kill();
     assert!(!is_alive(pid));
     drop(release);
-    eventually("the end of the thread", || children.0.lock().gone);
+    eventually("the end of the thread", || children.0.with(|orders| orders.gone));
     assert!(!is_child(pid));
 }
 
@@ -91,7 +92,7 @@ fn a_panic_of_the_thread_is_the_fault_of_every_channel_and_leaves_no_group() {
 #[test]
 fn a_panic_with_every_word_still_ends() {
     let children = Children::start(vec![never(DEAF)], None, [0; 16], |_| panic!("always")).unwrap();
-    eventually("the end of the thread", || children.0.lock().gone);
+    eventually("the end of the thread", || children.0.with(|orders| orders.gone));
     assert!(children.0.groups.leaders().is_empty());
 }
 
@@ -109,7 +110,7 @@ fn what_is_told_may_drop_the_handle() {
     let shared = children.0.clone();
     *slot.lock().unwrap() = Some(children);
     ready.set(()).unwrap();
-    eventually("the end of the thread", || shared.lock().gone);
+    eventually("the end of the thread", || shared.with(|orders| orders.gone));
     assert!(shared.groups.leaders().is_empty());
 }
 
