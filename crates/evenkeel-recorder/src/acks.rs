@@ -3,6 +3,7 @@
 //! Only the newest watermark of each channel is kept: who reads slowly gets
 //! fewer lines, and nobody waits for it.
 
+use evenkeel::threads::{Class, ThreadCoordinator};
 use evenkeel_hierarchy::{Condvar, Mutex, RecorderAcks, with_root};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -38,11 +39,13 @@ pub(crate) struct Acks {
 
 impl Acks {
     /// Starts the thread that writes to `out`.
-    pub(crate) fn start(out: File) -> std::io::Result<Self> {
+    pub(crate) fn start(threads: &ThreadCoordinator, out: File) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { marks: Mutex::default(), changed: Condvar::new() });
         let theirs = shared.clone();
-        std::thread::Builder::new().name("ek-acks".to_owned()).stack_size(64 << 10).spawn(move || {
-            write_all(&theirs, out);
+        let builder = threads.thread("ek-acks").class(Class::System).stack_bytes(64 << 10).kept();
+        builder.start(move |pulse| {
+            // All it does is to wait: for news, and for who reads them.
+            pulse.waiting(|| write_all(&theirs, out));
             theirs.with(|marks| marks.gone = true);
         })?;
         Ok(Self { shared })

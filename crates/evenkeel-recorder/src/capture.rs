@@ -24,6 +24,7 @@ use crate::config::Framing;
 use crate::framing::{Sink, Stream};
 use crate::hub::{Hub, Lane, Order, Refused};
 pub(crate) use datagrams::Datagrams;
+use evenkeel::threads::Pulse;
 use evenkeel_log::{ChannelId, PAYLOAD_BYTES_MAX, StreamIds};
 use listener::Accepted;
 pub(crate) use listener::Listener;
@@ -203,13 +204,14 @@ impl Capture {
     }
 
     /// Reads until every source has ended or the intake is closed.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(mut self, pulse: &Pulse<'_>) {
         let _told = ToldWhenPanicking { hub: self.hub.clone(), commands: self.commands().collect() };
         let mut events = Vec::with_capacity(64);
         while !self.is_over() {
             events.clear();
             let timeout = self.has_paused().then_some(PAUSE);
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+            let (epoll, room) = (&self.epoll, rustix::buffer::spare_capacity(&mut events));
+            match pulse.waiting(|| epoll::wait(epoll, room, timeout.as_ref())) {
                 Ok(_) | Err(Errno::INTR) => {}
                 // Without a poll nothing can be read: the sources end here, with the reason.
                 Err(e) => return self.fail_all(&e.into()),

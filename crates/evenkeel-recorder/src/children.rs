@@ -54,6 +54,7 @@ mod tests;
 
 use crate::config::Restart;
 use evenkeel::journal::Journal;
+use evenkeel::threads::{Class, ThreadCoordinator};
 use evenkeel_hierarchy::{ChildOrders, Condvar, Mutex, with_root};
 use evenkeel_log::hex;
 use groups::Groups;
@@ -223,15 +224,17 @@ impl Children {
     /// # Errors
     /// What the system says; nothing is left running.
     pub(crate) fn start(
+        threads: &ThreadCoordinator,
         execs: Vec<Exec>,
         journal: Option<Journal>,
         run_id: [u8; 16],
         tell: impl FnMut(Happened) + Send + 'static,
     ) -> io::Result<Self> {
-        Self::start_with(execs, journal, run_id, tell, Settings::default())
+        Self::start_with(threads, execs, journal, run_id, tell, Settings::default())
     }
 
     fn start_with(
+        threads: &ThreadCoordinator,
         execs: Vec<Exec>,
         journal: Option<Journal>,
         run_id: [u8; 16],
@@ -249,10 +252,8 @@ impl Children {
             });
         }
         let keeper = Keeper::new(shared.clone(), execs, journal, hex(&run_id), Box::new(tell), settings);
-        std::thread::Builder::new()
-            .name("ek-exec".to_owned())
-            .stack_size(512 << 10)
-            .spawn(move || keeper.live())?;
+        let builder = threads.thread("ek-exec").class(Class::System).kept();
+        builder.start(move |pulse| keeper.live(pulse))?;
         Ok(Self(shared))
     }
 

@@ -1,5 +1,6 @@
 //! What is to be recorded, and where.
 
+use evenkeel::threads::ThreadCoordinator;
 use evenkeel_hierarchy::{Mutex, RecorderReader, with_root};
 use evenkeel_log::LogOptions;
 use std::fmt;
@@ -195,6 +196,9 @@ pub struct Retention {
     pub min_free: Option<u64>,
 }
 
+/// `ek-capture`, `ek-log`, `ek-disk`, `ek-readback`, `ek-retention`, `ek-acks`, `ek-exec`, and `ek-watch`.
+const HOUSE_THREADS: usize = 8;
+
 /// A recorder.
 #[derive(Debug)]
 pub struct Config {
@@ -210,6 +214,8 @@ pub struct Config {
     pub commit_ns: u64,
     /// Where a line `NAME SEQUENCE BYTES` goes for each acknowledgement.
     pub acks: Option<File>,
+    /// Where its threads are: [`Config::threads_max`] of them at most.
+    pub threads: ThreadCoordinator,
 }
 
 impl Config {
@@ -222,6 +228,16 @@ impl Config {
             retention: Retention::default(),
             commit_ns: 10_000_000,
             acks: None,
+            threads: ThreadCoordinator::default(),
         }
+    }
+
+    /// How many threads it starts at most: 8 of its own, and one for each source that cannot be waited for.
+    #[must_use]
+    pub fn threads_max(&self) -> usize {
+        let may_block = |channel: &&ChannelConfig| {
+            matches!(channel.source, Source::Stdin | Source::File(_) | Source::Reader(_))
+        };
+        HOUSE_THREADS + self.channels.iter().filter(may_block).count()
     }
 }

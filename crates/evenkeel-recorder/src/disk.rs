@@ -1,11 +1,11 @@
 //! `ek-disk` runs the log's syncs and seals.
 
 use crate::hub::Hub;
+use evenkeel::threads::{Class, ThreadCoordinator, ThreadHandle};
 use evenkeel_log::Job;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 
 /// Jobs under way at once: a sync, or the three of a rotation, and the end's two.
 const JOBS_MAX: usize = 8;
@@ -13,15 +13,15 @@ const JOBS_MAX: usize = 8;
 /// `ek-disk`, from the side that gives it jobs.
 pub(crate) struct Disk {
     jobs: SyncSender<Job>,
-    thread: JoinHandle<()>,
+    thread: ThreadHandle<()>,
 }
 
 impl Disk {
-    pub(crate) fn start(hub: Arc<Hub>) -> io::Result<Self> {
+    pub(crate) fn start(threads: &ThreadCoordinator, hub: Arc<Hub>) -> io::Result<Self> {
         let (sender, jobs): (_, Receiver<Job>) = sync_channel(JOBS_MAX);
-        let builder = std::thread::Builder::new().name("ek-disk".to_owned()).stack_size(256 << 10);
-        let thread = builder.spawn(move || {
-            for job in jobs {
+        let builder = threads.thread("ek-disk").class(Class::System).stack_bytes(256 << 10).kept();
+        let thread = builder.start(move |pulse| {
+            while let Ok(job) = pulse.waiting(|| jobs.recv()) {
                 hub.job_done(job.run());
             }
         })?;

@@ -80,6 +80,7 @@ impl FileReader {
     }
 
     /// Reads to the end, or to where it stands when a stop is ordered.
+    /// All of it is waiting: for its source, for memory, for a stop.
     pub(crate) fn run(mut self) {
         let channel = self.lane.channel;
         match self.read_all() {

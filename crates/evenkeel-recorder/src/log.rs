@@ -9,6 +9,7 @@ use crate::config::Durability;
 use crate::disk::Disk;
 use crate::hub::{Define, Dropped, Hub, InMemory, Item, Order, Sealing};
 use crate::readback::Readback;
+use evenkeel::threads::Pulse;
 use evenkeel_log::storage::DirLock;
 use evenkeel_log::{ChannelId, ChannelState, Condition, GapReason, Job, LogWriter, Progress, Stamp};
 use std::sync::Arc;
@@ -48,15 +49,12 @@ pub(crate) struct LogThread {
 }
 
 impl LogThread {
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(mut self, pulse: &Pulse<'_>) {
         let _told = ToldWhenPanicking(self.hub.clone());
         let order = loop {
             let may_write = self.writer.condition().0 == Condition::Writing;
-            let work = self.hub.take(
-                self.due_ns(may_write && self.hub.has_queued()),
-                may_write,
-                self.under_way == 0,
-            );
+            let due_ns = self.due_ns(may_write && self.hub.has_queued());
+            let work = pulse.waiting(|| self.hub.take(due_ns, may_write, self.under_way == 0));
             let stamp = crate::now();
             for done in work.done {
                 self.under_way -= 1;

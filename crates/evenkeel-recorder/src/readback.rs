@@ -7,6 +7,7 @@
 
 use crate::hub::{Hub, Order, SURPLUS_BYTES};
 use crate::retention::Keeper;
+use evenkeel::threads::{Class, Pulse, ThreadCoordinator};
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{ReadBack, SealedSegment, read_back, verify_segment};
 use std::io;
@@ -33,14 +34,15 @@ pub(crate) struct Readback {
 impl Readback {
     /// Starts the thread; it ends when this is dropped.
     pub(crate) fn start(
+        threads: &ThreadCoordinator,
         hub: Arc<Hub>,
         storage: Arc<dyn Storage>,
         retention: Option<Arc<Keeper>>,
     ) -> io::Result<Self> {
         let (sender, sealed) = sync_channel(WAITING_MAX);
         let reader = Reader { hub: hub.clone(), storage, retention: retention.clone() };
-        let builder = std::thread::Builder::new().name("ek-readback".to_owned()).stack_size(256 << 10);
-        builder.spawn(move || reader.run(sealed))?;
+        let builder = threads.thread("ek-readback").class(Class::Monitoring).stack_bytes(256 << 10).kept();
+        builder.start(move |pulse| reader.run(pulse, &sealed))?;
         Ok(Self { sealed: sender, hub, retention })
     }
 
@@ -64,9 +66,9 @@ struct Reader {
 }
 
 impl Reader {
-    fn run(self, sealed: Receiver<SealedSegment>) {
-        for segment in sealed {
-            match self.read(&segment) {
+    fn run(self, pulse: &Pulse<'_>, sealed: &Receiver<SealedSegment>) {
+        while let Ok(segment) = pulse.waiting(|| sealed.recv()) {
+            match self.read(pulse, &segment) {
                 Ok(ReadBack::GivenUp) => {}
                 Ok(ReadBack::Differs(how)) => self.tell(Some(self.place_of(&segment, &how))),
                 // Old enough to be removed before it was its turn.
@@ -88,13 +90,14 @@ impl Reader {
     }
 
     /// Reads while nobody stops, beside a flood with pauses.
-    fn read(&self, segment: &SealedSegment) -> io::Result<ReadBack> {
+    fn read(&self, pulse: &Pulse<'_>, segment: &SealedSegment) -> io::Result<ReadBack> {
         let mut resumed = Instant::now();
         read_back(&*self.storage, segment, &mut || {
             if self.hub.take_surplus_low() < SCARCE_BYTES {
                 std::thread::sleep((resumed.elapsed() * PAUSE_SHARE).min(PAUSE_MAX));
             }
             resumed = Instant::now();
+            pulse.beat();
             self.hub.order() == Order::Run
         })
     }

@@ -16,6 +16,7 @@ use crate::readback::Readback;
 use crate::retention::Keeper;
 use commands::Commands;
 use evenkeel::journal::Journal;
+use evenkeel::threads::ThreadCoordinator;
 use evenkeel_log::storage::{DirLock, DirStorage, LockError, Storage};
 use evenkeel_log::{ChannelId, LogWriter, OCTETS, Recovery, Stamp, TEXT, recover};
 use sources::{CaptureMeans, Opened, Reader};
@@ -64,6 +65,7 @@ pub struct Recorder {
     leftovers: Vec<String>,
     commands: Commands,
     retention: Option<Arc<Keeper>>,
+    threads: ThreadCoordinator,
     /// Shared with the log's thread, which may outlive this.
     _lock: Option<Arc<DirLock>>,
 }
@@ -124,6 +126,7 @@ impl Recorder {
         let dir_error = |source| StartError::Directory { path: config.dir.clone(), source };
         let lock = lock.map(Arc::new);
         let recovery = recover(&storage, crate::now()).map_err(dir_error)?;
+        let threads = config.threads.clone();
         let names: Vec<String> = config.channels.iter().map(|c| c.name.clone()).collect();
         let hub = Arc::new(Hub::new(&names, config.log.chunk_bytes).map_err(StartError::Thread)?);
         let stamp = crate::now();
@@ -150,7 +153,8 @@ impl Recorder {
         let output_ended = Box::new(move |child| ending.output_ended(child));
         let means = CaptureMeans { arrivals: arriving, output_ended };
         let tasks = sources::prepare(&hub, readers, means)?;
-        let acks = config.acks.map(Acks::start).transpose().map_err(StartError::Thread)?;
+        let acks =
+            config.acks.map(|acks| Acks::start(&threads, acks)).transpose().map_err(StartError::Thread)?;
         let log = LogThread {
             hub: hub.clone(),
             writer,
@@ -159,8 +163,8 @@ impl Recorder {
             levels: config.channels.iter().map(|c| c.durability).collect(),
             commit_ns: config.commit_ns,
             acks,
-            disk: Disk::start(hub.clone()).map_err(StartError::Thread)?,
-            readback: Readback::start(hub.clone(), storage.clone(), retention.clone())
+            disk: Disk::start(&threads, hub.clone()).map_err(StartError::Thread)?,
+            readback: Readback::start(&threads, hub.clone(), storage.clone(), retention.clone())
                 .map_err(StartError::Thread)?,
             lock: lock.clone(),
             under_way: 0,
@@ -168,14 +172,14 @@ impl Recorder {
             ballast_at_ns: 0,
             attempts: 0,
         };
-        sources::spawn("ek-log".to_owned(), move || log.run())?;
+        sources::spawn(&threads, "ek-log".to_owned(), move |pulse| log.run(pulse))?;
         let leftovers = Vec::new();
         let recorder =
-            Self { hub, storage, recovery, listening, leftovers, commands, retention, _lock: lock };
+            Self { hub, storage, recovery, listening, leftovers, commands, retention, threads, _lock: lock };
         let run = (journal, config.log.run_id);
         let tasks = sources::count(&recorder.hub, tasks);
-        recorder.commands.start(&recorder.hub, &config.channels, run, arrivals)?;
-        sources::start(tasks)?;
+        recorder.commands.start(&recorder.threads, &recorder.hub, &config.channels, run, arrivals)?;
+        sources::start(&recorder.threads, tasks)?;
         Ok(recorder)
     }
 
@@ -267,7 +271,7 @@ fn start_retention(
         let _ = &lock;
         told_to.update_log(|log| log.retention = Some(said));
     };
-    let keeper = Keeper::start(storage.clone(), config.retention, journal, told);
+    let keeper = Keeper::start(&config.threads, storage.clone(), config.retention, journal, told);
     Ok(Some(Arc::new(keeper.map_err(StartError::Thread)?)))
 }
 

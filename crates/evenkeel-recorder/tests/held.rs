@@ -154,6 +154,7 @@ fn what_an_embedder_wrote_finds_nothing_held_and_may_ask_the_recorder() {
         eventually("the end of the reader", || recorder.has_ended());
         ask(&recorder);
         assert!(recorder.wait_read_back(after(LONG)));
+        eventually("a look at the free space", || probe.seen.lock().unwrap().contains("free_bytes"));
         let ending = recorder.stop(u64::MAX);
         assert!(ending.clean, "{:?}", ending.faults);
     });

@@ -37,7 +37,7 @@ fn a_source_without_memory_ends_when_the_intake_is_closed() {
     let readers = crate::hub::Reading::begin(hub.clone(), vec![0]);
     let reading = std::thread::spawn(move || {
         let _readers = readers;
-        capture.run();
+        Pulse::unwatched(|pulse| capture.run(pulse));
     });
     // Nobody takes anything out: the memory is used up, and more waits than still fits.
     let waiting = feed.try_clone().unwrap();
@@ -81,7 +81,7 @@ fn the_fault_of_a_source_outlives_the_others_going_on() {
     let (good, feed) = rustix::pipe::pipe().unwrap();
     let sources = vec![pollable(broken), pollable(good)];
     let capture = capture(&hub, sources);
-    let reading = std::thread::spawn(move || capture.run());
+    let reading = std::thread::spawn(move || Pulse::unwatched(|pulse| capture.run(pulse)));
     let faulted = |hub: &Hub| hub.counts()[0].fault.is_some();
     while !faulted(&hub) {
         std::thread::yield_now();
@@ -118,7 +118,7 @@ fn start(hub: &Arc<Hub>, lane: Lane, source: CaptureSource) -> std::thread::Join
     let readers = crate::hub::Reading::begin(hub.clone(), vec![0]);
     std::thread::spawn(move || {
         let _readers = readers;
-        capture.run();
+        Pulse::unwatched(|pulse| capture.run(pulse));
     })
 }
 

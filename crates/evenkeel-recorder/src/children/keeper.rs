@@ -8,6 +8,7 @@ use super::proc;
 use super::run::Exited;
 use super::{Exec, Happened, KILL_GRACE, Orders, Settings, Shared};
 use evenkeel::journal::Journal;
+use evenkeel::threads::Pulse;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use serde_json::json;
@@ -76,9 +77,9 @@ impl Keeper {
     }
 
     /// The thread's life, to its end.
-    pub(super) fn live(mut self) {
+    pub(super) fn live(mut self, pulse: &Pulse<'_>) {
         let _ = self.shared.thread.set(std::thread::current().id());
-        let fault = match catch_unwind(AssertUnwindSafe(|| self.work())) {
+        let fault = match catch_unwind(AssertUnwindSafe(|| self.work(pulse))) {
             Ok(Ok(Left::Done)) => None,
             Ok(Ok(Left::Killed)) => {
                 self.bury();
@@ -101,7 +102,7 @@ impl Keeper {
         shared.leave();
     }
 
-    fn work(&mut self) -> io::Result<Left> {
+    fn work(&mut self, pulse: &Pulse<'_>) -> io::Result<Left> {
         let mut last_words_ns = None;
         loop {
             let orders = self.shared.take_orders();
@@ -127,7 +128,8 @@ impl Keeper {
             self.shared.wants_durable.store(wants_durable, Ordering::SeqCst);
             let retry_ns = (!written).then_some(now_ns + RETRY_NS);
             let deadlines = self.channels.iter().filter_map(|channel| channel.deadline(now_ns));
-            self.wait(deadlines.chain(retry_ns).min(), now_ns)?;
+            let until_ns = deadlines.chain(retry_ns).min();
+            pulse.waiting(|| self.wait(until_ns, now_ns))?;
             self.read_stderrs();
         }
     }

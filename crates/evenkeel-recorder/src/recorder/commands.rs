@@ -6,6 +6,7 @@ use crate::children::{Children, Exec, Happened, end_leftovers};
 use crate::config::{ChannelConfig, Source};
 use crate::hub::{Hub, Order, Reading};
 use evenkeel::journal::{DIR_NAME, Journal};
+use evenkeel::threads::ThreadCoordinator;
 use evenkeel_log::storage::DirStorage;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -38,6 +39,7 @@ impl Commands {
     /// Starts them. Before that nobody reads: what they tell waits in `arrivals`.
     pub(super) fn start(
         &self,
+        threads: &ThreadCoordinator,
         hub: &Arc<Hub>,
         channels: &[ChannelConfig],
         (journal, run_id): (Option<Journal>, [u8; 16]),
@@ -61,7 +63,7 @@ impl Commands {
             let _ = &reading;
             commands.told(&hub, &arrivals, happened);
         };
-        let children = Children::start(execs, journal, run_id, tell).map_err(StartError::Thread)?;
+        let children = Children::start(threads, execs, journal, run_id, tell).map_err(StartError::Thread)?;
         let set = self.0.set(children);
         assert!(set.is_ok(), "invariant: commands are started once");
         Ok(())

@@ -9,6 +9,7 @@ use crate::file::{self, FileReader};
 use crate::framing::Stream;
 use crate::hub::{Hub, Lane, Reading};
 use crate::listen::{self, Listening};
+use evenkeel::threads::{Class, Pulse, ThreadCoordinator};
 use evenkeel_log::{ChannelId, SourcePosition, StreamId, StreamIds};
 use rustix::fs::OFlags;
 use std::fs::File;
@@ -18,7 +19,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::thread;
 
 /// An open source.
 pub(super) enum Opened {
@@ -49,11 +49,14 @@ pub(super) struct Reader<'a> {
     pub(super) committed: Option<SourcePosition>,
 }
 
+/// What a thread does for as long as it lives.
+type Life = Box<dyn FnOnce(&Pulse<'_>) + Send>;
+
 /// A thread that reads.
 pub(super) struct Task {
     name: String,
     channels: Vec<usize>,
-    read: Box<dyn FnOnce() + Send>,
+    read: Life,
 }
 
 pub(super) fn open(channel: &ChannelConfig) -> Result<Opened, StartError> {
@@ -154,7 +157,7 @@ pub(super) fn prepare(
     if !lanes.is_empty() {
         let capture = Capture::new(hub.clone(), lanes, means.arrivals, means.output_ended);
         let capture = capture.map_err(StartError::Thread)?;
-        let read = Box::new(move || capture.run());
+        let read = Box::new(move |pulse: &Pulse<'_>| capture.run(pulse));
         tasks.push(Task { name: "ek-capture".to_owned(), channels: polled, read });
     }
     Ok(tasks)
@@ -192,7 +195,7 @@ fn capture_lane(reader: Reader<'_>, pipe_bytes: usize) -> CaptureLane {
 }
 
 /// What a thread of its own reads.
-fn blocking(hub: &Arc<Hub>, reader: Reader<'_>) -> Result<Box<dyn FnOnce() + Send>, StartError> {
+fn blocking(hub: &Arc<Hub>, reader: Reader<'_>) -> Result<Life, StartError> {
     let (hub, framed) = (hub.clone(), (reader.known(), reader.channel.framing));
     let reading = match reader.opened {
         Opened::Reader(read) => FileReader::of_reader(hub, read, reader.lane, framed),
@@ -206,7 +209,8 @@ fn blocking(hub: &Arc<Hub>, reader: Reader<'_>) -> Result<Box<dyn FnOnce() + Sen
         }
         _ => unreachable!("invariant: everything else is polled"),
     };
-    Ok(Box::new(move || reading.run()))
+    // A source may say nothing for ever: who reads it is not expected to beat.
+    Ok(Box::new(move |pulse: &Pulse<'_>| pulse.waiting(|| reading.run())))
 }
 
 /// Every channel counts as read before the first one is, and before the first command
@@ -217,18 +221,22 @@ pub(super) fn count(hub: &Arc<Hub>, tasks: Vec<Task>) -> Vec<(Reading, Task)> {
 }
 
 /// Starts all tasks.
-pub(super) fn start(tasks: Vec<(Reading, Task)>) -> Result<(), StartError> {
+pub(super) fn start(threads: &ThreadCoordinator, tasks: Vec<(Reading, Task)>) -> Result<(), StartError> {
     for (reading, Task { name, read, .. }) in tasks {
-        spawn(name, move || {
+        spawn(threads, name, move |pulse| {
             let _reading = reading;
-            read();
+            read(pulse);
         })?;
     }
     Ok(())
 }
 
 /// Starts a thread that nobody joins.
-pub(super) fn spawn(name: String, task: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
-    let started = thread::Builder::new().name(name).stack_size(512 << 10).spawn(task);
-    started.map(drop).map_err(StartError::Thread)
+pub(super) fn spawn(
+    threads: &ThreadCoordinator,
+    name: String,
+    task: impl FnOnce(&Pulse<'_>) + Send + 'static,
+) -> Result<(), StartError> {
+    let started = threads.thread(name).class(Class::System).kept().start(task);
+    started.map(drop).map_err(|e| StartError::Thread(e.into()))
 }

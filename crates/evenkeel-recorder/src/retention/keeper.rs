@@ -3,6 +3,7 @@
 use super::{Removal, is_too_full, removal};
 use crate::config::Retention;
 use evenkeel::journal::{ENTRY_BYTES_MAX, Journal};
+use evenkeel::threads::{Class, Pulse, ThreadCoordinator};
 use evenkeel_hierarchy::{Condvar, Mutex, RecorderRetention, with_root};
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{Anchor, RETENTION_KIND, SealedFile, remove_segments, sealed_segments, segment_names};
@@ -77,6 +78,7 @@ impl Keeper {
     /// # Errors
     /// When the directory cannot be listed or the thread cannot be started.
     pub(crate) fn start(
+        threads: &ThreadCoordinator,
         storage: Arc<dyn Storage>,
         retention: Retention,
         journal: Option<Journal>,
@@ -101,8 +103,9 @@ impl Keeper {
                 owed: None,
                 last_fault: None,
             };
-            let builder = std::thread::Builder::new().name("ek-retention".to_owned()).stack_size(256 << 10);
-            builder.spawn(move || work.run())?;
+            let builder =
+                threads.thread("ek-retention").class(Class::Monitoring).stack_bytes(256 << 10).kept();
+            builder.start(move |pulse| work.run(pulse))?;
         }
         Ok(Self { shared })
     }
@@ -179,14 +182,14 @@ struct Told {
 }
 
 impl Work {
-    fn run(self) {
+    fn run(self, pulse: &Pulse<'_>) {
         // Told last: when everything that it has is dropped.
         let _gone = Gone(self.shared.clone());
-        self.live();
+        self.live(pulse);
     }
 
-    fn live(mut self) {
-        while let Some(through) = self.shared.wait() {
+    fn live(mut self, pulse: &Pulse<'_>) {
+        while let Some(through) = pulse.waiting(|| self.shared.wait()) {
             match self.look(through) {
                 Ok(told) => {
                     self.last_fault = None;

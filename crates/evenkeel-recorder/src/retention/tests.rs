@@ -3,6 +3,7 @@
 use super::{Keeper, decide, removal};
 use crate::config::Retention;
 use evenkeel::journal::{Journal, JournalOptions, entries};
+use evenkeel::threads::ThreadCoordinator;
 use evenkeel_log::sim::{Faults, SimStorage};
 use evenkeel_log::storage::{AppendFile, Entry, ReadFile, Storage};
 use evenkeel_log::{
@@ -185,7 +186,7 @@ fn keeper(
     let tell = move |words: Result<String, String>| {
         let _ = sender.send(words.unwrap_or_else(|fault| fault));
     };
-    (Keeper::start(storage, retention, journal.cloned(), tell).unwrap(), told)
+    (Keeper::start(&ThreadCoordinator::default(), storage, retention, journal.cloned(), tell).unwrap(), told)
 }
 
 fn next(told: &Receiver<String>) -> String {

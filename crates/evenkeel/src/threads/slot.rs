@@ -187,6 +187,18 @@ impl<'a> Pulse<'a> {
         Self { slot, job, of_this_thread: PhantomData }
     }
 
+    /// Lends `work` one that nobody watches, on the thread that calls: to test what takes one.
+    ///
+    /// ```
+    /// use evenkeel::threads::Pulse;
+    /// assert!(!Pulse::unwatched(|pulse| pulse.should_stop()));
+    /// ```
+    #[track_caller]
+    pub fn unwatched<T>(work: impl FnOnce(&Pulse<'_>) -> T) -> T {
+        let name = "unwatched".to_owned();
+        work(&Pulse::new(&Slot::new(0, name, Class::Processing, Kind::Kept, Location::caller()), None))
+    }
+
     /// Says that the thread is alive and gets on, here. Some 40 ns.
     ///
     /// Who works longer than a heartbeat without one is reported as stuck, with the place of the last one.

@@ -3,6 +3,7 @@
 use super::super::proc;
 use super::*;
 use evenkeel::journal::{Entry, JournalOptions, entries};
+use evenkeel::threads::ThreadCoordinator;
 use evenkeel_log::sim::SimStorage;
 use evenkeel_log::storage::{AppendFile, Entry as File, ReadFile, Storage};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -185,8 +186,17 @@ impl Rig {
             // A test may have seen enough.
             let _ = tell.send(happened);
         };
-        let children =
-            Arc::new(Children::start_with(execs, journal.clone(), RUN_ID, tell, settings).unwrap());
+        let children = Arc::new(
+            Children::start_with(
+                &ThreadCoordinator::default(),
+                execs,
+                journal.clone(),
+                RUN_ID,
+                tell,
+                settings,
+            )
+            .unwrap(),
+        );
         known.set(Arc::downgrade(&children)).unwrap();
         let (told, output, cut_off) = Default::default();
         Self { children, disk, journal, news, told, output, cut_off }

@@ -2,6 +2,7 @@
 
 use super::*;
 use evenkeel::journal::JournalOptions;
+use evenkeel::threads::ThreadCoordinator;
 use evenkeel_log::storage::DirStorage;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -35,7 +36,14 @@ fn play(scene: &str, dir: &Path) {
     };
     let (tell, news) = std::sync::mpsc::channel();
     let tell = move |happened| tell.send(happened).unwrap();
-    let children = Children::start_with(vec![never(&command)], Some(journal), run_id(dir), tell, settings);
+    let children = Children::start_with(
+        &ThreadCoordinator::default(),
+        vec![never(&command)],
+        Some(journal),
+        run_id(dir),
+        tell,
+        settings,
+    );
     let children = children.unwrap();
     if scene == "stopped" {
         eventually("the gate", || !children.0.groups.leaders().is_empty());

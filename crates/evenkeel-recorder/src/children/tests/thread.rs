@@ -2,6 +2,7 @@
 
 use super::rig::{is_alive, is_child};
 use super::*;
+use evenkeel::threads::ThreadCoordinator;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
@@ -29,9 +30,15 @@ fn a_kill_ends_everything_and_nothing_more_is_told() {
 #[test]
 fn a_handle_that_is_dropped_kills() {
     let (tell, news) = channel();
-    let children = Children::start(vec![never("sleep 1000")], None, [0; 16], move |happened| {
-        let _ = tell.send(happened);
-    })
+    let children = Children::start(
+        &ThreadCoordinator::default(),
+        vec![never("sleep 1000")],
+        None,
+        [0; 16],
+        move |happened| {
+            let _ = tell.send(happened);
+        },
+    )
     .unwrap();
     let output = news.recv().unwrap();
     let pid = children.0.groups.leaders()[0];
@@ -46,11 +53,12 @@ fn a_handle_that_is_dropped_kills() {
 fn a_kill_does_not_wait_for_who_is_told() {
     let (release, held) = channel::<()>();
     let (begun, begins) = channel();
-    let children = Children::start(vec![never(DEAF)], None, [0; 16], move |_| {
-        begun.send(()).unwrap();
-        let _ = held.recv();
-    })
-    .unwrap();
+    let children =
+        Children::start(&ThreadCoordinator::default(), vec![never(DEAF)], None, [0; 16], move |_| {
+            begun.send(()).unwrap();
+            let _ = held.recv();
+        })
+        .unwrap();
     begins.recv().unwrap();
     let pid = children.0.groups.leaders()[0];
     children.kill();
@@ -70,7 +78,7 @@ fn a_panic_of_the_thread_is_the_fault_of_every_channel_and_leaves_no_group() {
     let mut run_id = [9; 16];
     run_id[..4].copy_from_slice(&std::process::id().to_le_bytes());
     run_id[8..].copy_from_slice(&crate::now().mono_ns.to_le_bytes());
-    let children = Children::start(execs, None, run_id, move |happened| {
+    let children = Children::start(&ThreadCoordinator::default(), execs, None, run_id, move |happened| {
         assert!(!std::mem::take(&mut first), "the spring broke");
         tell.send(happened).unwrap();
     })
@@ -91,7 +99,10 @@ fn a_panic_of_the_thread_is_the_fault_of_every_channel_and_leaves_no_group() {
 // REQ E5
 #[test]
 fn a_panic_with_every_word_still_ends() {
-    let children = Children::start(vec![never(DEAF)], None, [0; 16], |_| panic!("always")).unwrap();
+    let children = Children::start(&ThreadCoordinator::default(), vec![never(DEAF)], None, [0; 16], |_| {
+        panic!("always")
+    })
+    .unwrap();
     eventually("the end of the thread", || children.0.with(|orders| orders.gone));
     assert!(children.0.groups.leaders().is_empty());
 }
@@ -106,7 +117,9 @@ fn what_is_told_may_drop_the_handle() {
         is_set.wait();
         drop(theirs.lock().unwrap().take());
     };
-    let children = Children::start(vec![never("sleep 1000")], None, [0; 16], tell).unwrap();
+    let children =
+        Children::start(&ThreadCoordinator::default(), vec![never("sleep 1000")], None, [0; 16], tell)
+            .unwrap();
     let shared = children.0.clone();
     *slot.lock().unwrap() = Some(children);
     ready.set(()).unwrap();
