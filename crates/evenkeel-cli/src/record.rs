@@ -10,6 +10,7 @@ use crate::watch::Watch;
 use crate::{exit, screen, sys, text};
 use evenkeel::cleanup::{Report, Verdict};
 use evenkeel::journal::{DIR_NAME, JournalOptions};
+use evenkeel::threads::{THREADS_MAX, ThreadCoordinator};
 use evenkeel::{BuildError, Builder, Keel, PoolLimits, Progress, Stopped};
 use evenkeel_recorder::{
     ChannelConfig, ChannelCounts, Config, Prepared, Recorder, Source, StartError, budget_bytes,
@@ -24,6 +25,8 @@ use std::time::{Duration, Instant};
 
 /// Name under which the stop's requests of this program appear.
 const SELF: &str = "evenkeel record";
+/// `ek-journal`, `ek-screen`, `ek-control`, `ek-systemd`.
+const OWN_THREADS: usize = 4;
 /// How long the last words about the steps may take to be said: they wait for nobody, but for a processor.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -34,9 +37,10 @@ pub(crate) fn run(arguments: &Record) -> u8 {
         return cannot_start(&format!("signals cannot be heard: {e}"));
     }
     match configure(arguments) {
-        Ok(configured) => {
+        Ok(mut configured) => {
             // Not before: until then, the descriptor of `--acks` is nobody else's.
-            screen::start();
+            let threads = threads(&mut configured.0);
+            screen::start(&threads);
             let code = run_configured(arguments, configured);
             screen::close();
             code
@@ -48,8 +52,17 @@ pub(crate) fn run(arguments: &Record) -> u8 {
     }
 }
 
+/// The threads of the program and of the recorder. There may be more than are the default where many sources
+/// have one each.
+fn threads(config: &mut Config) -> ThreadCoordinator {
+    let threads_max = THREADS_MAX.max(config.threads_max() + OWN_THREADS);
+    let threads = ThreadCoordinator::builder().threads_max(threads_max).build();
+    config.threads = threads.clone();
+    threads
+}
+
 fn run_configured(arguments: &Record, (config, grace, run_id): Configured) -> u8 {
-    let channels = config.channels.clone();
+    let (channels, threads) = (config.channels.clone(), config.threads.clone());
     let prepared = match Recorder::prepare(config) {
         Ok(prepared) => prepared,
         Err(e @ StartError::Lock(_)) => return cannot_start(&format!("cannot record: {e}")),
@@ -58,7 +71,7 @@ fn run_configured(arguments: &Record, (config, grace, run_id): Configured) -> u8
     let (said, last_word) = sync_channel(1);
     let teller = Teller { said, systemd: Systemd::from_environment(), grace };
     let running: Arc<OnceLock<Weak<Recorder>>> = Arc::default();
-    let keel = match build(arguments, grace, channels.len(), run_id, &running, &teller) {
+    let keel = match build(arguments, (grace, run_id), (channels.len(), &threads), &running, &teller) {
         Ok(keel) => keel,
         Err(e) => return cannot_start(&e.to_string()),
     };
@@ -127,9 +140,8 @@ fn random_id() -> io::Result<[u8; 16]> {
 /// and does not keep anybody from recording.
 fn build(
     arguments: &Record,
-    grace: Duration,
-    channels: usize,
-    run_id: [u8; 16],
+    (grace, run_id): (Duration, [u8; 16]),
+    (channels, threads): (usize, &ThreadCoordinator),
     running: &Arc<OnceLock<Weak<Recorder>>>,
     teller: &Teller,
 ) -> Result<Keel, BuildError> {
@@ -140,6 +152,7 @@ fn build(
             .deferred()
             .grace(grace)
             .concurrency(CONCURRENCY_MAX)
+            .threads(threads.clone())
             .pool(PoolLimits { bytes_max, channel_bytes_max: bytes_max })
             .on_progress(move |progress| teller.tell(progress))
             .channel_reports(move || {
@@ -186,11 +199,15 @@ fn record(
     let (count, s) = (channels.len(), if channels.len() == 1 { "" } else { "s" });
     let recording = format!("recording {count} channel{s} into {}", out.display());
     text::say(&recording);
+    if keel.threads().threads_max() > THREADS_MAX {
+        let (now, usual) = (keel.threads().threads_max(), THREADS_MAX);
+        text::say(&format!("{now} threads may run, and not {usual}: some sources need one each"));
+    }
     note_channels(keel, channels);
     let exit_code = |stopped: &Stopped| stopped.exit_code();
     let control = control(out, Service::new(keel.clone(), recorder.clone(), teller.grace, exit_code));
     if let Some(systemd) = &teller.systemd {
-        systemd.ready(&recording, recorder);
+        systemd.ready(keel.threads(), &recording, recorder);
     }
     keel.arm();
     wait(recorder, keel, teller.systemd.as_ref(), table(recorder, keel, out, channels));

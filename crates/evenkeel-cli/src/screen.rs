@@ -25,6 +25,7 @@ mod terminal;
 use crate::control::tame;
 use crate::table::View;
 use canvas::{Canvas, Told};
+use evenkeel::threads::{Class, Pulse, ThreadCoordinator};
 use evenkeel_hierarchy::{Condvar, Mutex, Screen as Level, with_root};
 use rustix::io::Errno;
 use std::sync::{Arc, OnceLock};
@@ -40,16 +41,27 @@ const STALLED: Duration = Duration::from_millis(500);
 /// How long it waits in all.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
+/// As much as a thread has by default: it draws tables of many channels.
+const STACK_BYTES: usize = 2 << 20;
+
 static SCREEN: OnceLock<Screen> = OnceLock::new();
 
 /// Starts the thread. Where there can be none, everybody writes for himself, and may wait.
-pub(crate) fn start() {
+pub(crate) fn start(threads: &ThreadCoordinator) {
     let terminal = Terminal::of_stderr();
     let shared = Arc::new(Shared::default());
     let (of_thread, output) = (shared.clone(), Stderr::new(terminal));
     let canvas = Canvas::new(terminal.is_some_and(|terminal| terminal.has_colour));
-    let live = move || of_thread.live(output, canvas);
-    if std::thread::Builder::new().name("ek-screen".to_owned()).spawn(live).is_ok() {
+    // All it does is to wait: for something to say, and for who reads it.
+    let live = move |pulse: &Pulse<'_>| pulse.waiting(|| of_thread.live(output, canvas));
+    if threads
+        .thread("ek-screen")
+        .class(Class::Monitoring)
+        .stack_bytes(STACK_BYTES)
+        .kept()
+        .start(live)
+        .is_ok()
+    {
         let _ = SCREEN.set(Screen { shared, terminal });
     }
 }

@@ -53,6 +53,12 @@ fn lines(status: &Status) -> Vec<String> {
     if status.state == "recording" {
         lines.push(format!("a stop is expected to take {:.0} ms", status.stop_forecast_ms));
     }
+    if !status.threads.is_empty() {
+        let cpu_ms: f64 = status.threads.iter().map(|thread| thread.cpu_ms).sum();
+        let share = cpu_ms / 10.0 / status.uptime_s.max(0.001);
+        let (count, most) = (status.threads.len(), status.threads_max);
+        lines.push(format!("{count} threads, {most} at most, have used {share:.1} % of a processor"));
+    }
     lines.extend(status.alerts.iter().map(|alert| format!("ALERT: {}", tame(alert))));
     lines
 }

@@ -23,6 +23,7 @@
 
 use crate::text;
 use evenkeel::clock::mono;
+use evenkeel::threads::{Class, Pulse, ThreadCoordinator};
 use evenkeel_hierarchy::{Condvar, Manager, Mutex, with_root};
 use evenkeel_recorder::Recorder;
 use rustix::io::Errno;
@@ -96,14 +97,16 @@ impl Systemd {
     }
 
     /// Recording has begun. From now on the watchdog is told that the recorder is alive.
-    pub(crate) fn ready(&self, status: &str, recorder: &Arc<Recorder>) {
+    pub(crate) fn ready(&self, threads: &ThreadCoordinator, status: &str, recorder: &Arc<Recorder>) {
         self.0.send(format!("READY=1\nSTATUS={}", line(status)));
         let (shared, recorder) = (self.0.clone(), Arc::downgrade(recorder));
-        let live = move || {
+        // Between two words it waits, and each is sent without waiting.
+        let live = move |pulse: &Pulse<'_>| {
             let watchdog = shared.watchdog;
-            shared.live(|| recorder.upgrade().is_some_and(|recorder| is_alive(&recorder, watchdog)));
+            let is_well = || recorder.upgrade().is_some_and(|recorder| is_alive(&recorder, watchdog));
+            pulse.waiting(|| shared.live(is_well));
         };
-        if let Err(e) = std::thread::Builder::new().name("ek-systemd".to_owned()).spawn(live) {
+        if let Err(e) = threads.thread("ek-systemd").class(Class::System).kept().start(live) {
             text::complain(&format!("no thread for systemd's watchdog: {e}"));
         }
     }

@@ -4,14 +4,20 @@
 use crate::systemd::Systemd;
 use crate::text;
 use evenkeel::Keel;
+use evenkeel::threads::Subscription;
 use evenkeel_recorder::{ChannelCounts, Recorder};
 use serde_json::json;
+use std::time::Duration;
+
+/// Events of threads that are told in one look; the rest in the next.
+const THREAD_EVENTS_MAX: usize = 20;
 
 /// What was told last, so that only what is new is told.
 pub(crate) struct Watch<'a> {
     recorder: &'a Recorder,
     keel: &'a Keel,
     systemd: Option<&'a Systemd>,
+    threads: Subscription,
     trouble: Option<String>,
     retention: Option<Result<String, String>>,
     /// By channel.
@@ -21,12 +27,14 @@ pub(crate) struct Watch<'a> {
 impl<'a> Watch<'a> {
     pub(crate) fn new(recorder: &'a Recorder, keel: &'a Keel, systemd: Option<&'a Systemd>) -> Self {
         let faults = vec![None; recorder.channels().len()];
-        Self { recorder, keel, systemd, trouble: None, retention: None, faults }
+        let threads = keel.threads().subscribe();
+        Self { recorder, keel, systemd, threads, trouble: None, retention: None, faults }
     }
 
     /// Tells what is new, with each channel's counts now. What came and went since the last look is not told.
     pub(crate) fn look(&mut self, channels: &[ChannelCounts]) {
         self.look_at_log();
+        self.look_at_threads();
         let retention = self.recorder.retention();
         if retention != self.retention {
             match &retention {
@@ -46,6 +54,15 @@ impl<'a> Watch<'a> {
                 self.note("fault", Some(&counts.name), body);
             }
             self.faults[at].clone_from(&counts.last_fault);
+        }
+    }
+
+    /// The journal has them already.
+    fn look_at_threads(&self) {
+        for _ in 0..THREAD_EVENTS_MAX {
+            let Some(event) = self.threads.next(Duration::ZERO) else { return };
+            let told = event.to_string();
+            if event.is_fault() { text::complain(&told) } else { text::say(&told) }
         }
     }
 

@@ -120,7 +120,7 @@ fn report(scratch: &Scratch) -> Value {
     serde_json::from_slice(&std::fs::read(scratch.path("report.json")).unwrap()).unwrap()
 }
 
-// REQ W1, REQ C14
+// REQ W1, REQ C14, REQ T5, REQ T7
 #[test]
 fn status_tells_what_each_channel_has_done() {
     let scratch = Scratch::new();
@@ -149,13 +149,33 @@ fn status_tells_what_each_channel_has_done() {
     // Capture, flush, seal, buffers and the journal, as they are expected.
     assert!(status["stop_forecast_ms"].as_f64().unwrap() >= 72.0, "{status}");
     let fields: Vec<&String> = status.as_object().unwrap().keys().collect();
-    assert_eq!(fields, ["alerts", "channels", "pid", "state", "stop_forecast_ms", "uptime_s", "version"]);
+    let known = [
+        "alerts",
+        "channels",
+        "pid",
+        "state",
+        "stop_forecast_ms",
+        "threads",
+        "threads_max",
+        "uptime_s",
+        "version",
+    ];
+    assert_eq!(fields, known);
+    let threads: Vec<&str> =
+        status["threads"].as_array().unwrap().iter().map(|thread| thread["name"].as_str().unwrap()).collect();
+    for name in
+        ["ek-capture", "ek-control", "ek-disk", "ek-journal", "ek-log", "ek-screen", "ek-stop", "ek-watch"]
+    {
+        assert!(threads.contains(&name), "{name} is none of {threads:?}");
+    }
+    assert_eq!(status["threads_max"], 20);
     let output = evenkeel(&["status", &scratch.word("rec"), "--json"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout).matches("\"version\"").count(), 1);
     let output = evenkeel(&["status", &scratch.word("rec")]);
     assert_eq!((code(output.status), &*output.stdout), (0, &b""[..]));
     for shown in [
         "recording for ",
+        " threads, 20 at most, have used ",
         "  a        Running    1,000  96.7 KiB   1,000  ",
         "  b        Ended          1       5 B  ",
     ] {

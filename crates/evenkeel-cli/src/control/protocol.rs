@@ -100,6 +100,11 @@ pub(crate) struct Status {
     pub(crate) stop_forecast_ms: f64,
     pub(crate) channels: Vec<ChannelStatus>,
     pub(crate) alerts: Vec<String>,
+    /// Most threads at once.
+    #[serde(default)]
+    pub(crate) threads_max: usize,
+    #[serde(default)]
+    pub(crate) threads: Vec<ThreadStatus>,
     /// What a later recorder of this version may say besides.
     #[serde(flatten)]
     pub(crate) more: Map<String, Value>,
@@ -124,6 +129,22 @@ pub(crate) struct ChannelStatus {
     pub(crate) last_fault: Option<String>,
     /// Where it listens, if it does.
     pub(crate) listening: Option<String>,
+    #[serde(flatten)]
+    pub(crate) more: Map<String, Value>,
+}
+
+/// How one thread does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ThreadStatus {
+    pub(crate) name: String,
+    pub(crate) class: String,
+    /// `busy`, `waiting` or `stuck`.
+    pub(crate) state: String,
+    /// Time on a processor, and time that it could have run and had none.
+    pub(crate) cpu_ms: f64,
+    pub(crate) run_queue_wait_ms: f64,
+    pub(crate) voluntary_switches: u64,
+    pub(crate) involuntary_switches: u64,
     #[serde(flatten)]
     pub(crate) more: Map<String, Value>,
 }

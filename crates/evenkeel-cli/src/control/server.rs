@@ -7,6 +7,7 @@ use super::protocol::{Refusal, Request};
 use super::service::{Service, client};
 use super::timespec;
 use evenkeel::Stopped;
+use evenkeel::threads::{Class, Pulse};
 use peer::{Line, Peer};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::sockopt::socket_peercred;
@@ -25,6 +26,8 @@ const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 const PACE: Duration = Duration::from_millis(5);
 /// How long nobody is accepted after that could not be done: descriptors may have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// As much as a thread has by default.
+const STACK_BYTES: usize = 2 << 20;
 
 /// A control socket that is served.
 pub(crate) struct Control {
@@ -41,14 +44,19 @@ impl Control {
         listening.listener.set_nonblocking(true)?;
         let (tell, closed) = sync_channel(1);
         let server = Server { listening, service, peers: Vec::new(), accepts_from: None };
-        std::thread::Builder::new().name("ek-control".to_owned()).spawn(move || {
-            // The connections end with the process: whoever has heard the end can wait for that.
-            let _peers = server.serve();
-            let _ = tell.try_send(());
-            loop {
-                std::thread::park();
-            }
-        })?;
+        let threads = server.service.keel().threads().clone();
+        threads.thread("ek-control").class(Class::System).stack_bytes(STACK_BYTES).kept().start(
+            move |pulse| {
+                // The connections end with the process: whoever has heard the end can wait for that.
+                let _peers = server.serve(pulse);
+                let _ = tell.try_send(());
+                pulse.waiting(|| {
+                    loop {
+                        std::thread::park();
+                    }
+                })
+            },
+        )?;
         Ok(Self { closed })
     }
 
@@ -69,9 +77,9 @@ struct Server {
 
 impl Server {
     /// Serves until the stop is over and told; hands over who may still be connected.
-    fn serve(mut self) -> Vec<Peer> {
+    fn serve(mut self, pulse: &Pulse<'_>) -> Vec<Peer> {
         loop {
-            let is_over = self.wait();
+            let is_over = pulse.waiting(|| self.wait());
             if let Some(stopped) = is_over.then(|| self.service.keel().wait_timeout(Duration::ZERO)).flatten()
             {
                 self.tell_end(&stopped);

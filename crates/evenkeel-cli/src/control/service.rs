@@ -1,7 +1,8 @@
 //! What the control socket's server says and does: the recorder as it asks for it.
 
-use super::protocol::{ChannelStatus, End, Status, Stopping};
+use super::protocol::{ChannelStatus, End, Status, Stopping, ThreadStatus};
 use evenkeel::journal::Journal;
+use evenkeel::threads::ThreadInfo;
 use evenkeel::{Keel, Stopped};
 use evenkeel_recorder::{ChannelCounts, Condition, Recorder};
 use rustix::net::UCred;
@@ -58,11 +59,13 @@ impl Service {
     pub(super) fn status(&self) -> Status {
         let forecast = self.keel.forecast().total;
         let channels = self.recorder.channels();
+        let threads = self.keel.threads().snapshot();
         let alerts = alerts(&Facts {
             trouble: self.trouble(),
             journal: self.keel.journal().map(Journal::trouble),
             faults: self.recorder.faults(),
             channels: &channels,
+            threads: &threads.threads,
             forecast,
             grace: self.grace,
         });
@@ -78,6 +81,8 @@ impl Service {
             stop_forecast_ms: forecast.as_secs_f64() * 1e3,
             channels: channels.into_iter().map(channel).collect(),
             alerts,
+            threads_max: threads.threads_max,
+            threads: threads.threads.iter().map(thread).collect(),
             more: Map::new(),
         }
     }
@@ -135,6 +140,7 @@ struct Facts<'a> {
     journal: Option<Option<String>>,
     faults: Vec<String>,
     channels: &'a [ChannelCounts],
+    threads: &'a [ThreadInfo],
     forecast: Duration,
     grace: Duration,
 }
@@ -158,11 +164,34 @@ fn alerts(facts: &Facts<'_>) -> Vec<String> {
         let fault = counts.fault.as_ref().or(restarting);
         alerts.extend(fault.map(|fault| format!("{}: {fault}", counts.name)));
     }
+    alerts.extend(facts.threads.iter().filter_map(|thread| {
+        let silent_for = thread.silent_for?;
+        Some(format!("thread {}: nothing heard for {silent_for:.1?} ({})", thread.name, thread.doing))
+    }));
     if facts.forecast > facts.grace.mul_f64(FORECAST_SHARE_MAX) {
         let (forecast, grace) = (facts.forecast.as_millis(), facts.grace.as_millis());
         alerts.push(format!("a stop is expected to take {forecast} ms of a grace period of {grace} ms"));
     }
     alerts
+}
+
+fn thread(info: &ThreadInfo) -> ThreadStatus {
+    let usage = info.usage.unwrap_or_default();
+    let state = match (info.silent_for, info.busy_for) {
+        (Some(_), _) => "stuck",
+        (None, Some(_)) => "busy",
+        (None, None) => "waiting",
+    };
+    ThreadStatus {
+        name: info.name.clone(),
+        class: info.class.name().to_owned(),
+        state: state.to_owned(),
+        cpu_ms: usage.cpu.as_secs_f64() * 1e3,
+        run_queue_wait_ms: usage.run_queue_wait.as_secs_f64() * 1e3,
+        voluntary_switches: usage.voluntary_switches,
+        involuntary_switches: usage.involuntary_switches,
+        more: Map::new(),
+    }
 }
 
 fn channel(counts: ChannelCounts, listening: Option<String>) -> ChannelStatus {
@@ -213,6 +242,7 @@ pub(super) fn client(credentials: Option<UCred>) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
     use super::*;
+    use evenkeel::threads::ThreadCoordinator;
     use serde_json::Value;
 
     fn counts() -> ChannelCounts {
@@ -269,9 +299,28 @@ mod tests {
             journal: Some(None),
             faults: Vec::new(),
             channels,
+            threads: &[],
             forecast: Duration::from_millis(800),
             grace: Duration::from_secs(1),
         }
+    }
+
+    // REQ T6, REQ T7
+    #[test]
+    fn a_thread_that_is_stuck_is_an_alert_and_its_state() {
+        let threads = ThreadCoordinator::builder().heartbeat(Duration::from_millis(5)).build();
+        let events = threads.subscribe();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let hangs = threads.thread("hangs").start(move |_| held.recv()).unwrap();
+        let event = events.next(Duration::from_secs(60)).unwrap();
+        assert!(event.to_string().starts_with("thread hangs is stuck"), "{event}");
+        let seen = threads.snapshot().threads;
+        let told = alerts(&Facts { threads: &seen, ..well(&[]) });
+        assert!(told.len() == 1 && told[0].starts_with("thread hangs: nothing heard for "), "{told:?}");
+        let states: Vec<String> = seen.iter().map(|info| thread(info).state).collect();
+        assert!(states.contains(&"stuck".to_owned()) && states.contains(&"waiting".to_owned()), "{states:?}");
+        drop(release);
+        assert!(hangs.join().unwrap().is_err());
     }
 
     // REQ C14, REQ E1
