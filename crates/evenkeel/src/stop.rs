@@ -23,7 +23,7 @@ use crate::cleanup::{CLOSE_JOURNAL, CleanupCoordinator, Spawn, Workers, Works};
 use crate::clock;
 use crate::journal::Journal;
 use crate::signals::{Arrived, Signals};
-use crate::threads::{Class, ThreadCoordinator};
+use crate::threads::{Class, Pulse, ThreadCoordinator};
 use ending::Closing;
 use evenkeel_core::Mono;
 use evenkeel_core::cleanup::{
@@ -130,8 +130,8 @@ impl Setup {
     /// Starts `ek-stop`.
     pub(crate) fn start(self) -> io::Result<()> {
         let (shared, may_exit, threads) = (self.shared.clone(), self.may_exit, self.threads.clone());
-        let live = move || {
-            let lived = catch_unwind(AssertUnwindSafe(|| self.live()));
+        let live = move |pulse: &Pulse<'_>| {
+            let lived = catch_unwind(AssertUnwindSafe(|| self.live(pulse)));
             let Err(panic) = lived else { return };
             // A bug of ours. Nobody may wait for an answer for ever, and nobody hears
             // signals any more: better gone than deaf.
@@ -142,16 +142,16 @@ impl Setup {
                 ending::end_process(exit::NOT_CLEAN);
             }
         };
-        threads.thread("ek-stop").class(Class::System).of_a_stop().start(move |_| live())?;
+        threads.thread("ek-stop").class(Class::System).of_a_stop().start(live)?;
         Ok(())
     }
 
-    fn live(mut self) {
-        let request = self.wait_for_request();
+    fn live(mut self, pulse: &Pulse<'_>) {
+        let request = pulse.waiting(|| self.wait_for_request());
         let began = clock::mono();
         let over_at = began.plus(self.grace);
         let others = Others::enter(over_at);
-        let (stopped, executor) = self.stop(&request, began);
+        let (stopped, executor) = self.stop(pulse, &request, began);
         self.leave(&stopped, over_at, &others);
         // From here on it is a user's code that may hang here: nobody is deaf by it.
         drop((self.signals.take(), others));
@@ -196,7 +196,7 @@ impl Setup {
     }
 
     /// The whole stop, up to its publication.
-    fn stop(&mut self, request: &Request, began: Mono) -> (Stopped, Executor) {
+    fn stop(&mut self, pulse: &Pulse<'_>, request: &Request, began: Mono) -> (Stopped, Executor) {
         let started_ns = clock::wall_ns();
         self.tell(Progress::Stopping { reason: request.reason.clone(), by: request.by.clone() });
         let (specs, works) = self.coordinator.close();
@@ -216,7 +216,7 @@ impl Setup {
         let first = self.shared.forced().map_or(Event::Begin, |by| Event::Force { by });
         executor.turn(first, &mut watch);
         while let Some(deadline) = executor.next_deadline() {
-            self.poll(Some(deadline));
+            pulse.waiting(|| self.poll(Some(deadline)));
             executor.turn(Event::Tick, &mut watch);
             if let Some(by) = self.shared.forced() {
                 executor.turn(Event::Force { by }, &mut watch);

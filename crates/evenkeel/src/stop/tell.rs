@@ -61,9 +61,9 @@ impl Tell {
         let waiting = Arc::new(AtomicUsize::new(0));
         let heard = waiting.clone();
         let thread = threads.thread("ek-tell").class(Class::Monitoring).stack_bytes(STACK_BYTES).of_a_stop();
-        thread.start(move |_| {
+        thread.start(move |pulse| {
             with_root(|house| {
-                for progress in told {
+                while let Ok(progress) = pulse.waiting(|| told.recv()) {
                     heard.fetch_sub(1, Ordering::Relaxed);
                     call_alone(house, || listener(&progress));
                 }
