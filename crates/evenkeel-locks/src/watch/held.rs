@@ -22,7 +22,10 @@ const MIXED: usize = 64;
 const MIXED_MAX: usize = 32;
 
 /// Where a hold is kept that found no slot.
-const NOWHERE: usize = usize::MAX;
+pub(crate) const NOWHERE: usize = 0xffff;
+
+/// Beside the place of a hold that is timed.
+const TIMED: usize = 1 << 16;
 
 /// What a thread holds.
 #[derive(Debug)]
@@ -55,9 +58,6 @@ pub(crate) struct Hold {
 pub trait Kind {
     #[doc(hidden)]
     const HAS_RANK: bool;
-    /// Where a lock of this kind is usually kept is before this.
-    #[doc(hidden)]
-    const USUAL_MAX: usize = if Self::HAS_RANK { MIXED } else { MIXED + MIXED_MAX };
 }
 
 /// With a rank.
@@ -74,6 +74,43 @@ impl Kind for Sorted {
 
 impl Kind for Mixed {
     const HAS_RANK: bool = false;
+}
+
+/// Where a hold is kept, as whoever has the lock remembers it.
+///
+/// A usual one is the change that it made to the word of its kind: as long as the word is `after`, putting
+/// `before` there takes the hold out. No word is ever [`UNUSUAL`](Self::UNUSUAL): with that as `after`, and its
+/// place in `before`, a hold is always looked at closely.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    before: u64,
+    after: u64,
+}
+
+impl Kept {
+    const UNUSUAL: u64 = u64::MAX;
+
+    fn unusual(at: usize) -> Self {
+        Self { before: at as u64, after: Self::UNUSUAL }
+    }
+
+    /// The slot, or [`NOWHERE`].
+    pub(crate) fn place<K: Kind>(self) -> usize {
+        match (self.after, self.before as usize & !TIMED) {
+            (Self::UNUSUAL, at) => at,
+            _ if K::HAS_RANK => (self.before ^ self.after).trailing_zeros() as usize,
+            _ => MIXED + (self.before ^ self.after).trailing_zeros() as usize,
+        }
+    }
+
+    /// The same, of a hold that is timed.
+    pub(crate) fn timed<K: Kind>(self) -> Self {
+        Self::unusual(self.place::<K>() | TIMED)
+    }
+
+    pub(crate) fn is_timed(self) -> bool {
+        self.after == Self::UNUSUAL && self.before & TIMED as u64 != 0
+    }
 }
 
 impl Held {
@@ -96,7 +133,7 @@ impl Held {
 
     /// Takes in a lock that was just taken, and says where it is kept. Only for the thread itself.
     #[inline(always)]
-    pub(crate) fn push<K: Kind>(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> usize {
+    pub(crate) fn push<K: Kind>(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> Kept {
         if !K::HAS_RANK {
             return self.push_mixed(lock, nth, tag, site);
         }
@@ -106,30 +143,44 @@ impl Held {
             return self.push_again(lock, nth, tag, site);
         }
         self.slots[at].fill(lock, nth, tag, site);
-        self.ranks.store(ranks | 1 << at, Ordering::Release);
-        at
+        let kept = Kept { before: ranks, after: ranks | 1 << at };
+        self.ranks.store(kept.after, Ordering::Release);
+        kept
     }
 
     /// A second lock of a rank.
     #[cold]
     #[inline(never)]
-    fn push_again(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> usize {
-        self.push_mixed(lock, nth, tag, site)
+    fn push_again(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> Kept {
+        let kept = self.push_mixed(lock, nth, tag, site);
+        Kept::unusual(kept.place::<Mixed>())
     }
 
     #[inline(always)]
-    fn push_mixed(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> usize {
+    fn push_mixed(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> Kept {
         let mixed = self.mixed.load(Ordering::Relaxed);
         let free = mixed.trailing_ones() as usize;
         let at = MIXED + free;
-        let Some(slot) = self.slots.get(at) else { return NOWHERE };
+        let Some(slot) = self.slots.get(at) else { return Kept::unusual(NOWHERE) };
         slot.fill(lock, nth, tag, site);
-        self.mixed.store(mixed | 1 << free, Ordering::Release);
-        at
+        let kept = Kept { before: mixed, after: mixed | 1 << free };
+        self.mixed.store(kept.after, Ordering::Release);
+        kept
+    }
+
+    /// Takes out a usual hold that is the last one of its kind that began, before the lock is let go. Says
+    /// whether it was that; otherwise [`pop`](Self::pop) takes it out. Only for the thread itself.
+    #[inline(always)]
+    pub(crate) fn pop_last<K: Kind>(&self, kept: Kept) -> bool {
+        let word = if K::HAS_RANK { &self.ranks } else { &self.mixed };
+        let is_last = word.load(Ordering::Relaxed) == kept.after;
+        if is_last {
+            word.store(kept.before, Ordering::Release);
+        }
+        is_last
     }
 
     /// Takes out what is kept there, before the lock is let go. Only for the thread itself.
-    #[inline(always)]
     pub(crate) fn pop(&self, at: usize) {
         if at < MIXED {
             self.ranks.store(self.ranks.load(Ordering::Relaxed) & !(1 << at), Ordering::Release);
@@ -139,7 +190,6 @@ impl Held {
     }
 
     /// How the lock is held that is kept there; nothing of one that is kept nowhere.
-    #[inline(always)]
     pub(crate) fn tag(&self, at: usize) -> Option<Tag> {
         Some(Tag::of_bits(self.slots.get(at)?.tag.load(Ordering::Relaxed)))
     }

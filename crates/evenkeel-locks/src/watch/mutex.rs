@@ -225,10 +225,11 @@ impl<O: Order, T: ?Sized> Mutex<O, T> {
         let me = thread::current();
         let tag = self.state.tag();
         O::check(me, &self.state, tag, site);
-        let raw = self.raw.try_lock().unwrap_or_else(|| match self.wait(me, site, None) {
-            Ok(raw) => raw,
-            Err(error) => wait::waits_for_itself(&error),
-        });
+        // No closure: what it borrows would be in memory, on the fast way too.
+        let raw = match self.raw.try_lock() {
+            Some(raw) => raw,
+            None => self.wait_for_ever(me, site),
+        };
         self.guard(me, tag, site, raw)
     }
 
@@ -258,7 +259,17 @@ impl<O: Order, T: ?Sized> Mutex<O, T> {
         site: Site,
         raw: parking_lot::MutexGuard<'g, T>,
     ) -> MutexGuard<'g, O, T> {
-        MutexGuard { holding: Holding::new(&self.state, me, tag, site), raw, lent: O::lent() }
+        let nth = self.state.count_exclusive();
+        MutexGuard { holding: Holding::new(&self.state, me, tag, site, nth), raw, lent: O::lent() }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_for_ever(&self, me: &'static Thread, site: Site) -> parking_lot::MutexGuard<'_, T> {
+        match self.wait(me, site, None) {
+            Ok(raw) => raw,
+            Err(error) => wait::waits_for_itself(&error),
+        }
     }
 
     #[cold]

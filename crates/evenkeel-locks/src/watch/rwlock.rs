@@ -322,10 +322,10 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         let me = thread::current();
         let tag = self.state.tag().with(Access::Shared);
         O::check(me, &self.state, tag, site);
-        let raw = self.raw.try_read().unwrap_or_else(|| match self.wait_read(me, site, None) {
-            Ok(raw) => raw,
-            Err(error) => wait::waits_for_itself(&error),
-        });
+        let raw = match self.raw.try_read() {
+            Some(raw) => raw,
+            None => self.wait_read_for_ever(me, site),
+        };
         self.read_guard(me, tag, site, raw)
     }
 
@@ -359,7 +359,17 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         site: Site,
         raw: parking_lot::RwLockReadGuard<'g, T>,
     ) -> RwLockReadGuard<'g, O, T> {
-        RwLockReadGuard { _holding: Holding::new(&self.state, me, tag, site), raw, lent: O::lent() }
+        let nth = self.state.count_shared();
+        RwLockReadGuard { _holding: Holding::new(&self.state, me, tag, site, nth), raw, lent: O::lent() }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_read_for_ever(&self, me: &'static Thread, site: Site) -> parking_lot::RwLockReadGuard<'_, T> {
+        match self.wait_read(me, site, None) {
+            Ok(raw) => raw,
+            Err(error) => wait::waits_for_itself(&error),
+        }
     }
 
     #[cold]
@@ -382,10 +392,10 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         let me = thread::current();
         let tag = self.state.tag();
         O::check(me, &self.state, tag, site);
-        let raw = self.raw.try_write().unwrap_or_else(|| match self.wait_write(me, site, None) {
-            Ok(raw) => raw,
-            Err(error) => wait::waits_for_itself(&error),
-        });
+        let raw = match self.raw.try_write() {
+            Some(raw) => raw,
+            None => self.wait_write_for_ever(me, site),
+        };
         self.write_guard(me, tag, site, raw)
     }
 
@@ -419,7 +429,17 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         site: Site,
         raw: parking_lot::RwLockWriteGuard<'g, T>,
     ) -> RwLockWriteGuard<'g, O, T> {
-        RwLockWriteGuard { holding: Holding::new(&self.state, me, tag, site), raw, lent: O::lent() }
+        let nth = self.state.count_exclusive();
+        RwLockWriteGuard { holding: Holding::new(&self.state, me, tag, site, nth), raw, lent: O::lent() }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_write_for_ever(&self, me: &'static Thread, site: Site) -> parking_lot::RwLockWriteGuard<'_, T> {
+        match self.wait_write(me, site, None) {
+            Ok(raw) => raw,
+            Err(error) => wait::waits_for_itself(&error),
+        }
     }
 
     #[cold]
