@@ -125,6 +125,20 @@ impl Held {
         self.ranks.load(Ordering::Relaxed).wrapping_shr(rank.into()) | self.mixed.load(Ordering::Relaxed) == 0
     }
 
+    /// Nothing is held that has a rank, and all that is held is as `holds` says. Only for the thread itself.
+    #[inline(always)]
+    pub(crate) fn is_without_rank(&self, holds: impl Fn(Tag) -> bool) -> bool {
+        let mut bits = self.mixed.load(Ordering::Relaxed);
+        while bits != 0 {
+            let Some(tag) = self.tag(MIXED + bits.trailing_zeros() as usize) else { return false };
+            if !holds(tag) {
+                return false;
+            }
+            bits &= bits - 1;
+        }
+        self.ranks.load(Ordering::Relaxed) == 0
+    }
+
     /// Nothing is held that is known of.
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
@@ -132,16 +146,21 @@ impl Held {
     }
 
     /// Takes in a lock that was just taken, and says where it is kept. Only for the thread itself.
-    #[inline(always)]
     pub(crate) fn push<K: Kind>(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> Kept {
+        if K::HAS_RANK && self.ranks.load(Ordering::Relaxed) & (1 << rank_slot(tag)) != 0 {
+            return self.push_again(lock, nth, tag, site);
+        }
+        self.push_usual::<K>(lock, nth, tag, site)
+    }
+
+    /// The same of one whose rank is not held already.
+    #[inline(always)]
+    pub(crate) fn push_usual<K: Kind>(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> Kept {
         if !K::HAS_RANK {
             return self.push_mixed(lock, nth, tag, site);
         }
-        let at = usize::from(tag.node()) % MIXED;
+        let at = rank_slot(tag);
         let ranks = self.ranks.load(Ordering::Relaxed);
-        if ranks & (1 << at) != 0 {
-            return self.push_again(lock, nth, tag, site);
-        }
         self.slots[at].fill(lock, nth, tag, site);
         let kept = Kept { before: ranks, after: ranks | 1 << at };
         self.ranks.store(kept.after, Ordering::Release);
@@ -150,7 +169,6 @@ impl Held {
 
     /// A second lock of a rank.
     #[cold]
-    #[inline(never)]
     fn push_again(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> Kept {
         let kept = self.push_mixed(lock, nth, tag, site);
         Kept::unusual(kept.place::<Mixed>())
@@ -190,6 +208,7 @@ impl Held {
     }
 
     /// How the lock is held that is kept there; nothing of one that is kept nowhere.
+    #[inline(always)]
     pub(crate) fn tag(&self, at: usize) -> Option<Tag> {
         Some(Tag::of_bits(self.slots.get(at)?.tag.load(Ordering::Relaxed)))
     }
@@ -254,6 +273,12 @@ impl Held {
     pub(crate) fn holds(&self) -> impl Iterator<Item = Hold> {
         self.used().filter_map(|at| self.hold(at))
     }
+}
+
+/// The slot of a lock with a rank.
+#[inline(always)]
+fn rank_slot(tag: Tag) -> usize {
+    usize::from(tag.node()) % MIXED
 }
 
 impl Slot {

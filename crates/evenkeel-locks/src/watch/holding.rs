@@ -22,9 +22,19 @@ pub(crate) struct Holding<'l, O: Order> {
 }
 
 impl<'l, O: Order> Holding<'l, O> {
-    /// Of a lock that this thread has just taken, counted with `nth` as its number.
+    /// Of a lock that this thread has just taken, which [was in order](super::order::check) plainly.
     #[inline(always)]
     pub(crate) fn new(state: &'l State, me: &'static Thread, tag: Tag, site: Site, nth: Nth) -> Self {
+        let kept = if nth.is_looked_at || thread::panicking() {
+            take_in::<O>(state, me, tag, site, nth)
+        } else {
+            me.held.push_usual::<O::Kind>(state.address(), nth.count, tag, site)
+        };
+        Self { order: PhantomData, state, me, kept, of_this_thread: PhantomData }
+    }
+
+    /// Of one that may be out of order.
+    pub(crate) fn new_closely(state: &'l State, me: &'static Thread, tag: Tag, site: Site, nth: Nth) -> Self {
         let kept = take_in::<O>(state, me, tag, site, nth);
         Self { order: PhantomData, state, me, kept, of_this_thread: PhantomData }
     }
@@ -100,25 +110,9 @@ impl<'l, O: Order> Holding<'l, O> {
     }
 }
 
-/// Keeps an acquisition with the thread.
-#[inline(always)]
-fn take_in<O: Order>(state: &State, me: &'static Thread, tag: Tag, site: Site, nth: Nth) -> Kept {
-    if nth.is_looked_at || thread::panicking() {
-        return take_in_closely::<O>(state, me, tag, site, nth);
-    }
-    me.held.push::<O::Kind>(state.address(), nth.count, tag, site)
-}
-
-/// The same of one that is looked at, or while the thread unwinds.
-#[cold]
+/// Keeps an acquisition with the thread, whatever it is like.
 #[inline(never)]
-fn take_in_closely<O: Order>(
-    state: &State,
-    me: &'static Thread,
-    mut tag: Tag,
-    site: Site,
-    nth: Nth,
-) -> Kept {
+fn take_in<O: Order>(state: &State, me: &'static Thread, mut tag: Tag, site: Site, nth: Nth) -> Kept {
     if thread::panicking() {
         tag = tag.in_panic();
     }

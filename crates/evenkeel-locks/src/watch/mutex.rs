@@ -1,7 +1,7 @@
 //! A watched mutex.
 
 use super::holding::Holding;
-use super::order::{AtRunTime, Class, Learnt, OnLevel, Order, Origin, Rank, Ranked};
+use super::order::{self, AtRunTime, Class, Learnt, OnLevel, Order, Origin, Rank, Ranked};
 use super::state::State;
 use super::stats::LockStats;
 use super::sys::Site;
@@ -224,16 +224,25 @@ impl<O: Order, T: ?Sized> Mutex<O, T> {
     fn take(&self, site: Site) -> MutexGuard<'_, O, T> {
         let me = thread::current();
         let tag = self.state.tag();
-        O::check(me, &self.state, tag, site);
+        if !O::is_in_order(me, tag) {
+            return self.take_closely(me, tag, site);
+        }
         // No closure: what it borrows would be in memory, on the fast way too.
         let raw = match self.raw.try_lock() {
             Some(raw) => raw,
             None => self.wait_for_ever(me, site),
         };
+        let holding = Holding::new(&self.state, me, tag, site, self.state.count_exclusive());
+        MutexGuard { holding, raw, lent: O::lent() }
+    }
+
+    #[inline(never)]
+    fn take_closely(&self, me: &'static Thread, tag: Tag, site: Site) -> MutexGuard<'_, O, T> {
+        order::look_closely(me, &self.state, tag, site);
+        let raw = self.raw.try_lock().unwrap_or_else(|| self.wait_for_ever(me, site));
         self.guard(me, tag, site, raw)
     }
 
-    #[inline(always)]
     fn try_take(&self, site: Site) -> Option<MutexGuard<'_, O, T>> {
         let raw = self.raw.try_lock()?;
         Some(self.guard(thread::current(), self.state.tag(), site, raw))
@@ -243,7 +252,7 @@ impl<O: Order, T: ?Sized> Mutex<O, T> {
     fn take_until(&self, deadline: Option<Instant>, site: Site) -> Result<MutexGuard<'_, O, T>, WaitError> {
         let me = thread::current();
         let tag = self.state.tag();
-        O::check(me, &self.state, tag, site);
+        order::check::<O>(me, &self.state, tag, site);
         let raw = match self.raw.try_lock() {
             Some(raw) => raw,
             None => self.wait(me, site, deadline)?,
@@ -251,7 +260,6 @@ impl<O: Order, T: ?Sized> Mutex<O, T> {
         Ok(self.guard(me, tag, site, raw))
     }
 
-    #[inline(always)]
     fn guard<'g>(
         &'g self,
         me: &'static Thread,
@@ -259,8 +267,8 @@ impl<O: Order, T: ?Sized> Mutex<O, T> {
         site: Site,
         raw: parking_lot::MutexGuard<'g, T>,
     ) -> MutexGuard<'g, O, T> {
-        let nth = self.state.count_exclusive();
-        MutexGuard { holding: Holding::new(&self.state, me, tag, site, nth), raw, lent: O::lent() }
+        let holding = Holding::new_closely(&self.state, me, tag, site, self.state.count_exclusive());
+        MutexGuard { holding, raw, lent: O::lent() }
     }
 
     #[cold]

@@ -1,7 +1,7 @@
 //! A watched lock of many readers or one writer.
 
 use super::holding::Holding;
-use super::order::{AtRunTime, Class, Learnt, OnLevel, Order, Origin, Rank, Ranked};
+use super::order::{self, AtRunTime, Class, Learnt, OnLevel, Order, Origin, Rank, Ranked};
 use super::state::State;
 use super::stats::LockStats;
 use super::sys::Site;
@@ -321,15 +321,24 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
     fn take_read(&self, site: Site) -> RwLockReadGuard<'_, O, T> {
         let me = thread::current();
         let tag = self.state.tag().with(Access::Shared);
-        O::check(me, &self.state, tag, site);
+        if !O::is_in_order(me, tag) {
+            return self.take_read_closely(me, tag, site);
+        }
         let raw = match self.raw.try_read() {
             Some(raw) => raw,
             None => self.wait_read_for_ever(me, site),
         };
+        let holding = Holding::new(&self.state, me, tag, site, self.state.count_shared());
+        RwLockReadGuard { _holding: holding, raw, lent: O::lent() }
+    }
+
+    #[inline(never)]
+    fn take_read_closely(&self, me: &'static Thread, tag: Tag, site: Site) -> RwLockReadGuard<'_, O, T> {
+        order::look_closely(me, &self.state, tag, site);
+        let raw = self.raw.try_read().unwrap_or_else(|| self.wait_read_for_ever(me, site));
         self.read_guard(me, tag, site, raw)
     }
 
-    #[inline(always)]
     fn try_take_read(&self, site: Site) -> Option<RwLockReadGuard<'_, O, T>> {
         let raw = self.raw.try_read()?;
         Some(self.read_guard(thread::current(), self.state.tag().with(Access::Shared), site, raw))
@@ -343,7 +352,7 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
     ) -> Result<RwLockReadGuard<'_, O, T>, WaitError> {
         let me = thread::current();
         let tag = self.state.tag().with(Access::Shared);
-        O::check(me, &self.state, tag, site);
+        order::check::<O>(me, &self.state, tag, site);
         let raw = match self.raw.try_read() {
             Some(raw) => raw,
             None => self.wait_read(me, site, deadline)?,
@@ -351,7 +360,6 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         Ok(self.read_guard(me, tag, site, raw))
     }
 
-    #[inline(always)]
     fn read_guard<'g>(
         &'g self,
         me: &'static Thread,
@@ -359,8 +367,8 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         site: Site,
         raw: parking_lot::RwLockReadGuard<'g, T>,
     ) -> RwLockReadGuard<'g, O, T> {
-        let nth = self.state.count_shared();
-        RwLockReadGuard { _holding: Holding::new(&self.state, me, tag, site, nth), raw, lent: O::lent() }
+        let holding = Holding::new_closely(&self.state, me, tag, site, self.state.count_shared());
+        RwLockReadGuard { _holding: holding, raw, lent: O::lent() }
     }
 
     #[cold]
@@ -391,15 +399,24 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
     fn take_write(&self, site: Site) -> RwLockWriteGuard<'_, O, T> {
         let me = thread::current();
         let tag = self.state.tag();
-        O::check(me, &self.state, tag, site);
+        if !O::is_in_order(me, tag) {
+            return self.take_write_closely(me, tag, site);
+        }
         let raw = match self.raw.try_write() {
             Some(raw) => raw,
             None => self.wait_write_for_ever(me, site),
         };
+        let holding = Holding::new(&self.state, me, tag, site, self.state.count_exclusive());
+        RwLockWriteGuard { holding, raw, lent: O::lent() }
+    }
+
+    #[inline(never)]
+    fn take_write_closely(&self, me: &'static Thread, tag: Tag, site: Site) -> RwLockWriteGuard<'_, O, T> {
+        order::look_closely(me, &self.state, tag, site);
+        let raw = self.raw.try_write().unwrap_or_else(|| self.wait_write_for_ever(me, site));
         self.write_guard(me, tag, site, raw)
     }
 
-    #[inline(always)]
     fn try_take_write(&self, site: Site) -> Option<RwLockWriteGuard<'_, O, T>> {
         let raw = self.raw.try_write()?;
         Some(self.write_guard(thread::current(), self.state.tag(), site, raw))
@@ -413,7 +430,7 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
     ) -> Result<RwLockWriteGuard<'_, O, T>, WaitError> {
         let me = thread::current();
         let tag = self.state.tag();
-        O::check(me, &self.state, tag, site);
+        order::check::<O>(me, &self.state, tag, site);
         let raw = match self.raw.try_write() {
             Some(raw) => raw,
             None => self.wait_write(me, site, deadline)?,
@@ -421,7 +438,6 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         Ok(self.write_guard(me, tag, site, raw))
     }
 
-    #[inline(always)]
     fn write_guard<'g>(
         &'g self,
         me: &'static Thread,
@@ -429,8 +445,8 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         site: Site,
         raw: parking_lot::RwLockWriteGuard<'g, T>,
     ) -> RwLockWriteGuard<'g, O, T> {
-        let nth = self.state.count_exclusive();
-        RwLockWriteGuard { holding: Holding::new(&self.state, me, tag, site, nth), raw, lent: O::lent() }
+        let holding = Holding::new_closely(&self.state, me, tag, site, self.state.count_exclusive());
+        RwLockWriteGuard { holding, raw, lent: O::lent() }
     }
 
     #[cold]
