@@ -207,6 +207,14 @@ impl Held {
         }
     }
 
+    /// Takes out whatever was kept like this.
+    #[cfg(test)]
+    pub(crate) fn let_go<K: Kind>(&self, kept: Kept) {
+        if !self.pop_last::<K>(kept) {
+            self.pop(kept.place::<K>());
+        }
+    }
+
     /// How the lock is held that is kept there; nothing of one that is kept nowhere.
     #[inline(always)]
     pub(crate) fn tag(&self, at: usize) -> Option<Tag> {
@@ -329,14 +337,14 @@ mod tests {
         let (all, here) = (Held::new(), Location::caller());
         let slots: Vec<_> = (1..=3).map(|at| all.push::<Sorted>(at, 0, tag(at as u16), here)).collect();
         assert!(all.is_below(4) && !all.is_below(3));
-        all.pop(slots[0]);
+        all.let_go::<Sorted>(slots[0]);
         assert_eq!(held(&all), [2, 3]);
         let again = all.push::<Sorted>(9, 0, tag(4), here);
-        all.pop(slots[2]);
-        all.pop(again);
+        all.let_go::<Sorted>(slots[2]);
+        all.let_go::<Sorted>(again);
         assert_eq!(held(&all), [2]);
         assert!(all.is_below(3) && !all.is_below(2));
-        all.pop(slots[1]);
+        all.let_go::<Sorted>(slots[1]);
         assert!(all.is_empty());
     }
 
@@ -345,9 +353,9 @@ mod tests {
         let (all, here) = (Held::new(), Location::caller());
         let (one, two) = (all.push::<Sorted>(1, 0, tag(7), here), all.push::<Sorted>(2, 0, tag(7), here));
         assert_eq!(held(&all), [1, 2]);
-        all.pop(one);
+        all.let_go::<Sorted>(one);
         assert!(!all.is_below(60));
-        all.pop(two);
+        all.let_go::<Sorted>(two);
         assert!(all.is_empty());
     }
 
@@ -357,10 +365,10 @@ mod tests {
         let mixed = Tag::new(1, NO_NODE, Access::Shared);
         let slots: Vec<_> = (1..=MIXED_MAX + 3).map(|lock| all.push::<Mixed>(lock, 0, mixed, here)).collect();
         assert_eq!(held(&all).len(), MIXED_MAX);
-        assert_eq!(all.tag(slots[MIXED_MAX]), None);
+        assert_eq!(all.tag(slots[MIXED_MAX].place::<Mixed>()), None);
         for slot in slots.into_iter().rev() {
             assert!(!all.is_empty());
-            all.pop(slot);
+            all.let_go::<Mixed>(slot);
         }
         assert!(all.is_empty());
     }
@@ -369,20 +377,26 @@ mod tests {
     #[test]
     fn whatever_the_order_what_is_held_is_there() {
         let (all, here) = (Held::new(), Location::caller());
-        let mut model: Vec<(usize, usize, u16)> = Vec::new();
+        let mut model: Vec<(Kept, usize, u16)> = Vec::new();
         let mut random = 1_u64;
         for lock in 1..if cfg!(miri) { 200 } else { 20_000 } {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let pick = (random >> 33) as usize;
             if model.len() < 6 && pick.is_multiple_of(2) {
                 let node = if pick.is_multiple_of(5) { NO_NODE } else { (pick / 8 % 8) as u16 };
-                let at = match node {
+                let kept = match node {
                     NO_NODE => all.push::<Mixed>(lock, 0, tag(node), here),
-                    _ => all.push::<Sorted>(lock, 0, tag(node), here),
+                    _ if model.iter().any(|(_, _, held)| *held == node) => {
+                        all.push::<Sorted>(lock, 0, tag(node), here)
+                    }
+                    _ => all.push_usual::<Sorted>(lock, 0, tag(node), here),
                 };
-                model.push((at, lock, node));
+                model.push((kept, lock, node));
             } else if !model.is_empty() {
-                all.pop(model.swap_remove(pick / 2 % model.len()).0);
+                let (kept, lock, node) = model.swap_remove(pick / 2 % model.len());
+                let found = if node == NO_NODE { kept.place::<Mixed>() } else { kept.place::<Sorted>() };
+                assert_eq!(all.hold(found).map(|hold| hold.lock), Some(lock));
+                if node == NO_NODE { all.let_go::<Mixed>(kept) } else { all.let_go::<Sorted>(kept) }
             }
             let mut locks: Vec<_> = model.iter().map(|(_, lock, _)| *lock).collect();
             locks.sort_unstable();

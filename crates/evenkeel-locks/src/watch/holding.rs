@@ -22,10 +22,10 @@ pub(crate) struct Holding<'l, O: Order> {
 }
 
 impl<'l, O: Order> Holding<'l, O> {
-    /// Of a lock that this thread has just taken, which [was in order](super::order::check) plainly.
+    /// Of a lock that this thread has just taken, which [was plain](is_plain).
     #[inline(always)]
     pub(crate) fn new(state: &'l State, me: &'static Thread, tag: Tag, site: Site, nth: Nth) -> Self {
-        let kept = if nth.is_looked_at || thread::panicking() {
+        let kept = if nth.is_looked_at {
             take_in::<O>(state, me, tag, site, nth)
         } else {
             me.held.push_usual::<O::Kind>(state.address(), nth.count, tag, site)
@@ -33,7 +33,7 @@ impl<'l, O: Order> Holding<'l, O> {
         Self { order: PhantomData, state, me, kept, of_this_thread: PhantomData }
     }
 
-    /// Of one that may be out of order.
+    /// Of one that was not.
     pub(crate) fn new_closely(state: &'l State, me: &'static Thread, tag: Tag, site: Site, nth: Nth) -> Self {
         let kept = take_in::<O>(state, me, tag, site, nth);
         Self { order: PhantomData, state, me, kept, of_this_thread: PhantomData }
@@ -108,6 +108,13 @@ impl<'l, O: Order> Holding<'l, O> {
             self.state.taint(site);
         }
     }
+}
+
+/// Nothing has to be looked at before this lock is taken. Asked before, where it costs least: past a locked
+/// instruction each load has to wait.
+#[inline(always)]
+pub(crate) fn is_plain<O: Order>(me: &'static Thread, wanted: Tag) -> bool {
+    O::is_in_order(me, wanted) && !thread::panicking()
 }
 
 /// Keeps an acquisition with the thread, whatever it is like.

@@ -197,7 +197,7 @@ pub(crate) fn check<O: Order>(me: &'static Thread, state: &State, wanted: Tag, s
 
 /// Looks at each lock that is held.
 #[inline(never)]
-pub(crate) fn look_closely(me: &'static Thread, state: &State, wanted: Tag, site: Site) {
+fn look_closely(me: &'static Thread, state: &State, wanted: Tag, site: Site) {
     let to = wanted.node();
     me.held.each_own(|lock, tag, at| {
         let from = tag.node();
