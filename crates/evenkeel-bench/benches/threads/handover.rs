@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 const IDLE_TIMES: usize = 150;
 const HOT_TIMES: usize = 2_000;
+/// How long who waits for a job keeps its processor.
+const HOT_SPIN_NS: f64 = 5e3;
 /// How long the workers have slept.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Ours of a channel, in the same race.
@@ -65,8 +67,8 @@ fn hot(pool: &impl Pool) -> Vec<f64> {
             if let Some(us) = begun.us() {
                 return us;
             }
-            // Where there is but one processor to be had, the worker needs it.
-            if ns(gave.elapsed()) < 50e3 { std::hint::spin_loop() } else { thread::yield_now() }
+            // A worker that was woken on the same processor needs it.
+            if ns(gave.elapsed()) < HOT_SPIN_NS { std::hint::spin_loop() } else { thread::yield_now() }
         }
     };
     (0..HOT_TIMES).map(one).collect()
