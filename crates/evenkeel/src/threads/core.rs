@@ -4,6 +4,7 @@
 //! 1. What a schedule gives out, and whom it says to wake, is dealt with after the lock.
 //! 2. A worker is in `workers` from when it is decided on until its thread ends; one that is
 //!    `replaced` gets no work any more.
+//! 3. `of_use` and `is_arriving` are what `workers` says: who changes that, counts again.
 
 use super::Options;
 use super::book::{Book, Care, Entry};
@@ -45,6 +46,10 @@ pub(super) struct Worker {
 pub(super) struct State {
     pub(super) schedule: Schedule<Work>,
     pub(super) workers: Vec<Option<Worker>>,
+    /// How many workers get work.
+    of_use: usize,
+    /// One of them has not asked for work yet.
+    is_arriving: bool,
     pub(super) channels: BTreeMap<String, Weak<super::channel::Inner>>,
     /// Workers end when nothing is queued.
     pub(super) is_ending: bool,
@@ -55,21 +60,38 @@ impl State {
         self.workers[worker.index()].as_ref().map(|worker| worker.parker.clone())
     }
 
+    /// The workers have changed. That is rare; how many there are is asked with every job.
+    fn count_workers(&mut self) {
+        let of_use = self.workers.iter().flatten().filter(|worker| !worker.is_replaced);
+        (self.of_use, self.is_arriving) =
+            of_use.fold((0, false), |(count, any), worker| (count + 1, any || !worker.has_arrived));
+    }
+
     /// Whether there is something to do that no worker is about to.
     fn wants_worker(&self, workers_max: usize) -> bool {
-        let of_use = self.workers.iter().flatten().filter(|worker| !worker.is_replaced);
-        let (count, arriving) =
-            of_use.fold((0, false), |(count, any), worker| (count + 1, any || !worker.has_arrived));
-        count < workers_max && !arriving && self.schedule.idle().is_empty() && !self.schedule.is_empty()
+        self.of_use < workers_max
+            && !self.is_arriving
+            && self.schedule.idle().is_empty()
+            && !self.schedule.is_empty()
+    }
+
+    /// Whether this worker, which has nothing to do, is the one that a job of no channel wakes.
+    fn is_next_woken(&self, me: WorkerId) -> bool {
+        self.schedule.idle().next() == Some(me)
     }
 }
 
 /// What a worker is to do next.
 pub(super) enum Turn {
-    /// This; then it asks again.
-    Run(Work),
-    /// Sleep, until then at most.
-    Sleep(Option<Mono>),
+    /// This, from now on; then it asks again.
+    Run(Work, Mono),
+    /// Sleep.
+    Sleep {
+        /// Until then at most.
+        until: Option<Mono>,
+        /// The next job wakes it, unless that belongs to another's channel.
+        is_next: bool,
+    },
     /// End.
     End,
 }
@@ -100,6 +122,8 @@ impl Core {
         let state = State {
             schedule: Schedule::new(options.limits),
             workers: (0..WORKERS_MAX).map(|_| None).collect(),
+            of_use: 0,
+            is_arriving: false,
             channels: BTreeMap::new(),
             is_ending: false,
         };
@@ -125,7 +149,6 @@ impl Core {
         work: Work,
     ) -> Result<JobId, JobRefused> {
         let (now, class, deadline) = (work.meta().given, work.meta().class, work.meta().control.deadline);
-        let job = work.meta().name.clone();
         let submitted = self.with(|state| {
             let submitted = match deadline {
                 None => state.schedule.submit(now, class, channel, work),
@@ -139,8 +162,9 @@ impl Core {
             Ok(submitted) => submitted,
             Err(refused) => {
                 let Refused { reason, payload } = refused;
+                let job = payload.meta().name.to_string();
                 contained(|| drop(payload));
-                return Err(JobRefused::Queue { job: job.into_owned(), reason });
+                return Err(JobRefused::Queue { job, reason });
             }
         };
         if let Some(parker) = parker {
@@ -150,22 +174,18 @@ impl Core {
             self.bell.ring();
         }
         if start {
-            self.start_worker()
-                .map(drop)
-                .or_else(|why| self.without_worker(submitted.id, job.into_owned(), why))?;
+            self.start_worker().map(drop).or_else(|why| self.without_worker(submitted.id, why))?;
         }
         Ok(submitted.id)
     }
 
     /// No worker could be started: that matters when there is none at all.
-    fn without_worker(&self, id: JobId, job: String, source: ThreadError) -> Result<(), JobRefused> {
-        let taken_back = self.with(|state| {
-            let has_one = state.workers.iter().flatten().any(|worker| !worker.is_replaced);
-            if has_one { None } else { state.schedule.cancel(id) }
-        });
+    fn without_worker(&self, id: JobId, source: ThreadError) -> Result<(), JobRefused> {
+        let taken_back = self.with(|state| if state.of_use > 0 { None } else { state.schedule.cancel(id) });
         match taken_back {
             None => Ok(()),
             Some(work) => {
+                let job = work.meta().name.to_string();
                 contained(|| drop(work));
                 Err(JobRefused::NoWorker { job, source })
             }
@@ -205,17 +225,13 @@ impl Core {
 
     fn deal(&self, state: &mut State, me: WorkerId, now: Mono) -> Dealt {
         let end = |before| Dealt { turn: Some(Turn::End), before, ..Dealt::default() };
-        let is_wanted = state.wants_worker(self.options.workers_max);
         let Some(own) = &mut state.workers[me.index()] else { return end(None) };
         let before = own.current.take();
         if !std::mem::replace(&mut own.has_arrived, true) {
             state.schedule.worker_started(now, me);
-        } else if own.is_replaced {
-            own.is_replaced = !is_wanted;
-            state.schedule.worker_returned(now, me, is_wanted);
-            if !is_wanted {
-                return end(before);
-            }
+            state.count_workers();
+        } else if own.is_replaced && !Self::take_back(state, me, now, self.options.workers_max) {
+            return end(before);
         }
         match state.schedule.take(now, me) {
             Next::Run { payload, wake, .. } => {
@@ -224,15 +240,27 @@ impl Core {
                 }
                 let wake = wake.and_then(|worker| state.parker(worker));
                 let start = wake.is_none() && state.wants_worker(self.options.workers_max);
-                Dealt { turn: Some(Turn::Run(payload)), wake, start, before, expired: None }
+                Dealt { turn: Some(Turn::Run(payload, now)), wake, start, before, expired: None }
             }
             Next::Expired(removed) => Dealt { expired: Some(removed), before, ..Dealt::default() },
             Next::Idle { .. } if state.is_ending && state.schedule.is_empty() => end(before),
             Next::Idle { look_again } => {
-                Dealt { turn: Some(Turn::Sleep(look_again)), before, ..Dealt::default() }
+                let turn = Turn::Sleep { until: look_again, is_next: state.is_next_woken(me) };
+                Dealt { turn: Some(turn), before, ..Dealt::default() }
             }
             Next::Lost => end(before),
         }
+    }
+
+    /// One that was given up is back: it gets work again when one more is wanted. Answers whether it does.
+    fn take_back(state: &mut State, me: WorkerId, now: Mono, workers_max: usize) -> bool {
+        let is_wanted = state.wants_worker(workers_max);
+        if let Some(own) = &mut state.workers[me.index()] {
+            own.is_replaced = !is_wanted;
+        }
+        state.count_workers();
+        state.schedule.worker_returned(now, me, is_wanted);
+        is_wanted
     }
 
     /// Starts one more worker; answers its name, or `None` when none is wanted after all.
@@ -250,6 +278,7 @@ impl Core {
             let (entry, parker) = (entry.clone(), parker.clone());
             state.workers[me.index()] =
                 Some(Worker { entry, parker, current: None, has_arrived: false, is_replaced: false });
+            state.count_workers();
             Some(me)
         });
         let Some(me) = place else {
@@ -269,7 +298,11 @@ impl Core {
 
     /// A worker's thread is gone, or goes now. What it ran is told that it has no answer, if it has none.
     pub(super) fn forget_worker(&self, me: WorkerId) {
-        let gone = self.with(|state| state.workers[me.index()].take());
+        let gone = self.with(|state| {
+            let gone = state.workers[me.index()].take();
+            state.count_workers();
+            gone
+        });
         if let Some(Worker { current: Some(work), .. }) = gone {
             work.give_up(work.meta().ended());
             contained(|| drop(work));
@@ -283,6 +316,7 @@ impl Core {
             if let Some(worker) = &mut state.workers[me.index()] {
                 worker.is_replaced = true;
             }
+            state.count_workers();
             let lost = state.schedule.worker_lost(now, me, loss);
             lost.wake.filter_map(|worker| state.parker(worker)).collect::<Vec<_>>()
         });

@@ -175,7 +175,9 @@ where
 
     /// The closure, if it is still to be called.
     fn begin(&self, slot: &Arc<Slot>) -> Option<F> {
-        let running = Stage::Running { slot: slot.clone(), since: clock::mono() };
+        // Its thread has said so just before.
+        let since = slot.busy_since().unwrap_or_else(clock::mono);
+        let running = Stage::Running { slot: slot.clone(), since };
         self.with(|inside| match std::mem::replace(&mut inside.stage, running) {
             Stage::Queued(work) => Some(work),
             before => {

@@ -3,6 +3,9 @@
 //! ```text
 //! take -> run -> take ... nothing there -> spin a little -> sleep until woken
 //! ```
+//!
+//! Only who has just worked spins, and only if it is to be expected that the next job wakes it: the others
+//! would take the processor from who gives that job.
 
 use super::book::Entry;
 use super::core::{Core, Turn};
@@ -41,14 +44,19 @@ impl Parker {
         self.is_woken.load(Ordering::Relaxed) && self.is_woken.swap(false, Ordering::Acquire)
     }
 
-    /// Sleeps until woken, or until a time.
-    fn sleep(&self, until: Option<evenkeel_core::Mono>) {
+    /// Looks for a moment; answers whether it was woken.
+    fn spin(&self) -> bool {
         for spin in 0..SPINS + YIELDS {
             if self.take() {
-                return;
+                return true;
             }
             if spin < SPINS { std::hint::spin_loop() } else { thread::yield_now() }
         }
+        false
+    }
+
+    /// Sleeps until woken, or until a time.
+    fn sleep(&self, until: Option<evenkeel_core::Mono>) {
         while !self.take() {
             match until {
                 None => thread::park(),
@@ -94,11 +102,14 @@ pub(super) fn live(core: &Arc<Core>, me: WorkerId, entry: &Arc<Entry>, parker: &
     let _ = parker.thread.set(thread::current());
     let mut life = Life { core, me, entry, is_over: false };
     let slot = &entry.slot;
+    // Whether it has worked since it last slept, and then whether for a channel, whose next job comes here too.
+    let mut worked: Option<bool> = None;
     loop {
         match core.next(me) {
-            Turn::Run(work) => {
+            Turn::Run(work, now) => {
                 slot.at(work.meta().site);
-                slot.busy(clock::mono());
+                slot.busy(now);
+                worked = Some(work.meta().channel.is_some());
                 let panicked = work.run(slot);
                 #[cfg(test)]
                 super::tests::die_of(&work.meta().name);
@@ -108,7 +119,12 @@ pub(super) fn live(core: &Arc<Core>, me: WorkerId, entry: &Arc<Entry>, parker: &
                 }
                 contained(|| drop(work));
             }
-            Turn::Sleep(until) => parker.sleep(until),
+            Turn::Sleep { until, is_next } => {
+                let is_expectant = worked.take().is_some_and(|for_channel| for_channel || is_next);
+                if !(is_expectant && parker.spin()) {
+                    parker.sleep(until);
+                }
+            }
             Turn::End => break,
         }
     }
