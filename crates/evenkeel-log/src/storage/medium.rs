@@ -137,6 +137,32 @@ mod tests {
         assert!(aligned.starts_with(&model[offset..]));
     }
 
+    // REQ W5, REQ T9
+    #[test]
+    fn who_reads_at_the_same_time_reads_what_the_file_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let model: Vec<u8> = (0..2_500_001u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        std::fs::write(&path, &model).unwrap();
+        let Some(file) = MediumFile::open(&path) else { return };
+        let (file, model, begin) = (&file, &model, &std::sync::Barrier::new(3));
+        std::thread::scope(|threads| {
+            for seed in 0..3 {
+                threads.spawn(move || {
+                    let mut rng = Rng::with_seed(seed);
+                    begin.wait();
+                    for _ in 0..100 {
+                        let offset = rng.usize(0..model.len());
+                        let mut buf = vec![0; rng.usize(1..50_000)];
+                        let n = read_full_at(file, &mut buf, offset as u64).unwrap();
+                        let expected = &model[offset..model.len().min(offset + buf.len())];
+                        assert!(buf[..n] == *expected, "{seed} {offset} {}", buf.len());
+                    }
+                });
+            }
+        });
+    }
+
     // REQ W5
     #[test]
     fn what_cannot_be_read_directly_is_read_all_the_same() {

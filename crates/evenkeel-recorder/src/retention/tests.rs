@@ -13,7 +13,7 @@ use evenkeel_log::{
 use fastrand::Rng;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -448,4 +448,30 @@ fn a_disk_that_hangs_does_not_hold_up_a_close() {
     assert!(
         verify(&storage, true, last_anchor(&journal_storage).as_ref()).unwrap().outcome <= Outcome::Declared
     );
+}
+
+/// Says that it is dropped, and then waits to be let go.
+struct SlowToDrop(Sender<()>, Receiver<()>);
+
+impl Drop for SlowToDrop {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+        let _ = self.1.recv();
+    }
+}
+
+// REQ T8, REQ T9
+#[test]
+fn it_is_closed_when_all_that_its_thread_had_is_dropped() {
+    let storage = SimStorage::new();
+    let _recording = Recording::new(&storage, 3);
+    let ((dropping, is_dropped), (let_go, free)) = (channel(), channel());
+    let slow = SlowToDrop(dropping, free);
+    let told = move |_| _ = &slow;
+    let keeper = Keeper::start(Arc::new(storage), OLD, None, told).unwrap();
+    assert!(!keeper.close(Duration::ZERO), "it has ended before it dropped what it had");
+    is_dropped.recv_timeout(LONG).unwrap();
+    assert!(!keeper.close(Duration::from_millis(10)), "it still has what it tells");
+    drop(let_go);
+    assert!(keeper.close(LONG));
 }
