@@ -468,7 +468,7 @@ fn it_is_closed_when_all_that_its_thread_had_is_dropped() {
     let ((dropping, is_dropped), (let_go, free)) = (channel(), channel());
     let slow = SlowToDrop(dropping, free);
     let told = move |_| _ = &slow;
-    let keeper = Keeper::start(Arc::new(storage), OLD, None, told).unwrap();
+    let keeper = Keeper::start(&ThreadCoordinator::default(), Arc::new(storage), OLD, None, told).unwrap();
     assert!(!keeper.close(Duration::ZERO), "it has ended before it dropped what it had");
     is_dropped.recv_timeout(LONG).unwrap();
     assert!(!keeper.close(Duration::from_millis(10)), "it still has what it tells");
