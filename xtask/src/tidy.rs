@@ -12,6 +12,7 @@ mod regions;
 mod rust;
 mod source;
 mod text;
+mod threads;
 
 use std::collections::BTreeSet;
 use std::fmt;

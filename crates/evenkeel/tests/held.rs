@@ -3,6 +3,8 @@
 
 #[path = "held/probe.rs"]
 mod probe;
+#[path = "held/threads.rs"]
+mod threads;
 
 use evenkeel::cleanup::{Abort, BoxFuture, Spawn};
 use evenkeel::journal::JournalOptions;

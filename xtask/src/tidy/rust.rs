@@ -1,7 +1,7 @@
 //! Rules for Rust files.
 
 use super::source::{Source, is_whole, is_word_byte};
-use super::{Findings, functions, locks, regions};
+use super::{Findings, functions, locks, regions, threads};
 
 const FILE_LINES_MAX: usize = 700;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -20,6 +20,7 @@ pub(super) fn check(path: &str, source: &Source<'_>, findings: &mut Findings) {
     sleeps(path, source, &tests, findings);
     requirements(path, source, &tests, findings);
     locks::check(path, source, &tests, findings);
+    threads::check(path, source, &tests, findings);
 }
 
 fn file_length(path: &str, source: &Source<'_>, findings: &mut Findings) {

@@ -112,6 +112,19 @@ impl Probe {
             journal.on_durable(|_| ());
             assert!(!format!("{journal:?}").is_empty());
         }
+        let threads = keel.threads();
+        let _ = (threads.snapshot(), threads.jobs(), threads.subscribe().next(Duration::ZERO));
+        let _ = (threads.threads_max(), threads.not_stopped(), format!("{threads:?}"));
+        threads.on_event(|_| ());
+        let jobs =
+            [channel.jobs().map(|jobs| jobs.job("probe").run(|_| ())), Ok(threads.job("probe").run(|_| ()))];
+        for job in jobs.into_iter().flatten().flatten() {
+            let _ = job.state();
+            job.cancel();
+        }
+        if let Ok(thread) = threads.thread("probe").start(|_| ()) {
+            thread.stop();
+        }
         keel.arm();
         let _ = keel.wait_timeout(Duration::ZERO);
         let _ = pin!(keel.run_until_signal()).poll(&mut Context::from_waker(Waker::noop()));
