@@ -105,10 +105,16 @@ lock_order! {
     also ComponentThread < BufferCleanup;
     also BufferUpdate < MachineCallbacks;
 
-    // Threads: which job is next; what became of one; who is told; which threads there are.
+    // Threads and jobs; each alone.
+
+    /// Which job is next, and the workers (`threads/core.rs`).
     pub ThreadSchedule;
+    /// What became of one job (`threads/job.rs`).
     pub ThreadJob;
+    /// Who is told of threads, and what waits for them; that `ek-watch` is to look (`threads/events.rs`,
+    /// `threads/watcher.rs`).
     pub ThreadEvents;
+    /// Which threads there are (`threads/book.rs`).
     pub ThreadBook;
 
     // The stop, beside the documented orders: each alone, but for the last entry.
