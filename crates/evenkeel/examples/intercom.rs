@@ -6,6 +6,7 @@
 //! ```
 
 use evenkeel::prelude::*;
+use evenkeel::threads::Pulse;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Write};
@@ -28,13 +29,14 @@ impl Tape {
         Ok(Arc::new(Self { path, file, written: AtomicU64::new(0), is_closed: AtomicBool::new(false) }))
     }
 
-    /// Writes until it is told that no more will come.
-    fn listen(&self) -> io::Result<()> {
+    /// Writes until it is told that no more will come; who watches hears of it meanwhile.
+    fn listen(&self, pulse: &Pulse<'_>) -> io::Result<()> {
         while !self.is_closed.load(Ordering::Acquire) {
+            pulse.beat();
             let heard = b"la la la\n";
             self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(heard)?;
             self.written.fetch_add(heard.len() as u64, Ordering::AcqRel);
-            std::thread::sleep(10.milliseconds());
+            pulse.waiting(|| std::thread::sleep(10.milliseconds()));
         }
         Ok(())
     }
@@ -54,10 +56,10 @@ fn main() -> ExitCode {
         for name in ["left", "right"] {
             let channel = keel.channel(name)?;
             let tape = Tape::create(format!("intercom-{name}.txt").into())?;
-            let listener = Arc::new(Mutex::new(Some({
-                let tape = tape.clone();
-                std::thread::spawn(move || tape.listen())
-            })));
+            let heard = tape.clone();
+            let listener =
+                keel.threads().thread(format!("listen-{name}")).start(move |pulse| heard.listen(pulse))?;
+            let listener = Arc::new(Mutex::new(Some(listener)));
 
             let closing = tape.clone();
             let stopped = channel
@@ -67,7 +69,7 @@ fn main() -> ExitCode {
                     closing.is_closed.store(true, Ordering::Release);
                     let listener = listener.lock().unwrap_or_else(PoisonError::into_inner).take();
                     if let Some(listener) = listener {
-                        listener.join().map_err(|_| "the listener panicked")??;
+                        listener.join()??;
                     }
                     Ok(())
                 })
@@ -87,6 +89,8 @@ fn main() -> ExitCode {
                 .verify_blocking(move |_| checked.is_whole())
                 .register()?;
         }
+        // Whatever threads and jobs there are by then: none is left, or the stop names it.
+        keel.stop_threads(5.seconds())?;
         eprint!("{}", evenkeel::cleanup::PlanPicture::of(&keel.plan()));
         eprintln!("listening; Ctrl-C stops");
         Ok(())
