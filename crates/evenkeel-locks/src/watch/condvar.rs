@@ -2,7 +2,7 @@
 
 use super::holding::Holding;
 use super::mutex::MutexGuard;
-use super::order::Order;
+use super::order::{self, Order};
 use super::sys::Site;
 use crate::WaitOutcome;
 use std::fmt;
@@ -110,7 +110,7 @@ fn paused<'l, O: Order, T: ?Sized, R>(
     let MutexGuard { holding, raw, .. } = guard;
     let site = holding.pause().unwrap_or(Location::caller());
     let resume = Resume(holding, site);
-    O::check(resume.0.thread(), resume.0.state(), resume.0.state().tag(), site);
+    order::check::<O>(resume.0.thread(), resume.0.state(), resume.0.state().tag(), site);
     wait(raw)
 }
 

@@ -28,11 +28,12 @@ struct Seen {
     thread: String,
 }
 
-/// A lock of the one class was taken before while one of the other was held.
-#[inline]
+/// A lock of the one class was taken before while one of the other was held. Never so of a class and
+/// itself, nor where one is in no order.
+#[inline(always)]
 pub(crate) fn is_known(from: u16, to: u16) -> bool {
-    let (from, to) = (usize::from(from), usize::from(to));
-    EDGES[from][to / 64].load(Ordering::Relaxed) & (1 << (to % 64)) != 0
+    let word = EDGES.get(usize::from(from)).and_then(|row| row.get(usize::from(to / 64)));
+    word.is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (to % 64)) != 0)
 }
 
 /// Takes in an edge.

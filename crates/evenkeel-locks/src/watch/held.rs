@@ -22,7 +22,10 @@ const MIXED: usize = 64;
 const MIXED_MAX: usize = 32;
 
 /// Where a hold is kept that found no slot.
-const NOWHERE: usize = usize::MAX;
+pub(crate) const NOWHERE: usize = 0xffff;
+
+/// Beside the place of a hold that is timed.
+const TIMED: usize = 1 << 16;
 
 /// What a thread holds.
 #[derive(Debug)]
@@ -55,9 +58,6 @@ pub(crate) struct Hold {
 pub trait Kind {
     #[doc(hidden)]
     const HAS_RANK: bool;
-    /// Where a lock of this kind is usually kept is before this.
-    #[doc(hidden)]
-    const USUAL_MAX: usize = if Self::HAS_RANK { MIXED } else { MIXED + MIXED_MAX };
 }
 
 /// With a rank.
@@ -76,6 +76,43 @@ impl Kind for Mixed {
     const HAS_RANK: bool = false;
 }
 
+/// Where a hold is kept, as whoever has the lock remembers it.
+///
+/// A usual one is the change that it made to the word of its kind: as long as the word is `after`, putting
+/// `before` there takes the hold out. No word is ever [`UNUSUAL`](Self::UNUSUAL): with that as `after`, and its
+/// place in `before`, a hold is always looked at closely.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    before: u64,
+    after: u64,
+}
+
+impl Kept {
+    const UNUSUAL: u64 = u64::MAX;
+
+    fn unusual(at: usize) -> Self {
+        Self { before: at as u64, after: Self::UNUSUAL }
+    }
+
+    /// The slot, or [`NOWHERE`].
+    pub(crate) fn place<K: Kind>(self) -> usize {
+        match (self.after, self.before as usize & !TIMED) {
+            (Self::UNUSUAL, at) => at,
+            _ if K::HAS_RANK => (self.before ^ self.after).trailing_zeros() as usize,
+            _ => MIXED + (self.before ^ self.after).trailing_zeros() as usize,
+        }
+    }
+
+    /// The same, of a hold that is timed.
+    pub(crate) fn timed<K: Kind>(self) -> Self {
+        Self::unusual(self.place::<K>() | TIMED)
+    }
+
+    pub(crate) fn is_timed(self) -> bool {
+        self.after == Self::UNUSUAL && self.before & TIMED as u64 != 0
+    }
+}
+
 impl Held {
     pub(crate) fn new() -> Self {
         let slots = array::from_fn(|_| Slot::new());
@@ -88,6 +125,20 @@ impl Held {
         self.ranks.load(Ordering::Relaxed).wrapping_shr(rank.into()) | self.mixed.load(Ordering::Relaxed) == 0
     }
 
+    /// Nothing is held that has a rank, and all that is held is as `holds` says. Only for the thread itself.
+    #[inline(always)]
+    pub(crate) fn is_without_rank(&self, holds: impl Fn(Tag) -> bool) -> bool {
+        let mut bits = self.mixed.load(Ordering::Relaxed);
+        while bits != 0 {
+            let Some(tag) = self.tag(MIXED + bits.trailing_zeros() as usize) else { return false };
+            if !holds(tag) {
+                return false;
+            }
+            bits &= bits - 1;
+        }
+        self.ranks.load(Ordering::Relaxed) == 0
+    }
+
     /// Nothing is held that is known of.
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
@@ -95,46 +146,72 @@ impl Held {
     }
 
     /// Takes in a lock that was just taken, and says where it is kept. Only for the thread itself.
+    pub(crate) fn push<K: Kind>(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> Kept {
+        if K::HAS_RANK && self.ranks.load(Ordering::Relaxed) & (1 << rank_slot(tag)) != 0 {
+            return self.push_again(lock, nth, tag, site);
+        }
+        self.push_usual::<K>(lock, nth, tag, site)
+    }
+
+    /// The same of one whose rank is not held already.
     #[inline(always)]
-    pub(crate) fn push<K: Kind>(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> usize {
+    pub(crate) fn push_usual<K: Kind>(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> Kept {
         if !K::HAS_RANK {
             return self.push_mixed(lock, nth, tag, site);
         }
-        let at = usize::from(tag.node()) % MIXED;
+        let at = rank_slot(tag);
         let ranks = self.ranks.load(Ordering::Relaxed);
-        if ranks & (1 << at) != 0 {
-            return self.push_again(lock, nth, tag, site);
-        }
         self.slots[at].fill(lock, nth, tag, site);
-        self.ranks.store(ranks | 1 << at, Ordering::Release);
-        at
+        let kept = Kept { before: ranks, after: ranks | 1 << at };
+        self.ranks.store(kept.after, Ordering::Release);
+        kept
     }
 
     /// A second lock of a rank.
     #[cold]
-    #[inline(never)]
-    fn push_again(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> usize {
-        self.push_mixed(lock, nth, tag, site)
+    fn push_again(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> Kept {
+        let kept = self.push_mixed(lock, nth, tag, site);
+        Kept::unusual(kept.place::<Mixed>())
     }
 
     #[inline(always)]
-    fn push_mixed(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> usize {
+    fn push_mixed(&self, lock: usize, nth: u64, tag: Tag, site: Site) -> Kept {
         let mixed = self.mixed.load(Ordering::Relaxed);
         let free = mixed.trailing_ones() as usize;
         let at = MIXED + free;
-        let Some(slot) = self.slots.get(at) else { return NOWHERE };
+        let Some(slot) = self.slots.get(at) else { return Kept::unusual(NOWHERE) };
         slot.fill(lock, nth, tag, site);
-        self.mixed.store(mixed | 1 << free, Ordering::Release);
-        at
+        let kept = Kept { before: mixed, after: mixed | 1 << free };
+        self.mixed.store(kept.after, Ordering::Release);
+        kept
+    }
+
+    /// Takes out a usual hold that is the last one of its kind that began, before the lock is let go. Says
+    /// whether it was that; otherwise [`pop`](Self::pop) takes it out. Only for the thread itself.
+    #[inline(always)]
+    pub(crate) fn pop_last<K: Kind>(&self, kept: Kept) -> bool {
+        let word = if K::HAS_RANK { &self.ranks } else { &self.mixed };
+        let is_last = word.load(Ordering::Relaxed) == kept.after;
+        if is_last {
+            word.store(kept.before, Ordering::Release);
+        }
+        is_last
     }
 
     /// Takes out what is kept there, before the lock is let go. Only for the thread itself.
-    #[inline(always)]
     pub(crate) fn pop(&self, at: usize) {
         if at < MIXED {
             self.ranks.store(self.ranks.load(Ordering::Relaxed) & !(1 << at), Ordering::Release);
         } else if at != NOWHERE {
             self.mixed.store(self.mixed.load(Ordering::Relaxed) & !(1 << (at - MIXED)), Ordering::Release);
+        }
+    }
+
+    /// Takes out whatever was kept like this.
+    #[cfg(test)]
+    pub(crate) fn let_go<K: Kind>(&self, kept: Kept) {
+        if !self.pop_last::<K>(kept) {
+            self.pop(kept.place::<K>());
         }
     }
 
@@ -206,6 +283,12 @@ impl Held {
     }
 }
 
+/// The slot of a lock with a rank.
+#[inline(always)]
+fn rank_slot(tag: Tag) -> usize {
+    usize::from(tag.node()) % MIXED
+}
+
 impl Slot {
     fn new() -> Self {
         Self {
@@ -254,14 +337,14 @@ mod tests {
         let (all, here) = (Held::new(), Location::caller());
         let slots: Vec<_> = (1..=3).map(|at| all.push::<Sorted>(at, 0, tag(at as u16), here)).collect();
         assert!(all.is_below(4) && !all.is_below(3));
-        all.pop(slots[0]);
+        all.let_go::<Sorted>(slots[0]);
         assert_eq!(held(&all), [2, 3]);
         let again = all.push::<Sorted>(9, 0, tag(4), here);
-        all.pop(slots[2]);
-        all.pop(again);
+        all.let_go::<Sorted>(slots[2]);
+        all.let_go::<Sorted>(again);
         assert_eq!(held(&all), [2]);
         assert!(all.is_below(3) && !all.is_below(2));
-        all.pop(slots[1]);
+        all.let_go::<Sorted>(slots[1]);
         assert!(all.is_empty());
     }
 
@@ -270,9 +353,9 @@ mod tests {
         let (all, here) = (Held::new(), Location::caller());
         let (one, two) = (all.push::<Sorted>(1, 0, tag(7), here), all.push::<Sorted>(2, 0, tag(7), here));
         assert_eq!(held(&all), [1, 2]);
-        all.pop(one);
+        all.let_go::<Sorted>(one);
         assert!(!all.is_below(60));
-        all.pop(two);
+        all.let_go::<Sorted>(two);
         assert!(all.is_empty());
     }
 
@@ -282,10 +365,10 @@ mod tests {
         let mixed = Tag::new(1, NO_NODE, Access::Shared);
         let slots: Vec<_> = (1..=MIXED_MAX + 3).map(|lock| all.push::<Mixed>(lock, 0, mixed, here)).collect();
         assert_eq!(held(&all).len(), MIXED_MAX);
-        assert_eq!(all.tag(slots[MIXED_MAX]), None);
+        assert_eq!(all.tag(slots[MIXED_MAX].place::<Mixed>()), None);
         for slot in slots.into_iter().rev() {
             assert!(!all.is_empty());
-            all.pop(slot);
+            all.let_go::<Mixed>(slot);
         }
         assert!(all.is_empty());
     }
@@ -294,20 +377,26 @@ mod tests {
     #[test]
     fn whatever_the_order_what_is_held_is_there() {
         let (all, here) = (Held::new(), Location::caller());
-        let mut model: Vec<(usize, usize, u16)> = Vec::new();
+        let mut model: Vec<(Kept, usize, u16)> = Vec::new();
         let mut random = 1_u64;
         for lock in 1..if cfg!(miri) { 200 } else { 20_000 } {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let pick = (random >> 33) as usize;
             if model.len() < 6 && pick.is_multiple_of(2) {
                 let node = if pick.is_multiple_of(5) { NO_NODE } else { (pick / 8 % 8) as u16 };
-                let at = match node {
+                let kept = match node {
                     NO_NODE => all.push::<Mixed>(lock, 0, tag(node), here),
-                    _ => all.push::<Sorted>(lock, 0, tag(node), here),
+                    _ if model.iter().any(|(_, _, held)| *held == node) => {
+                        all.push::<Sorted>(lock, 0, tag(node), here)
+                    }
+                    _ => all.push_usual::<Sorted>(lock, 0, tag(node), here),
                 };
-                model.push((at, lock, node));
+                model.push((kept, lock, node));
             } else if !model.is_empty() {
-                all.pop(model.swap_remove(pick / 2 % model.len()).0);
+                let (kept, lock, node) = model.swap_remove(pick / 2 % model.len());
+                let found = if node == NO_NODE { kept.place::<Mixed>() } else { kept.place::<Sorted>() };
+                assert_eq!(all.hold(found).map(|hold| hold.lock), Some(lock));
+                if node == NO_NODE { all.let_go::<Mixed>(kept) } else { all.let_go::<Sorted>(kept) }
             }
             let mut locks: Vec<_> = model.iter().map(|(_, lock, _)| *lock).collect();
             locks.sort_unstable();

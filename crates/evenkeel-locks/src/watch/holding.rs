@@ -1,8 +1,8 @@
 //! A watched lock from the moment it is had until it is let go.
 
-use super::held::Kind as _;
+use super::held::{Kept, NOWHERE};
 use super::order::Order;
-use super::state::State;
+use super::state::{Nth, State};
 use super::sys::Site;
 use super::tag::{Access, Tag};
 use super::thread::Thread;
@@ -16,21 +16,27 @@ pub(crate) struct Holding<'l, O: Order> {
     order: PhantomData<fn() -> O>,
     state: &'l State,
     me: &'static Thread,
-    /// Where the thread keeps it, and [`TIMED`].
-    at: usize,
+    kept: Kept,
     /// Ends on the thread that took it, even where somebody lets parking_lot's guards go to another.
     of_this_thread: PhantomData<MutexGuard<'static, ()>>,
 }
 
-/// Of a hold that is timed. So whatever is not usual is told by one comparison.
-const TIMED: usize = 1 << 16;
-
 impl<'l, O: Order> Holding<'l, O> {
-    /// Of a lock that this thread has just taken.
+    /// Of a lock that this thread has just taken, which [was plain](is_plain).
     #[inline(always)]
-    pub(crate) fn new(state: &'l State, me: &'static Thread, tag: Tag, site: Site) -> Self {
-        let at = take_in::<O>(state, me, tag, site);
-        Self { order: PhantomData, state, me, at, of_this_thread: PhantomData }
+    pub(crate) fn new(state: &'l State, me: &'static Thread, tag: Tag, site: Site, nth: Nth) -> Self {
+        let kept = if nth.is_looked_at {
+            take_in::<O>(state, me, tag, site, nth)
+        } else {
+            me.held.push_usual::<O::Kind>(state.address(), nth.count, tag, site)
+        };
+        Self { order: PhantomData, state, me, kept, of_this_thread: PhantomData }
+    }
+
+    /// Of one that was not.
+    pub(crate) fn new_closely(state: &'l State, me: &'static Thread, tag: Tag, site: Site, nth: Nth) -> Self {
+        let kept = take_in::<O>(state, me, tag, site, nth);
+        Self { order: PhantomData, state, me, kept, of_this_thread: PhantomData }
     }
 
     /// Lets go, for a wait that takes the lock again; with where it was taken.
@@ -42,7 +48,8 @@ impl<'l, O: Order> Holding<'l, O> {
 
     /// Was taken again, after [`pause`](Self::pause).
     pub(crate) fn resume(&mut self, site: Site) {
-        self.at = take_in::<O>(self.state, self.me, self.state.tag(), site);
+        let nth = self.state.count_exclusive();
+        self.kept = take_in::<O>(self.state, self.me, self.state.tag(), site, nth);
     }
 
     /// Goes on as one of those that read.
@@ -62,20 +69,20 @@ impl<'l, O: Order> Holding<'l, O> {
 
     /// Where the thread keeps it.
     fn place(&self) -> usize {
-        self.at & !TIMED
+        self.kept.place::<O::Kind>()
     }
 
-    #[inline(always)]
-    fn end(&mut self) {
-        if self.at < O::Kind::USUAL_MAX { self.me.held.pop(self.at) } else { self.end_closely() }
+    fn end(&self) {
+        if !self.me.held.pop_last::<O::Kind>(self.kept) {
+            self.end_closely();
+        }
     }
 
-    /// The end of a hold that is timed, or is not kept where it is usual.
+    /// The end of a hold that is timed, or is not the last one of its kind that began.
     #[cold]
-    #[inline(never)]
     fn end_closely(&self) {
-        let at = if self.at == usize::MAX { self.at } else { self.place() };
-        if at != self.at
+        let at = self.place();
+        if self.kept.is_timed()
             && let (Some(since), Some(site)) = (self.me.take_time(at), self.me.held.site(at))
         {
             self.state.held_since(since, site);
@@ -83,9 +90,17 @@ impl<'l, O: Order> Holding<'l, O> {
         self.me.held.pop(at);
     }
 
-    /// A panic lets go of it; if it began before, the lock is as it was.
+    /// The end of a hold that is not the usual one, or comes while the thread unwinds.
     #[cold]
     #[inline(never)]
+    fn drop_closely(&self) {
+        if thread::panicking() {
+            self.end_in_panic();
+        }
+        self.end();
+    }
+
+    /// A panic lets go of it; if it began before, the lock is as it was.
     fn end_in_panic(&self) {
         let (tag, site) = (self.me.held.tag(self.place()), self.me.held.site(self.place()));
         let (Some(tag), Some(site)) = (tag, site) else { return };
@@ -95,49 +110,37 @@ impl<'l, O: Order> Holding<'l, O> {
     }
 }
 
-/// Counts an acquisition and keeps it with the thread.
+/// Nothing has to be looked at before this lock is taken. Asked before, where it costs least: past a locked
+/// instruction each load has to wait.
 #[inline(always)]
-fn take_in<O: Order>(state: &State, me: &'static Thread, tag: Tag, site: Site) -> usize {
-    let (nth, is_looked_at) = match tag.access() {
-        Access::Exclusive => state.count_exclusive(),
-        Access::Shared => state.count_shared(),
-    };
-    if is_looked_at || thread::panicking() {
-        return take_in_closely::<O>(state, me, tag, site, (nth, is_looked_at));
-    }
-    me.held.push::<O::Kind>(state.address(), nth, tag, site)
+pub(crate) fn is_plain<O: Order>(me: &'static Thread, wanted: Tag) -> bool {
+    O::is_in_order(me, wanted) && !thread::panicking()
 }
 
-/// The same of one that is looked at, or while the thread unwinds.
-#[cold]
+/// Keeps an acquisition with the thread, whatever it is like.
 #[inline(never)]
-fn take_in_closely<O: Order>(
-    state: &State,
-    me: &'static Thread,
-    mut tag: Tag,
-    site: Site,
-    (nth, is_looked_at): (u64, bool),
-) -> usize {
+fn take_in<O: Order>(state: &State, me: &'static Thread, mut tag: Tag, site: Site, nth: Nth) -> Kept {
     if thread::panicking() {
         tag = tag.in_panic();
     }
-    if !is_looked_at || !state.look() {
-        return me.held.push::<O::Kind>(state.address(), nth, tag, site);
+    let is_timed = nth.is_looked_at && state.look();
+    let kept = me.held.push::<O::Kind>(state.address(), nth.count, tag, site);
+    match kept.place::<O::Kind>() {
+        place if is_timed && place != NOWHERE => {
+            me.keep_time(place);
+            kept.timed::<O::Kind>()
+        }
+        _ => kept,
     }
-    let at = me.held.push::<O::Kind>(state.address(), nth, tag, site);
-    if at == usize::MAX {
-        return at;
-    }
-    me.keep_time(at);
-    at | TIMED
 }
 
 impl<O: Order> Drop for Holding<'_, O> {
+    /// One comparison tells all that is not usual, and one call sees to it: with more of them this is not
+    /// inlined where a guard is dropped, which costs a fifth of a mutex.
     #[inline(always)]
     fn drop(&mut self) {
-        if thread::panicking() {
-            self.end_in_panic();
+        if thread::panicking() || !self.me.held.pop_last::<O::Kind>(self.kept) {
+            self.drop_closely();
         }
-        self.end();
     }
 }

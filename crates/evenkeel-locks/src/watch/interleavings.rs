@@ -24,7 +24,7 @@ fn a_hold_that_is_seen_is_one_that_was() {
         RUNS.fetch_add(1, Ordering::Relaxed);
         let held = loom::sync::Arc::new(Held::new());
         let (first, second) = (here(), here());
-        let at = held.push::<Sorted>(1, 1, tag(1), first);
+        let kept = held.push::<Sorted>(1, 1, tag(1), first);
         let reader = {
             let held = held.clone();
             loom::thread::spawn(move || {
@@ -37,8 +37,8 @@ fn a_hold_that_is_seen_is_one_that_was() {
             })
         };
         // Both are the first acquisition of their lock, so that only the places tell them apart.
-        held.pop(at);
-        held.push::<Sorted>(2, 1, tag(2), second);
+        held.let_go::<Sorted>(kept);
+        let _ = held.push_usual::<Sorted>(2, 1, tag(2), second);
         reader.join().unwrap();
         let now: Vec<_> = held.holds().map(|hold| hold.lock).collect();
         assert_eq!(now, [2]);

@@ -1,11 +1,11 @@
 //! A watched mutex.
 
-use super::holding::Holding;
+use super::holding::{Holding, is_plain};
 use super::order::{AtRunTime, Class, Learnt, OnLevel, Order, Origin, Rank, Ranked};
 use super::state::State;
 use super::stats::LockStats;
 use super::sys::Site;
-use super::tag::{Access, Tag};
+use super::tag::Access;
 use super::thread::{self, Thread};
 use super::wait::{self, Request, WaitError};
 use crate::order::{After, Cap, Level, assert_blocks, give_up};
@@ -224,56 +224,45 @@ impl<O: Order, T: ?Sized> Mutex<O, T> {
     fn take(&self, site: Site) -> MutexGuard<'_, O, T> {
         let me = thread::current();
         let tag = self.state.tag();
-        O::check(me, &self.state, tag, site);
-        let raw = self.raw.try_lock().unwrap_or_else(|| match self.wait(me, site, None) {
-            Ok(raw) => raw,
-            Err(error) => wait::waits_for_itself(&error),
-        });
-        self.guard(me, tag, site, raw)
+        if is_plain::<O>(me, tag)
+            && let Some(raw) = self.raw.try_lock()
+        {
+            let holding = Holding::new(&self.state, me, tag, site, self.state.count_exclusive());
+            return MutexGuard { holding, raw, lent: O::lent() };
+        }
+        self.take_closely(site)
     }
 
-    #[inline(always)]
+    #[inline(never)]
+    fn take_closely(&self, site: Site) -> MutexGuard<'_, O, T> {
+        self.take_until(None, site).unwrap_or_else(|error| wait::waits_for_itself(&error))
+    }
+
     fn try_take(&self, site: Site) -> Option<MutexGuard<'_, O, T>> {
         let raw = self.raw.try_lock()?;
-        Some(self.guard(thread::current(), self.state.tag(), site, raw))
+        Some(self.guard(thread::current(), site, raw))
     }
 
     /// Without a deadline that can be told, as long as it takes.
     fn take_until(&self, deadline: Option<Instant>, site: Site) -> Result<MutexGuard<'_, O, T>, WaitError> {
         let me = thread::current();
-        let tag = self.state.tag();
-        O::check(me, &self.state, tag, site);
-        let raw = match self.raw.try_lock() {
-            Some(raw) => raw,
-            None => self.wait(me, site, deadline)?,
-        };
-        Ok(self.guard(me, tag, site, raw))
+        let request = Request { me, state: &self.state, access: Access::Exclusive, site, deadline };
+        let raw = wait::take::<O, _>(request, |patience| match patience {
+            None => self.raw.try_lock(),
+            Some(patience) => self.raw.try_lock_for(patience),
+        })?;
+        Ok(self.guard(me, site, raw))
     }
 
-    #[inline(always)]
     fn guard<'g>(
         &'g self,
         me: &'static Thread,
-        tag: Tag,
         site: Site,
         raw: parking_lot::MutexGuard<'g, T>,
     ) -> MutexGuard<'g, O, T> {
-        MutexGuard { holding: Holding::new(&self.state, me, tag, site), raw, lent: O::lent() }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn wait(
-        &self,
-        me: &'static Thread,
-        site: Site,
-        deadline: Option<Instant>,
-    ) -> Result<parking_lot::MutexGuard<'_, T>, WaitError> {
-        let request = Request { me, state: &self.state, access: Access::Exclusive, site, deadline };
-        wait::wait(request, |patience| match patience {
-            None => self.raw.try_lock(),
-            Some(patience) => self.raw.try_lock_for(patience),
-        })
+        let nth = self.state.count_exclusive();
+        let holding = Holding::new_closely(&self.state, me, self.state.tag(), site, nth);
+        MutexGuard { holding, raw, lent: O::lent() }
     }
 }
 

@@ -116,7 +116,7 @@ impl<L> fmt::Debug for OnLevel<L> {
 }
 
 pub(crate) mod sealed {
-    use super::{Site, State, Tag, Thread};
+    use super::{Tag, Thread};
     use crate::watch::held::Kind;
 
     pub trait Order {
@@ -130,10 +130,11 @@ pub(crate) mod sealed {
         #[doc(hidden)]
         fn lent() -> Self::Lent;
 
-        /// Looks whether the lock may be taken, before it is waited for.
+        /// It is plain that the lock may be taken, and that its usual slot is free. Otherwise
+        /// [`look_closely`](super::look_closely) says what is wrong, if anything is.
         #[doc(hidden)]
         #[allow(private_interfaces, reason = "nobody else implements or calls it")]
-        fn check(me: &'static Thread, state: &State, tag: Tag, site: Site);
+        fn is_in_order(me: &'static Thread, wanted: Tag) -> bool;
     }
 }
 
@@ -152,10 +153,8 @@ impl sealed::Order for Ranked {
 
     #[inline(always)]
     #[allow(private_interfaces, reason = "nobody else implements or calls it")]
-    fn check(me: &'static Thread, state: &State, tag: Tag, site: Site) {
-        if !me.held.is_below(tag.node()) {
-            check_all(me, state, tag, site);
-        }
+    fn is_in_order(me: &'static Thread, wanted: Tag) -> bool {
+        me.held.is_below(wanted.node())
     }
 }
 
@@ -168,10 +167,8 @@ impl sealed::Order for Learnt {
 
     #[inline(always)]
     #[allow(private_interfaces, reason = "nobody else implements or calls it")]
-    fn check(me: &'static Thread, state: &State, tag: Tag, site: Site) {
-        if !me.held.is_empty() {
-            check_all(me, state, tag, site);
-        }
+    fn is_in_order(me: &'static Thread, wanted: Tag) -> bool {
+        me.held.is_without_rank(|held| graph::is_known(held.node(), wanted.node()))
     }
 }
 
@@ -186,12 +183,21 @@ impl<L: Level> sealed::Order for OnLevel<L> {
 
     #[inline(always)]
     #[allow(private_interfaces, reason = "nobody else implements or calls it")]
-    fn check(_: &'static Thread, _: &State, _: Tag, _: Site) {}
+    fn is_in_order(_: &'static Thread, _: Tag) -> bool {
+        true
+    }
+}
+
+/// Looks whether the lock may be taken, before it is waited for.
+pub(crate) fn check<O: Order>(me: &'static Thread, state: &State, wanted: Tag, site: Site) {
+    if !O::is_in_order(me, wanted) {
+        look_closely(me, state, wanted, site);
+    }
 }
 
 /// Looks at each lock that is held.
 #[inline(never)]
-fn check_all(me: &'static Thread, state: &State, wanted: Tag, site: Site) {
+fn look_closely(me: &'static Thread, state: &State, wanted: Tag, site: Site) {
     let to = wanted.node();
     me.held.each_own(|lock, tag, at| {
         let from = tag.node();

@@ -1,11 +1,11 @@
 //! A watched lock of many readers or one writer.
 
-use super::holding::Holding;
+use super::holding::{Holding, is_plain};
 use super::order::{AtRunTime, Class, Learnt, OnLevel, Order, Origin, Rank, Ranked};
 use super::state::State;
 use super::stats::LockStats;
 use super::sys::Site;
-use super::tag::{Access, Tag};
+use super::tag::Access;
 use super::thread::{self, Thread};
 use super::wait::{self, Request, WaitError};
 use crate::order::{After, Cap, Level, assert_blocks, give_up};
@@ -321,18 +321,23 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
     fn take_read(&self, site: Site) -> RwLockReadGuard<'_, O, T> {
         let me = thread::current();
         let tag = self.state.tag().with(Access::Shared);
-        O::check(me, &self.state, tag, site);
-        let raw = self.raw.try_read().unwrap_or_else(|| match self.wait_read(me, site, None) {
-            Ok(raw) => raw,
-            Err(error) => wait::waits_for_itself(&error),
-        });
-        self.read_guard(me, tag, site, raw)
+        if is_plain::<O>(me, tag)
+            && let Some(raw) = self.raw.try_read()
+        {
+            let holding = Holding::new(&self.state, me, tag, site, self.state.count_shared());
+            return RwLockReadGuard { _holding: holding, raw, lent: O::lent() };
+        }
+        self.take_read_closely(site)
     }
 
-    #[inline(always)]
+    #[inline(never)]
+    fn take_read_closely(&self, site: Site) -> RwLockReadGuard<'_, O, T> {
+        self.take_read_until(None, site).unwrap_or_else(|error| wait::waits_for_itself(&error))
+    }
+
     fn try_take_read(&self, site: Site) -> Option<RwLockReadGuard<'_, O, T>> {
         let raw = self.raw.try_read()?;
-        Some(self.read_guard(thread::current(), self.state.tag().with(Access::Shared), site, raw))
+        Some(self.read_guard(thread::current(), site, raw))
     }
 
     /// Without a deadline that can be told, as long as it takes.
@@ -342,57 +347,46 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         site: Site,
     ) -> Result<RwLockReadGuard<'_, O, T>, WaitError> {
         let me = thread::current();
-        let tag = self.state.tag().with(Access::Shared);
-        O::check(me, &self.state, tag, site);
-        let raw = match self.raw.try_read() {
-            Some(raw) => raw,
-            None => self.wait_read(me, site, deadline)?,
-        };
-        Ok(self.read_guard(me, tag, site, raw))
+        let request = Request { me, state: &self.state, access: Access::Shared, site, deadline };
+        let raw = wait::take::<O, _>(request, |patience| match patience {
+            None => self.raw.try_read(),
+            Some(patience) => self.raw.try_read_for(patience),
+        })?;
+        Ok(self.read_guard(me, site, raw))
     }
 
-    #[inline(always)]
     fn read_guard<'g>(
         &'g self,
         me: &'static Thread,
-        tag: Tag,
         site: Site,
         raw: parking_lot::RwLockReadGuard<'g, T>,
     ) -> RwLockReadGuard<'g, O, T> {
-        RwLockReadGuard { _holding: Holding::new(&self.state, me, tag, site), raw, lent: O::lent() }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn wait_read(
-        &self,
-        me: &'static Thread,
-        site: Site,
-        deadline: Option<Instant>,
-    ) -> Result<parking_lot::RwLockReadGuard<'_, T>, WaitError> {
-        let request = Request { me, state: &self.state, access: Access::Shared, site, deadline };
-        wait::wait(request, |patience| match patience {
-            None => self.raw.try_read(),
-            Some(patience) => self.raw.try_read_for(patience),
-        })
+        let tag = self.state.tag().with(Access::Shared);
+        let holding = Holding::new_closely(&self.state, me, tag, site, self.state.count_shared());
+        RwLockReadGuard { _holding: holding, raw, lent: O::lent() }
     }
 
     #[inline(always)]
     fn take_write(&self, site: Site) -> RwLockWriteGuard<'_, O, T> {
         let me = thread::current();
         let tag = self.state.tag();
-        O::check(me, &self.state, tag, site);
-        let raw = self.raw.try_write().unwrap_or_else(|| match self.wait_write(me, site, None) {
-            Ok(raw) => raw,
-            Err(error) => wait::waits_for_itself(&error),
-        });
-        self.write_guard(me, tag, site, raw)
+        if is_plain::<O>(me, tag)
+            && let Some(raw) = self.raw.try_write()
+        {
+            let holding = Holding::new(&self.state, me, tag, site, self.state.count_exclusive());
+            return RwLockWriteGuard { holding, raw, lent: O::lent() };
+        }
+        self.take_write_closely(site)
     }
 
-    #[inline(always)]
+    #[inline(never)]
+    fn take_write_closely(&self, site: Site) -> RwLockWriteGuard<'_, O, T> {
+        self.take_write_until(None, site).unwrap_or_else(|error| wait::waits_for_itself(&error))
+    }
+
     fn try_take_write(&self, site: Site) -> Option<RwLockWriteGuard<'_, O, T>> {
         let raw = self.raw.try_write()?;
-        Some(self.write_guard(thread::current(), self.state.tag(), site, raw))
+        Some(self.write_guard(thread::current(), site, raw))
     }
 
     /// Without a deadline that can be told, as long as it takes.
@@ -402,39 +396,23 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         site: Site,
     ) -> Result<RwLockWriteGuard<'_, O, T>, WaitError> {
         let me = thread::current();
-        let tag = self.state.tag();
-        O::check(me, &self.state, tag, site);
-        let raw = match self.raw.try_write() {
-            Some(raw) => raw,
-            None => self.wait_write(me, site, deadline)?,
-        };
-        Ok(self.write_guard(me, tag, site, raw))
+        let request = Request { me, state: &self.state, access: Access::Exclusive, site, deadline };
+        let raw = wait::take::<O, _>(request, |patience| match patience {
+            None => self.raw.try_write(),
+            Some(patience) => self.raw.try_write_for(patience),
+        })?;
+        Ok(self.write_guard(me, site, raw))
     }
 
-    #[inline(always)]
     fn write_guard<'g>(
         &'g self,
         me: &'static Thread,
-        tag: Tag,
         site: Site,
         raw: parking_lot::RwLockWriteGuard<'g, T>,
     ) -> RwLockWriteGuard<'g, O, T> {
-        RwLockWriteGuard { holding: Holding::new(&self.state, me, tag, site), raw, lent: O::lent() }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn wait_write(
-        &self,
-        me: &'static Thread,
-        site: Site,
-        deadline: Option<Instant>,
-    ) -> Result<parking_lot::RwLockWriteGuard<'_, T>, WaitError> {
-        let request = Request { me, state: &self.state, access: Access::Exclusive, site, deadline };
-        wait::wait(request, |patience| match patience {
-            None => self.raw.try_write(),
-            Some(patience) => self.raw.try_write_for(patience),
-        })
+        let tag = self.state.tag();
+        let holding = Holding::new_closely(&self.state, me, tag, site, self.state.count_exclusive());
+        RwLockWriteGuard { holding, raw, lent: O::lent() }
     }
 }
 

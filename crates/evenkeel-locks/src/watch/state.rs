@@ -21,6 +21,14 @@ const LOOK_EVERY: u64 = 64;
 /// Acquisitions between two that are timed, at most; each that is looked at is, in the first so many.
 const TIME_EVERY: u64 = 512;
 
+/// Which acquisition of a lock it is, of those that are alone or of those that read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nth {
+    pub(crate) count: u64,
+    /// It is looked at closely.
+    pub(crate) is_looked_at: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct State {
     tag: AtomicU64,
@@ -73,19 +81,19 @@ impl State {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Counts an acquisition by one alone, who has it. Says which it is, and whether to look at it.
+    /// Counts an acquisition by one alone, who has it.
     #[inline]
-    pub(crate) fn count_exclusive(&self) -> (u64, bool) {
-        let nth = self.exclusive.load(Ordering::Relaxed).wrapping_add(1);
-        self.exclusive.store(nth, Ordering::Relaxed);
-        (nth, nth >= self.look_at.load(Ordering::Relaxed))
+    pub(crate) fn count_exclusive(&self) -> Nth {
+        let count = self.exclusive.load(Ordering::Relaxed).wrapping_add(1);
+        self.exclusive.store(count, Ordering::Relaxed);
+        Nth { count, is_looked_at: count >= self.look_at.load(Ordering::Relaxed) }
     }
 
     /// Counts an acquisition by a reader.
     #[inline]
-    pub(crate) fn count_shared(&self) -> (u64, bool) {
-        let nth = self.shared.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        (nth, nth % LOOK_EVERY == 1)
+    pub(crate) fn count_shared(&self) -> Nth {
+        let count = self.shared.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        Nth { count, is_looked_at: count % LOOK_EVERY == 1 }
     }
 
     /// Looks at an acquisition; says whether it is to be timed.

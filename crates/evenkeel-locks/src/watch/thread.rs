@@ -206,8 +206,8 @@ mod tests {
         impl Drop for Late {
             fn drop(&mut self) {
                 let held = &current().held;
-                let at = held.push::<Mixed>(1, 1, Tag::UNKNOWN, std::panic::Location::caller());
-                held.pop(at);
+                let kept = held.push::<Mixed>(1, 1, Tag::UNKNOWN, std::panic::Location::caller());
+                held.let_go::<Mixed>(kept);
             }
         }
         thread_local!(static LATE: Late = const { Late });

@@ -8,11 +8,11 @@
 use super::cycle::{self, Cycle, Suspicion};
 use super::event::{self, Event, Place};
 use super::held::Hold;
-use super::order::is_conflict;
+use super::order::{self, Order, is_conflict};
 use super::state::State;
 use super::stats::human;
 use super::sys::Site;
-use super::tag::Access;
+use super::tag::{Access, Tag};
 use super::thread::Thread;
 use crate::watch::Holder;
 use std::fmt;
@@ -85,13 +85,19 @@ pub(crate) struct Request<'l> {
     pub(crate) deadline: Option<Instant>,
 }
 
-/// Waits; `attempt` tries to take the lock, at once or for so long.
-#[cold]
-#[inline(never)]
-pub(crate) fn wait<G>(
+/// Takes a lock, whatever is held already and whoever has it; `attempt` tries to, at once or for so long.
+pub(crate) fn take<O: Order, G>(
     request: Request<'_>,
     attempt: impl Fn(Option<Duration>) -> Option<G>,
 ) -> Result<G, WaitError> {
+    order::check::<O>(request.me, request.state, request.tag(), request.site);
+    attempt(None).map_or_else(|| wait(request, attempt), Ok)
+}
+
+/// Waits for a lock that is not free.
+#[cold]
+#[inline(never)]
+fn wait<G>(request: Request<'_>, attempt: impl Fn(Option<Duration>) -> Option<G>) -> Result<G, WaitError> {
     for round in 0..SPINS {
         (0..1 << round).for_each(|_| hint::spin_loop());
         if let Some(guard) = attempt(None) {
@@ -111,7 +117,7 @@ pub(crate) fn wait<G>(
 }
 
 impl Request<'_> {
-    fn tag(&self) -> super::tag::Tag {
+    fn tag(&self) -> Tag {
         self.state.tag().with(self.access)
     }
 
