@@ -31,3 +31,32 @@ pub struct TimedOut {
     /// How long it was waited for.
     pub waited: Duration,
 }
+
+/// Of several locks that were to be taken at once, none was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotAll {
+    /// One was named twice.
+    #[error(transparent)]
+    Duplicate(#[from] Duplicate),
+    /// One was not free in time.
+    #[error("lock {at} of those to take, of level `{level}`, was not free within {waited:?}: none is held")]
+    NotFree {
+        /// Where it was named, counted from 0.
+        at: usize,
+        /// The level's name.
+        level: &'static str,
+        /// How long all were waited for; nothing where only tried.
+        waited: Duration,
+    },
+}
+
+impl NotAll {
+    /// Of who waits for ever.
+    pub(crate) fn into_duplicate(self) -> Duplicate {
+        match self {
+            Self::Duplicate(duplicate) => duplicate,
+            Self::NotFree { .. } => unreachable!("invariant: who waits for ever gets each lock"),
+        }
+    }
+}

@@ -22,7 +22,7 @@
 //! * [`Mutex`] and [`RwLock`] stand on a level. Locking borrows what is held, a [`Cap`], and the
 //!   guard lends the next one: a wrong order, the same level twice, a guard that outlives its
 //!   scope do not compile. At run time nothing of it is left.
-//! * [`lock_all`] takes several locks of one level, in an order of its own.
+//! * [`lock_all`] takes several locks of one level, in an order of its own; [`lock_all_for`] within a time limit.
 //! * [`Condvar`] waits on a mutex of any level.
 //! * [`watched`] are the same locks with who holds them, for how long, and how often they were waited for.
 //! * [`ranked`] and [`unranked`] locks need no capability: their order is checked when they are taken.
@@ -44,10 +44,10 @@ pub mod unranked;
 pub mod watch;
 pub mod watched;
 
-pub use error::{Duplicate, RootTaken, TimedOut};
+pub use error::{Duplicate, NotAll, RootTaken, TimedOut};
 pub use level::{
     Condvar, Guards, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, WaitOutcome, lock_all,
-    lock_pair,
+    lock_all_for, lock_all_until, lock_pair, lock_pair_for, lock_pair_until, try_lock_all, try_lock_pair,
 };
 /// The examples of the page that people see first.
 #[cfg(doctest)]

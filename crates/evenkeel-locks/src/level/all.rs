@@ -1,13 +1,14 @@
 //! Several locks of one level, taken at once.
 //!
 //! All who take several sort them by address, so no two wait for each other. There is one capability
-//! for all of them: two would let the locks after them be taken in two orders.
+//! for all of them: two would let the locks after them be taken in two orders. Who gives up has none.
 
 use super::Mutex;
-use crate::Duplicate;
 use crate::order::{After, Cap, Level, give_up};
+use crate::{Duplicate, NotAll};
 use std::fmt;
 use std::ops::{Index, IndexMut};
+use std::time::{Duration, Instant};
 
 /// Locks all of these, whatever order they are named in.
 ///
@@ -41,61 +42,122 @@ where
     T: ?Sized + 'g,
 {
     give_up::<L, Held>(held);
+    take(locks, Patience::Endless).map_err(NotAll::into_duplicate)
+}
+
+/// [`lock_all`], if all of them are free.
+///
+/// # Errors
+/// [`NotAll`] when two of them are the same lock or one is not free; none is locked then.
+pub fn try_lock_all<'g, L, Held, T>(
+    held: &'g mut Cap<Held>,
+    locks: impl IntoIterator<Item = &'g Mutex<L, T>>,
+) -> Result<Guards<'g, L, T>, NotAll>
+where
+    L: After<Held>,
+    Held: Level,
+    T: ?Sized + 'g,
+{
+    give_up::<L, Held>(held);
+    take(locks, Patience::Nil)
+}
+
+/// [`lock_all`], which gives up when it has waited so long for all of them together.
+///
+/// ```
+/// use evenkeel_locks::{Mutex, NotAll, lock_all_for, lock_order, with_root};
+/// use std::time::Duration;
+///
+/// lock_order! { Account; }
+/// let accounts: [Mutex<Account, u64>; 2] = [Mutex::new(100), Mutex::new(0)];
+///
+/// with_root(|root| match lock_all_for(root, &accounts, Duration::from_millis(50)) {
+///     Ok(mut both) => {
+///         both[0] -= 30;
+///         both[1] += 30;
+///     }
+///     Err(NotAll::NotFree { at, .. }) => eprintln!("account {at} is busy, and neither is held"),
+///     Err(other) => panic!("{other}"),
+/// });
+/// ```
+///
+/// # Errors
+/// [`NotAll`] when two of them are the same lock or one was not free in time; none is locked then.
+pub fn lock_all_for<'g, L, Held, T>(
+    held: &'g mut Cap<Held>,
+    locks: impl IntoIterator<Item = &'g Mutex<L, T>>,
+    patience: Duration,
+) -> Result<Guards<'g, L, T>, NotAll>
+where
+    L: After<Held>,
+    Held: Level,
+    T: ?Sized + 'g,
+{
+    give_up::<L, Held>(held);
+    take(locks, Patience::until(Instant::now().checked_add(patience)))
+}
+
+/// [`lock_all`], which gives up at a point in time.
+///
+/// # Errors
+/// [`NotAll`] when two of them are the same lock or one was not free in time; none is locked then.
+pub fn lock_all_until<'g, L, Held, T>(
+    held: &'g mut Cap<Held>,
+    locks: impl IntoIterator<Item = &'g Mutex<L, T>>,
+    deadline: Instant,
+) -> Result<Guards<'g, L, T>, NotAll>
+where
+    L: After<Held>,
+    Held: Level,
+    T: ?Sized + 'g,
+{
+    give_up::<L, Held>(held);
+    take(locks, Patience::until(Some(deadline)))
+}
+
+/// How long a group of locks is waited for, all together.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Patience {
+    Nil,
+    Until {
+        began: Instant,
+        deadline: Instant,
+    },
+    /// And no clock is read.
+    Endless,
+}
+
+impl Patience {
+    /// Until a point in time that can be told, or for ever.
+    pub(super) fn until(deadline: Option<Instant>) -> Self {
+        deadline.map_or(Self::Endless, |deadline| Self::Until { began: Instant::now(), deadline })
+    }
+
+    /// It was not enough for the lock that was named there.
+    pub(super) fn not_free<L: Level>(self, at: usize) -> NotAll {
+        let waited = match self {
+            Self::Until { began, .. } => began.elapsed(),
+            Self::Nil | Self::Endless => Duration::ZERO,
+        };
+        NotAll::NotFree { at, level: L::NAME, waited }
+    }
+}
+
+/// All of them, by address. What was taken until one is not had is let go when this returns.
+fn take<'g, L: Level, T: ?Sized + 'g>(
+    locks: impl IntoIterator<Item = &'g Mutex<L, T>>,
+    patience: Patience,
+) -> Result<Guards<'g, L, T>, NotAll> {
     let locks: Vec<_> = locks.into_iter().collect();
     let mut sorted: Vec<usize> = (0..locks.len()).collect();
     sorted.sort_by_key(|at| locks[*at].address());
     refuse_duplicates(&sorted, |at| locks[at].address())?;
     let mut guards: Vec<_> = locks.iter().map(|_| None).collect();
     for at in sorted {
-        guards[at] = Some(locks[at].lock_of_group());
+        let guard = locks[at].lock_of_group(patience).ok_or_else(|| patience.not_free::<L>(at))?;
+        guards[at] = Some(guard);
     }
     Ok(Guards { cap: Cap::new(), guards: guards.into_iter().flatten().collect() })
-}
-
-/// Locks two of one level that guard different types; tell them apart by place, not by order.
-///
-/// ```
-/// use evenkeel_locks::{Mutex, lock_order, lock_pair, with_root};
-///
-/// lock_order! { Peer < Log; }
-/// let (name, age, log) = (Mutex::<Peer, _>::new("a"), Mutex::<Peer, _>::new(1), Mutex::<Log, _>::new(0));
-///
-/// with_root(|root| {
-///     lock_pair(root, &age, &name, |age, name, held| {
-///         *age += name.len();
-///         *log.lock(held) += 1;
-///     })
-/// })
-/// .unwrap();
-/// ```
-///
-/// # Errors
-/// [`Duplicate`] when both are the same lock; nothing was locked or called.
-pub fn lock_pair<L, Held, A, B, R>(
-    held: &mut Cap<Held>,
-    first: &Mutex<L, A>,
-    second: &Mutex<L, B>,
-    work: impl FnOnce(&mut A, &mut B, &mut Cap<L>) -> R,
-) -> Result<R, Duplicate>
-where
-    L: After<Held>,
-    Held: Level,
-    A: ?Sized,
-    B: ?Sized,
-{
-    give_up::<L, Held>(held);
-    if first.address() == second.address() {
-        return Err(Duplicate { first: 0, second: 1 });
-    }
-    let (mut a, mut b);
-    if first.address() < second.address() {
-        a = first.lock_of_group();
-        b = second.lock_of_group();
-    } else {
-        b = second.lock_of_group();
-        a = first.lock_of_group();
-    }
-    Ok(work(&mut a, &mut b, &mut Cap::new()))
 }
 
 /// Neighbours in the sorted order that are the same lock.

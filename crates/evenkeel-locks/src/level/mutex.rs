@@ -1,5 +1,6 @@
 //! A mutex on a level.
 
+use super::all::Patience;
 use crate::TimedOut;
 use crate::order::{After, Cap, Level, assert_blocks, give_up};
 use std::fmt;
@@ -114,8 +115,12 @@ impl<L: Level, T: ?Sized> Mutex<L, T> {
     }
 
     /// Locks what a group of locks gives its capability for.
-    pub(super) fn lock_of_group(&self) -> parking_lot::MutexGuard<'_, T> {
-        self.raw.lock()
+    pub(super) fn lock_of_group(&self, patience: Patience) -> Option<parking_lot::MutexGuard<'_, T>> {
+        match patience {
+            Patience::Nil => self.raw.try_lock(),
+            Patience::Until { deadline, .. } => self.raw.try_lock_until(deadline),
+            Patience::Endless => Some(self.raw.lock()),
+        }
     }
 }
 
