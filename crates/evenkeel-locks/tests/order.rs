@@ -163,6 +163,30 @@ fn an_outer_lock_counts_even_when_one_between_is_gone() {
     assert_eq!(violations("gap a").len(), 1);
 }
 
+// REQ T2
+#[test]
+fn a_lock_between_counts_even_when_the_outer_one_is_in_order() {
+    report();
+    let [outer, between, inner] =
+        ["outer, in order", "between", "inner, in order"].map(|name| Mutex::of(class(name), 0));
+    {
+        let _outer = outer.lock();
+        drop(inner.lock());
+        drop(between.lock());
+    }
+    {
+        let _inner = inner.lock();
+        drop(between.lock());
+    }
+    assert_eq!(violations("between"), []);
+    let _outer = outer.lock();
+    let _between = between.lock();
+    let _inner = inner.lock();
+    let found = violations("between");
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].held.lock.as_str(), found[0].wanted.lock.as_str()), ("between", "inner, in order"));
+}
+
 #[test]
 fn two_of_one_class_are_reported() {
     report();

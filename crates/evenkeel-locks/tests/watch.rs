@@ -123,6 +123,31 @@ fn a_long_hold_is_told_while_it_lasts_by_a_thread_that_may_lock() {
     assert!(held_for_long.stats().longest_hold.unwrap().0 >= Duration::from_millis(20));
 }
 
+/// Past the first acquisitions, each of which is looked at closely: so that the usual way is taken.
+const MANY: usize = 1_000;
+/// Of so many one after the other one at most is looked at then.
+const SOME: usize = 5;
+
+// REQ E5
+#[test]
+fn a_panic_taints_what_is_held_in_the_usual_way() {
+    let (mutex, lock) = (Mutex::new(0), ranked::RwLock::new(Rank::new(1, "warm"), 0));
+    for _ in 0..MANY {
+        *mutex.lock() += 1;
+        *lock.write() += 1;
+    }
+    for _ in 0..SOME {
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _lock = lock.write();
+            let _mutex = mutex.lock();
+            panic!("planted");
+        }));
+        assert!(panicked.is_err() && mutex.is_tainted() && lock.is_tainted());
+        mutex.repair(|_| ());
+        lock.repair(|_| ());
+    }
+}
+
 // REQ E5
 #[test]
 fn a_panic_taints_what_it_held_for_writing_and_nothing_else() {
@@ -156,12 +181,20 @@ fn what_is_locked_only_while_a_panic_unwinds_is_not_tainted() {
         }
     }
     let ends = Mutex::new(0);
-    let panicked = catch_unwind(AssertUnwindSafe(|| {
-        let _counts = CountsItsEnd(&ends);
-        panic!("planted");
-    }));
-    assert!(panicked.is_err());
+    let panics = || {
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _counts = CountsItsEnd(&ends);
+            panic!("planted");
+        }));
+        assert!(panicked.is_err());
+    };
+    panics();
     assert_eq!((*ends.lock(), ends.is_tainted()), (1, false));
+    (0..MANY).for_each(|_| drop(ends.lock()));
+    for _ in 0..SOME {
+        panics();
+        assert!(!ends.is_tainted());
+    }
 }
 
 lock_order! { Outer < Inner; }
@@ -212,6 +245,55 @@ fn a_hog_does_not_keep_others_out() {
         }
         is_over.store(true, Ordering::Relaxed);
     });
+}
+
+// REQ T3
+#[test]
+fn a_condition_is_waited_for_so_long_in_all_and_what_came_is_no_time_out() {
+    const SHORT: Duration = Duration::from_millis(5);
+    let (lock, changed) = (Mutex::new(0), Condvar::new());
+    let mut held = lock.lock();
+    let mut asked = 0;
+    let outcome = changed.wait_while_for(
+        &mut held,
+        |_| {
+            asked += 1;
+            true
+        },
+        SHORT,
+    );
+    assert!(outcome.timed_out() && asked >= 2, "asked {asked} times");
+    // It holds when the wait begins, and no more when the time is over.
+    let mut asked = 0;
+    let outcome = changed.wait_while_for(
+        &mut held,
+        |_| {
+            asked += 1;
+            asked < 2
+        },
+        SHORT,
+    );
+    assert!(!outcome.timed_out());
+    assert!(!changed.wait_while_for(&mut held, |_| false, Duration::ZERO).timed_out());
+    drop(held);
+    thread::scope(|threads| {
+        let (waits, waiting) = mpsc::channel();
+        let (lock, changed) = (&lock, &changed);
+        let waiter = threads.spawn(move || {
+            let mut held = lock.lock();
+            waits.send(()).unwrap();
+            let outcome = changed.wait_while_for(&mut held, |value| *value < 3, Duration::MAX);
+            (*held, outcome.timed_out())
+        });
+        waiting.recv().unwrap();
+        for value in 1..=3 {
+            // Woken too early it goes on waiting.
+            *lock.lock() = value;
+            changed.notify_one();
+        }
+        assert_eq!(waiter.join().unwrap(), (3, false));
+    });
+    assert!(lock.try_lock().is_some());
 }
 
 #[test]

@@ -84,6 +84,40 @@ impl Condvar {
         WaitOutcome::of(paused(guard, |raw| self.raw.wait_until(raw, deadline)))
     }
 
+    /// Waits as long as a condition holds, so long at most in all. Timed out means that it still held.
+    ///
+    /// ```
+    /// use evenkeel_locks::unranked::{Condvar, Mutex};
+    /// use std::time::Duration;
+    ///
+    /// let (ready, changed) = (Mutex::new(false), Condvar::new());
+    /// let mut guard = ready.lock();
+    /// let outcome = changed.wait_while_for(&mut guard, |ready| !*ready, Duration::from_millis(5));
+    /// assert!(outcome.timed_out());
+    /// ```
+    ///
+    /// # Panics
+    /// When others wait on it with another mutex, and when the order is violated.
+    pub fn wait_while_for<O: Order, T: ?Sized>(
+        &self,
+        guard: &mut MutexGuard<'_, O, T>,
+        mut holds: impl FnMut(&mut T) -> bool,
+        patience: Duration,
+    ) -> WaitOutcome {
+        let deadline = Instant::now().checked_add(patience);
+        while holds(guard) {
+            match deadline {
+                None => self.wait(guard),
+                // What was waited for may have come as the time ended.
+                Some(deadline) if self.wait_until(guard, deadline).timed_out() => {
+                    return if holds(guard) { WaitOutcome::TimedOut } else { WaitOutcome::Woken };
+                }
+                Some(_) => {}
+            }
+        }
+        WaitOutcome::Woken
+    }
+
     /// Wakes one that waits, and says whether there was one.
     pub fn notify_one(&self) -> bool {
         self.raw.notify_one()
