@@ -37,6 +37,7 @@
 //! * Cancel-safe: a future that is dropped leaves the queue, or hands on what it was just given. So a time
 //!   limit is whatever drops the future in time.
 //! * No waker is called, cloned or dropped while a lock of ours is held.
+//! * What a lock counted, and which tasks hold it from where, is in [`watch::snapshot`](crate::watch::snapshot).
 //! * A panic, or the end of a task, lets go. There is no poison.
 //!
 //! What no scheme covers: a guard that is forgotten or leaked, a future that is kept and never polled
@@ -44,6 +45,7 @@
 
 mod gate;
 mod mutex;
+mod record;
 mod rwlock;
 mod task;
 

@@ -34,6 +34,7 @@ mod stats;
 mod sync;
 mod sys;
 mod tag;
+mod tasks;
 mod thread;
 mod wait;
 
@@ -45,9 +46,12 @@ pub use event::{
 };
 pub use histogram::Histogram;
 pub use mutex::{Mutex, MutexGuard};
+pub(crate) use order::Origin;
 pub use order::{AtRunTime, Class, Learnt, OnLevel, Order, Rank, Ranked};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub(crate) use state::State;
 pub use stats::{ClassStats, LockStats, Snapshot, Totals, snapshot};
 pub use sys::Site;
 pub use tag::Access;
+pub(crate) use tasks::TaskHold;
 pub use wait::WaitError;

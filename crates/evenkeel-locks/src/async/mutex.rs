@@ -1,12 +1,14 @@
 //! A mutex that is awaited.
 
 use super::gate::Gate;
-use super::task::TaskCap;
+use super::record::Record;
+use super::task::{Door, TaskCap};
 use crate::order::{After, Level, assert_order};
-use crate::watch::Access;
+use crate::watch::{Access, LockStats};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::panic::Location;
 
 /// A mutex on an `async` level.
 ///
@@ -26,15 +28,18 @@ use std::ops::{Deref, DerefMut};
 pub struct Mutex<L, T> {
     level: PhantomData<fn(L) -> L>,
     gate: Gate,
+    record: Record,
     /// Not there while it is locked. Who went in through the gate is the only one here.
     value: parking_lot::Mutex<Option<T>>,
 }
 
 impl<L: Level, T> Mutex<L, T> {
     /// A mutex around a value.
+    #[track_caller]
     pub const fn new(value: T) -> Self {
         const { assert!(L::IS_ASYNC, "a lock that is awaited needs a level of an `async` line of `lock_order!`") };
-        Self { level: PhantomData, gate: Gate::new(), value: parking_lot::Mutex::new(Some(value)) }
+        let record = Record::new(L::NAME, Location::caller());
+        Self { level: PhantomData, gate: Gate::new(), record, value: parking_lot::Mutex::new(Some(value)) }
     }
 
     /// Locks, after what `held` says is held.
@@ -43,25 +48,40 @@ impl<L: Level, T> Mutex<L, T> {
     ///
     /// # Panics
     /// Elsewhere than in the task that `held` is of.
-    pub async fn lock<'g, Held: Level>(&'g self, held: &'g mut TaskCap<Held>) -> MutexGuard<'g, L, T>
+    #[track_caller]
+    pub fn lock<'g, Held: Level>(
+        &'g self,
+        held: &'g mut TaskCap<Held>,
+    ) -> impl Future<Output = MutexGuard<'g, L, T>>
     where
         L: After<Held>,
     {
         const { assert_order::<L, Held>() };
-        let task = held.enter(&self.gate, Access::Exclusive).await;
-        self.guard(task)
+        let site = Location::caller();
+        async move { self.guard(held.enter(self.door(), Access::Exclusive, site).await) }
     }
 
     /// Locks if it is free and nobody waits for it.
     ///
     /// # Panics
     /// Elsewhere than in the task that `held` is of.
+    #[track_caller]
     pub fn try_lock<'g, Held: Level>(&'g self, held: &'g mut TaskCap<Held>) -> Option<MutexGuard<'g, L, T>>
     where
         L: After<Held>,
     {
         const { assert_order::<L, Held>() };
-        held.try_enter(&self.gate, Access::Exclusive).map(|task| self.guard(task))
+        let task = held.try_enter(self.door(), Access::Exclusive, Location::caller())?;
+        Some(self.guard(task))
+    }
+
+    /// What it counted until now, and who has it.
+    pub fn stats(&self) -> LockStats {
+        self.record.stats()
+    }
+
+    fn door(&self) -> Door<'_> {
+        Door { gate: &self.gate, record: &self.record }
     }
 
     /// Of one that went in.
@@ -119,6 +139,7 @@ impl<L, T> DerefMut for MutexGuard<'_, L, T> {
 impl<L, T> Drop for MutexGuard<'_, L, T> {
     fn drop(&mut self) {
         *self.lock.value.lock() = self.value.take();
+        self.lock.record.leave(self.cap.task());
         self.lock.gate.leave();
     }
 }

@@ -1,12 +1,14 @@
 //! A lock that is awaited, of many readers or one writer.
 
 use super::gate::Gate;
-use super::task::TaskCap;
+use super::record::Record;
+use super::task::{Door, TaskCap};
 use crate::order::{After, Level, assert_order};
-use crate::watch::Access;
+use crate::watch::{Access, LockStats};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::panic::Location;
 use std::sync::Arc;
 
 /// A lock on an `async` level that many may read or one may write, in the order in which they came.
@@ -26,16 +28,19 @@ use std::sync::Arc;
 pub struct RwLock<L, T> {
     level: PhantomData<fn(L) -> L>,
     gate: Gate,
+    record: Record,
     /// One for the lock, which is not there while it is written, and one for each that reads.
     value: parking_lot::Mutex<Option<Arc<T>>>,
 }
 
 impl<L: Level, T> RwLock<L, T> {
     /// A lock around a value.
+    #[track_caller]
     pub fn new(value: T) -> Self {
         const { assert!(L::IS_ASYNC, "a lock that is awaited needs a level of an `async` line of `lock_order!`") };
         let value = parking_lot::Mutex::new(Some(Arc::new(value)));
-        Self { level: PhantomData, gate: Gate::new(), value }
+        let record = Record::new(L::NAME, Location::caller());
+        Self { level: PhantomData, gate: Gate::new(), record, value }
     }
 
     /// Locks for reading, after what `held` says is held.
@@ -44,13 +49,17 @@ impl<L: Level, T> RwLock<L, T> {
     ///
     /// # Panics
     /// Elsewhere than in the task that `held` is of.
-    pub async fn read<'g, Held: Level>(&'g self, held: &'g mut TaskCap<Held>) -> RwLockReadGuard<'g, L, T>
+    #[track_caller]
+    pub fn read<'g, Held: Level>(
+        &'g self,
+        held: &'g mut TaskCap<Held>,
+    ) -> impl Future<Output = RwLockReadGuard<'g, L, T>>
     where
         L: After<Held>,
     {
         const { assert_order::<L, Held>() };
-        let task = held.enter(&self.gate, Access::Shared).await;
-        self.read_guard(task)
+        let site = Location::caller();
+        async move { self.read_guard(held.enter(self.door(), Access::Shared, site).await) }
     }
 
     /// Locks for writing, after what `held` says is held.
@@ -59,19 +68,24 @@ impl<L: Level, T> RwLock<L, T> {
     ///
     /// # Panics
     /// Elsewhere than in the task that `held` is of.
-    pub async fn write<'g, Held: Level>(&'g self, held: &'g mut TaskCap<Held>) -> RwLockWriteGuard<'g, L, T>
+    #[track_caller]
+    pub fn write<'g, Held: Level>(
+        &'g self,
+        held: &'g mut TaskCap<Held>,
+    ) -> impl Future<Output = RwLockWriteGuard<'g, L, T>>
     where
         L: After<Held>,
     {
         const { assert_order::<L, Held>() };
-        let task = held.enter(&self.gate, Access::Exclusive).await;
-        self.write_guard(task)
+        let site = Location::caller();
+        async move { self.write_guard(held.enter(self.door(), Access::Exclusive, site).await) }
     }
 
     /// Locks for reading if nobody writes or waits.
     ///
     /// # Panics
     /// Elsewhere than in the task that `held` is of.
+    #[track_caller]
     pub fn try_read<'g, Held: Level>(
         &'g self,
         held: &'g mut TaskCap<Held>,
@@ -80,13 +94,15 @@ impl<L: Level, T> RwLock<L, T> {
         L: After<Held>,
     {
         const { assert_order::<L, Held>() };
-        held.try_enter(&self.gate, Access::Shared).map(|task| self.read_guard(task))
+        let task = held.try_enter(self.door(), Access::Shared, Location::caller())?;
+        Some(self.read_guard(task))
     }
 
     /// Locks for writing if it is free and nobody waits for it.
     ///
     /// # Panics
     /// Elsewhere than in the task that `held` is of.
+    #[track_caller]
     pub fn try_write<'g, Held: Level>(
         &'g self,
         held: &'g mut TaskCap<Held>,
@@ -95,19 +111,29 @@ impl<L: Level, T> RwLock<L, T> {
         L: After<Held>,
     {
         const { assert_order::<L, Held>() };
-        held.try_enter(&self.gate, Access::Exclusive).map(|task| self.write_guard(task))
+        let task = held.try_enter(self.door(), Access::Exclusive, Location::caller())?;
+        Some(self.write_guard(task))
+    }
+
+    /// What it counted until now, and who has it.
+    pub fn stats(&self) -> LockStats {
+        self.record.stats()
+    }
+
+    fn door(&self) -> Door<'_> {
+        Door { gate: &self.gate, record: &self.record }
     }
 
     fn read_guard(&self, task: u64) -> RwLockReadGuard<'_, L, T> {
         let value = self.value.lock().clone();
         assert!(value.is_some(), "one reads while one writes");
-        RwLockReadGuard { cap: TaskCap::of(task), inside: Inside { lock: self, value } }
+        RwLockReadGuard { cap: TaskCap::of(task), inside: Inside { lock: self, task, value } }
     }
 
     fn write_guard(&self, task: u64) -> RwLockWriteGuard<'_, L, T> {
         let value = self.value.lock().take();
         assert!(value.is_some(), "two write");
-        RwLockWriteGuard { cap: TaskCap::of(task), inside: Inside { lock: self, value } }
+        RwLockWriteGuard { cap: TaskCap::of(task), inside: Inside { lock: self, task, value } }
     }
 }
 
@@ -121,6 +147,7 @@ impl<L, T> fmt::Debug for RwLock<L, T> {
 /// One that went in through the gate, and goes out when dropped.
 struct Inside<'g, L, T> {
     lock: &'g RwLock<L, T>,
+    task: u64,
     /// There until it is dropped.
     value: Option<Arc<T>>,
 }
@@ -153,6 +180,7 @@ impl<L, T> Drop for Inside<'_, L, T> {
                 false => drop(ours),
             }
         }
+        self.lock.record.leave(self.task);
         self.lock.gate.leave();
     }
 }
@@ -211,6 +239,7 @@ impl<'g, L: Level, T> RwLockWriteGuard<'g, L, T> {
     pub fn downgrade(self) -> RwLockReadGuard<'g, L, T> {
         let Self { cap, inside } = self;
         inside.lock.value.lock().clone_from(&inside.value);
+        inside.lock.record.downgrade(inside.task);
         inside.lock.gate.downgrade();
         RwLockReadGuard { cap, inside }
     }

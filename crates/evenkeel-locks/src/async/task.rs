@@ -7,8 +7,9 @@
 //!   [`with_root`](crate::with_root), and what it locks in [`TaskCap::sync`] is let go before that returns.
 
 use super::gate::Gate;
+use super::record::{Record, Waiting};
 use crate::order::{Lent, Now, now, taken};
-use crate::watch::Access;
+use crate::watch::{Access, Site};
 use crate::{Level, Root};
 use std::fmt;
 use std::future::poll_fn;
@@ -38,27 +39,49 @@ pub struct TaskCap<L> {
     level: PhantomData<fn(L) -> L>,
 }
 
+/// Where a lock is gone into, and what is written there.
+#[derive(Clone, Copy)]
+pub(super) struct Door<'l> {
+    pub(super) gate: &'l Gate,
+    pub(super) record: &'l Record,
+}
+
 impl<L> TaskCap<L> {
     /// One more. Whoever calls this states that nothing beyond `L` is held by the task.
     pub(super) const fn of(task: u64) -> Self {
         Self { task, level: PhantomData }
     }
 
+    /// The task that it is of.
+    pub(super) const fn task(&self) -> u64 {
+        self.task
+    }
+
     /// Waits at a gate, and says for which task.
-    pub(super) async fn enter(&self, gate: &Gate, access: Access) -> u64 {
-        let mut enter = gate.enter(access);
+    pub(super) async fn enter(&self, door: Door<'_>, access: Access, site: Site) -> u64 {
+        let mut enter = door.gate.enter(access);
+        let mut waiting = Waiting::of(door.record);
         poll_fn(|context| {
             self.assert_own();
-            Pin::new(&mut enter).poll(context)
+            let polled = Pin::new(&mut enter).poll(context);
+            if polled.is_pending() {
+                waiting.waits();
+            }
+            polled
         })
         .await;
+        waiting.end();
+        door.record.enter(self.task, access, site);
         self.task
     }
 
     /// Goes through a gate if that is free, and says for which task.
-    pub(super) fn try_enter(&self, gate: &Gate, access: Access) -> Option<u64> {
+    pub(super) fn try_enter(&self, door: Door<'_>, access: Access, site: Site) -> Option<u64> {
         self.assert_own();
-        gate.try_enter(access).then_some(self.task)
+        door.gate.try_enter(access).then(|| {
+            door.record.enter(self.task, access, site);
+            self.task
+        })
     }
 
     fn assert_own(&self) {

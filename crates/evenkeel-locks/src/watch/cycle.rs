@@ -11,6 +11,7 @@ use super::stats::human;
 use super::sys::Site;
 use super::tag::Access;
 use super::thread::{self, Thread, Wait};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ptr;
 use std::time::Duration;
@@ -70,8 +71,10 @@ pub enum Because {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// The thread's name.
+    /// The thread's name, or the task's number.
     pub thread: String,
+    /// It is a task, not a thread.
+    pub is_task: bool,
     /// How it holds the lock.
     pub access: Access,
     /// Where it took it.
@@ -81,7 +84,8 @@ pub struct Holder {
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = if self.access == Access::Shared { "reads" } else { "holds" };
-        write!(f, "thread `{}` {verb} it since {}", self.thread, self.site)
+        let kind = if self.is_task { "task" } else { "thread" };
+        write!(f, "{kind} `{}` {verb} it since {}", self.thread, self.site)
     }
 }
 
@@ -261,8 +265,20 @@ pub(crate) fn holders(lock: usize) -> Vec<(&'static Thread, Hold)> {
 pub(crate) fn named(holders: &[(&'static Thread, Hold)]) -> Vec<Holder> {
     let holder = |(thread, hold): &(&'static Thread, Hold)| Holder {
         thread: thread.name(),
+        is_task: false,
         access: hold.tag.access(),
         site: hold.site,
     };
     holders.iter().map(holder).collect()
+}
+
+/// Who holds which lock, by the locks' numbers: each did at some moment during the look.
+pub(crate) fn all_holders() -> BTreeMap<u32, Vec<Holder>> {
+    let mut all = BTreeMap::<_, Vec<_>>::new();
+    for thread in thread::all() {
+        for hold in thread.held.holds() {
+            all.entry(hold.tag.number()).or_default().extend(named(&[(thread, hold)]));
+        }
+    }
+    all
 }

@@ -9,6 +9,7 @@ use super::order::{NODES_MAX, Origin};
 use super::stats::{ClassStats, Totals};
 use super::sys::Site;
 use super::tag::{NO_NODE, RANKS};
+use super::tasks::Tasks;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +38,8 @@ pub(crate) struct Cold {
     pub(crate) waits: Counts,
     pub(crate) holds: Counts,
     pub(crate) longest_wait_ns: AtomicU64,
+    /// Those that hold it, where it is awaited.
+    pub(crate) tasks: Tasks,
     longest_hold: Mutex<Option<(Duration, Site)>>,
 }
 
@@ -74,6 +77,7 @@ impl Cold {
             waits: Counts::new(),
             holds: Counts::new(),
             longest_wait_ns: AtomicU64::new(0),
+            tasks: Tasks::new(),
             longest_hold: Mutex::new(None),
         });
         registry.locks.insert(number, Arc::downgrade(&cold));

@@ -5,6 +5,7 @@
 //!   them, and at times its hold is timed. So no clock is read otherwise, and what [`super::snapshot`]
 //!   says lags by [`LOOK_EVERY`] acquisitions at most.
 
+use super::cycle;
 use super::order::Origin;
 use super::registry::Cold;
 use super::stats::LockStats;
@@ -123,6 +124,11 @@ impl State {
         self.cold().held_at_least(held, site);
     }
 
+    /// A wait is over, and the lock was not had.
+    pub(crate) fn gave_up(&self) {
+        self.cold().given_up.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A wait is over.
     pub(crate) fn waited(&self, duration: Duration) {
         self.cold().contended.fetch_add(1, Ordering::Relaxed);
@@ -147,7 +153,8 @@ impl State {
     /// What it counted until now.
     pub(crate) fn stats(&self) -> LockStats {
         self.pass_on();
-        LockStats::of(self.cold())
+        let holders = cycle::all_holders().remove(&self.cold().number);
+        LockStats::of(self.cold(), holders.unwrap_or_default())
     }
 }
 

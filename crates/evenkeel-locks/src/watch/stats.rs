@@ -1,10 +1,12 @@
 //! What locks and classes counted, for people and for programs.
 
+use super::cycle::{self, Holder};
 use super::event;
 use super::histogram::Histogram;
 use super::registry::{self, Cold};
 use super::sys::Site;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What was counted.
@@ -24,7 +26,8 @@ pub struct Totals {
     /// The longest wait.
     pub longest_wait: Duration,
     /// The longest hold that was seen, and where the lock was taken. Seen are those that were timed,
-    /// those that somebody waited for over 5 ms, and those that a [`Watch`](crate::watch::Watch) saw.
+    /// those that somebody waited for over 5 ms, and those that a [`Watch`](crate::watch::Watch) saw; of locks
+    /// that are awaited those that were timed, and from when somebody waited for them.
     pub longest_hold: Option<(Duration, Site)>,
 }
 
@@ -59,14 +62,24 @@ pub struct LockStats {
     pub site: Site,
     /// Its number in this process, from 1.
     pub number: u32,
+    /// Those that held it at some moment while this was made: threads, or tasks where it is awaited.
+    pub holders: Vec<Holder>,
     /// What it counted.
     pub totals: Totals,
 }
 
 impl LockStats {
-    pub(crate) fn of(cold: &Cold) -> Self {
+    /// With the threads that hold it.
+    pub(crate) fn of(cold: &Cold, mut holders: Vec<Holder>) -> Self {
         let class = cold.class;
-        Self { name: class.name.clone(), site: class.site, number: cold.number, totals: cold.totals() }
+        holders.extend(cold.tasks.holders());
+        Self {
+            name: class.name.clone(),
+            site: class.site,
+            number: cold.number,
+            holders,
+            totals: cold.totals(),
+        }
     }
 }
 
@@ -123,12 +136,14 @@ pub struct Snapshot {
     pub has_too_many_classes: bool,
 }
 
-/// What all watched locks counted, as they go on. What a lock counted since it was last looked at,
+/// What all watched locks and those that are awaited counted, as they go on. What a lock counted since it was last looked at,
 /// 64 acquisitions at most, is missing.
 #[must_use]
 pub fn snapshot() -> Snapshot {
+    let mut holders = cycle::all_holders();
+    let stats = |lock: &Arc<Cold>| LockStats::of(lock, holders.remove(&lock.number).unwrap_or_default());
     Snapshot {
-        locks: registry::locks().iter().map(|lock| LockStats::of(lock)).collect(),
+        locks: registry::locks().iter().map(stats).collect(),
         classes: registry::classes(),
         found: event::found(),
         has_too_many_classes: registry::has_too_many_classes(),

@@ -110,7 +110,7 @@ fn wait<G>(request: Request<'_>, attempt: impl Fn(Option<Duration>) -> Option<G>
     let outcome = request.park(began, &attempt);
     drop(waiting);
     if outcome.is_err() {
-        request.state.cold().given_up.fetch_add(1, Ordering::Relaxed);
+        request.state.gave_up();
     }
     request.state.waited(began.elapsed());
     outcome
