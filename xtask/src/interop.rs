@@ -6,7 +6,9 @@
 
 mod flow;
 mod full_disk;
+mod loom;
 mod mcap_python;
+mod miri;
 mod recording;
 
 use std::cell::OnceCell;
@@ -64,7 +66,7 @@ struct Case {
     run: fn(&Context<'_>) -> CaseResult,
 }
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 10] = [
     Case { name: "mcap-python/file-chunk", run: |context| mcap_python::agrees(context, "a") },
     Case { name: "mcap-python/stdin-lines", run: |context| mcap_python::agrees(context, "b") },
     Case { name: "mcap-python/journal", run: mcap_python::follows_the_journal },
@@ -73,6 +75,8 @@ const CASES: [Case; 8] = [
     Case { name: "full-disk/waits-and-goes-on", run: full_disk::waits_and_goes_on },
     Case { name: "full-disk/stops-sealed", run: full_disk::stops_sealed },
     Case { name: "full-disk/drops-and-declares", run: full_disk::drops_and_declares },
+    Case { name: "loom/locks", run: loom::tries_all_interleavings },
+    Case { name: "miri/locks", run: miri::finds_nothing },
 ];
 
 /// What cases share. Each part is made when the first case asks for it.

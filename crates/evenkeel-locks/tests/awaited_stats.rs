@@ -87,6 +87,7 @@ fn a_hold_that_was_in_the_way_of_others_is_known_with_its_site_when_it_was_not_t
     assert!(!poll(holds.as_mut()) && !poll(waits.as_mut()));
     // sleep: a long hold is what is looked at.
     thread::sleep(Duration::from_millis(30));
+    assert!(!poll(waits.as_mut()), "it waits since it came, not since it was last polled");
     drop(holds);
     assert!(poll(waits.as_mut()));
     let stats = slow.stats();

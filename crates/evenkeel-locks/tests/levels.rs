@@ -127,6 +127,7 @@ fn a_condition_is_waited_for_with_the_outer_locks_held() {
 
 // REQ T1
 #[test]
+#[cfg_attr(miri, ignore = "thousands of rounds")]
 fn groups_in_every_order_do_not_wait_for_each_other() {
     let locks = [const { Mutex::<Middle, u32>::new(0) }; 4];
     const ROUNDS: usize = 2_000;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 // REQ T4
 #[test]
+#[cfg_attr(miri, ignore = "thousands of rounds")]
 fn every_acquisition_is_counted_and_read_while_the_program_runs() {
     static COUNTED: Class = Class::new("counted");
     const ROUNDS: u64 = 10_000;
@@ -54,6 +55,7 @@ fn every_acquisition_is_counted_and_read_while_the_program_runs() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of rounds")]
 fn a_snapshot_lags_by_64_at_most_and_forgets_locks_that_are_gone() {
     let lock = Mutex::named("lags", 0);
     for round in 1..2_000_u64 {
@@ -94,6 +96,7 @@ fn a_wait_is_measured_and_the_longest_hold_has_its_site() {
 
 // REQ T9
 #[test]
+#[cfg_attr(miri, ignore = "waits for real time")]
 fn a_long_hold_is_told_while_it_lasts_by_a_thread_that_may_lock() {
     let held_for_long = Mutex::named("held for long", 0);
     let told_of = Mutex::named("what is told", 0_u32);
@@ -124,7 +127,7 @@ fn a_long_hold_is_told_while_it_lasts_by_a_thread_that_may_lock() {
 }
 
 /// Past the first acquisitions, each of which is looked at closely: so that the usual way is taken.
-const MANY: usize = 1_000;
+const MANY: usize = if cfg!(miri) { 200 } else { 1_000 };
 /// Of so many one after the other one at most is looked at then.
 const SOME: usize = 5;
 
@@ -226,6 +229,7 @@ fn watched_locks_on_levels_count_and_are_repaired() {
 
 // REQ T4
 #[test]
+#[cfg_attr(miri, ignore = "busy loops")]
 fn a_hog_does_not_keep_others_out() {
     let lock = Mutex::new(0_u64);
     let is_over = AtomicBool::new(false);

@@ -1,0 +1,30 @@
+//! What is unsafe, thread-local or read by other threads in the locks, run by Miri.
+//!
+//! Tests that take thousands of rounds say themselves that Miri is not to run them.
+
+use super::loom::tests_pass;
+use super::{CaseResult, Context, Unmet};
+use crate::process;
+use std::process::Command;
+
+/// parking_lot keeps pointers in integers.
+const FLAGS: &str = "-Zmiri-permissive-provenance";
+/// Beside the unit tests: roots of threads; taint, condition variables and holds in other threads' eyes.
+const TESTS: [&str; 3] = ["groups", "levels", "watch"];
+
+pub(super) fn finds_nothing(_: &Context<'_>) -> CaseResult {
+    // Not the cargo that runs us: rustup's, which knows of other toolchains.
+    let miri = |command: &str| {
+        let mut cargo = Command::new("cargo");
+        cargo.args(["+nightly", "miri", command]).current_dir(process::root());
+        cargo
+    };
+    if process::output(&mut miri("--version")).is_err() {
+        return Err(Unmet::Skipped("not run: no nightly with miri".to_owned()));
+    }
+    let mut test = miri("test");
+    test.args(["--locked", "--package", "evenkeel-locks", "--lib"]);
+    TESTS.iter().for_each(|name| _ = test.args(["--test", name]));
+    test.arg("--target-dir").arg(process::root().join("target/interop-miri"));
+    tests_pass(test.env("MIRIFLAGS", FLAGS))
+}
