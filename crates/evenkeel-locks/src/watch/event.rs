@@ -367,6 +367,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "hundreds of reports, and nothing unsafe")]
     fn a_violation_that_was_not_kept_is_reported_the_next_time() {
         let mut queue = Queue { events: VecDeque::new(), reported: BTreeSet::new() };
         (0..QUEUE_MAX).for_each(|at| assert!(queue.keep_once((at as u16, 0), violation("early"))));

@@ -379,7 +379,7 @@ mod tests {
         let (all, here) = (Held::new(), Location::caller());
         let mut model: Vec<(Kept, usize, u16)> = Vec::new();
         let mut random = 1_u64;
-        for lock in 1..if cfg!(miri) { 200 } else { 20_000 } {
+        for lock in 1..if cfg!(miri) { 80 } else { 20_000 } {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let pick = (random >> 33) as usize;
             if model.len() < 6 && pick.is_multiple_of(2) {

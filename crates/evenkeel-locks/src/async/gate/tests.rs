@@ -118,7 +118,7 @@ fn whatever_comes_and_goes_the_order_is_kept_and_all_that_is_let_in_is_woken() {
     let gate = Gate::new();
     let mut random = 7_u64;
     let mut comers: Vec<Comer<'_>> = Vec::new();
-    for _ in 0..if cfg!(miri) { 300 } else { 100_000 } {
+    for _ in 0..if cfg!(miri) { 100 } else { 100_000 } {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let pick = (random >> 33) as usize;
         match pick % 4 {
