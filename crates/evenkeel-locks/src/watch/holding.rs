@@ -22,9 +22,9 @@ pub(crate) struct Holding<'l, O: Order> {
 }
 
 impl<'l, O: Order> Holding<'l, O> {
-    /// Of a lock that this thread has just taken, which [was plain](is_plain).
+    /// Of a lock that this thread has just taken, and that [was plain](is_plain).
     #[inline(always)]
-    pub(crate) fn new(state: &'l State, me: &'static Thread, tag: Tag, site: Site, nth: Nth) -> Self {
+    pub(crate) fn plain(state: &'l State, me: &'static Thread, tag: Tag, site: Site, nth: Nth) -> Self {
         let kept = if nth.is_looked_at {
             take_in::<O>(state, me, tag, site, nth)
         } else {
@@ -33,8 +33,11 @@ impl<'l, O: Order> Holding<'l, O> {
         Self { order: PhantomData, state, me, kept, of_this_thread: PhantomData }
     }
 
-    /// Of one that was not.
-    pub(crate) fn new_closely(state: &'l State, me: &'static Thread, tag: Tag, site: Site, nth: Nth) -> Self {
+    /// Of one that was taken whatever is held.
+    pub(crate) fn new(state: &'l State, me: &'static Thread, tag: Tag, site: Site, nth: Nth) -> Self {
+        if is_plain::<O>(me, tag) {
+            return Self::plain(state, me, tag, site, nth);
+        }
         let kept = take_in::<O>(state, me, tag, site, nth);
         Self { order: PhantomData, state, me, kept, of_this_thread: PhantomData }
     }

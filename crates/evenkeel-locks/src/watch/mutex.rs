@@ -227,7 +227,7 @@ impl<O: Order, T: ?Sized> Mutex<O, T> {
         if is_plain::<O>(me, tag)
             && let Some(raw) = self.raw.try_lock()
         {
-            let holding = Holding::new(&self.state, me, tag, site, self.state.count_exclusive());
+            let holding = Holding::plain(&self.state, me, tag, site, self.state.count_exclusive());
             return MutexGuard { holding, raw, lent: O::lent() };
         }
         self.take_closely(site)
@@ -261,7 +261,7 @@ impl<O: Order, T: ?Sized> Mutex<O, T> {
         raw: parking_lot::MutexGuard<'g, T>,
     ) -> MutexGuard<'g, O, T> {
         let nth = self.state.count_exclusive();
-        let holding = Holding::new_closely(&self.state, me, self.state.tag(), site, nth);
+        let holding = Holding::new(&self.state, me, self.state.tag(), site, nth);
         MutexGuard { holding, raw, lent: O::lent() }
     }
 }

@@ -324,7 +324,7 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         if is_plain::<O>(me, tag)
             && let Some(raw) = self.raw.try_read()
         {
-            let holding = Holding::new(&self.state, me, tag, site, self.state.count_shared());
+            let holding = Holding::plain(&self.state, me, tag, site, self.state.count_shared());
             return RwLockReadGuard { _holding: holding, raw, lent: O::lent() };
         }
         self.take_read_closely(site)
@@ -362,7 +362,7 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         raw: parking_lot::RwLockReadGuard<'g, T>,
     ) -> RwLockReadGuard<'g, O, T> {
         let tag = self.state.tag().with(Access::Shared);
-        let holding = Holding::new_closely(&self.state, me, tag, site, self.state.count_shared());
+        let holding = Holding::new(&self.state, me, tag, site, self.state.count_shared());
         RwLockReadGuard { _holding: holding, raw, lent: O::lent() }
     }
 
@@ -373,7 +373,7 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         if is_plain::<O>(me, tag)
             && let Some(raw) = self.raw.try_write()
         {
-            let holding = Holding::new(&self.state, me, tag, site, self.state.count_exclusive());
+            let holding = Holding::plain(&self.state, me, tag, site, self.state.count_exclusive());
             return RwLockWriteGuard { holding, raw, lent: O::lent() };
         }
         self.take_write_closely(site)
@@ -411,7 +411,7 @@ impl<O: Order, T: ?Sized> RwLock<O, T> {
         raw: parking_lot::RwLockWriteGuard<'g, T>,
     ) -> RwLockWriteGuard<'g, O, T> {
         let tag = self.state.tag();
-        let holding = Holding::new_closely(&self.state, me, tag, site, self.state.count_exclusive());
+        let holding = Holding::new(&self.state, me, tag, site, self.state.count_exclusive());
         RwLockWriteGuard { holding, raw, lent: O::lent() }
     }
 }
