@@ -5,7 +5,7 @@ use evenkeel::threads::{
     Class, JobChannel, JobError, JobHandle, JobState, Kind, Subscription, ThreadCoordinator, ThreadError,
     ThreadEvent, What,
 };
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::yield_now;
 use std::time::Duration;
@@ -159,8 +159,7 @@ fn a_hook_that_hangs_on_a_worker_holds_no_channel_up() {
 // REQ T5
 #[test]
 fn a_place_that_becomes_free_goes_to_jobs_that_wait_for_a_worker() {
-    let threads =
-        ThreadCoordinator::builder().threads_max(3).workers_max(2).heartbeat(SHORT_BEAT).build();
+    let threads = ThreadCoordinator::builder().threads_max(3).workers_max(2).heartbeat(SHORT_BEAT).build();
     let events = threads.subscribe();
     let (leave, stays) = channel::<()>();
     let thread = threads.thread("stays").start(move |pulse| pulse.waiting(|| stays.recv())).unwrap();
@@ -279,16 +278,18 @@ fn who_is_stuck_stays_so_when_it_no_longer_uses_too_much_of_a_processor() {
     let events = threads.subscribe();
     let (hang, hangs) = channel::<()>();
     let (release, held) = channel::<()>();
-    let thread = threads.thread("spins").cpu_share_max(0.02).start(move |pulse| {
-        while hangs.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+    let thread = threads.thread("spins").cpu_share_max(0.001).start(move |pulse| {
+        while hangs.try_recv() == Err(TryRecvError::Empty) {
             pulse.beat();
         }
+        // More than it may in the measurement that its silence begins in.
+        (0..100_000).for_each(|_| pulse.beat());
         held.recv()
     });
     next(&events, |event| matches!(event.what, What::Runaway { .. }));
     drop(hang);
-    next(&events, is_stuck);
-    // That it uses less.
+    // Its silence, whatever of it was on a processor; then that it uses less.
+    next(&events, ThreadEvent::is_fault);
     next(&events, is_recovered);
     let thread = thread.unwrap();
     assert!(matches!(thread.state(), JobState::Stuck { .. }), "{:?}", thread.state());

@@ -102,13 +102,17 @@ pub(super) fn live(core: &Arc<Core>, me: WorkerId, entry: &Arc<Entry>, parker: &
                 let panicked = work.run(slot);
                 #[cfg(test)]
                 super::tests::die_of(&work.meta().name);
-                slot.waits();
+                // What follows may be a user's: the worker is at work until it sleeps, and is missed if it hangs.
                 if let Some(message) = panicked {
                     core.tell(slot, Some(work.meta()), What::JobPanicked { message });
                 }
                 contained(|| drop(work));
             }
-            Turn::Sleep(until) => parker.sleep(until),
+            Turn::Sleep(until) => {
+                slot.waits();
+                parker.sleep(until);
+                slot.busy(clock::mono());
+            }
             Turn::End => break,
         }
     }
