@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
 
 use evenkeel::threads::{
-    Class, JobChannel, JobError, JobHandle, JobState, Kind, Subscription, ThreadCoordinator, ThreadError,
-    ThreadEvent, What,
+    Class, JobChannel, JobError, JobHandle, JobState, Kind, NotStopped, Subscription, ThreadCoordinator,
+    ThreadError, ThreadEvent, What,
 };
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::yield_now;
 use std::time::Duration;
@@ -375,4 +375,84 @@ fn a_job_with_a_deadline_does_not_wake_the_watch() {
     (0..1_000).for_each(|_| run(2 * LONG));
     let woken = wakes() - before;
     assert!(woken < 50, "woken {woken} times for 1,000 jobs");
+}
+
+// REQ T8
+#[test]
+fn a_job_may_end_all_of_its_threads_and_two_at_once() {
+    let is_worker = |left: &NotStopped| left.name.starts_with("ek-work-");
+    for (times, within) in [(1, Duration::from_secs(3_600)), (2, Duration::from_millis(50))] {
+        let threads = ThreadCoordinator::builder().workers_max(2).build();
+        let terminate = |_| {
+            let ours = threads.clone();
+            threads.job("ends").run(move |_| ours.terminate(within))
+        };
+        let jobs: Vec<_> = (0..times).map(terminate).collect();
+        for mut job in jobs.into_iter().flatten() {
+            // The second one may have been given up, or run after.
+            if let Ok(ended) = job.wait_for(LONG).expect("it waits for no worker of its own") {
+                assert!(ended.left.iter().any(is_worker), "{ended}");
+            }
+        }
+        assert!(threads.terminate(LONG).is_clean());
+    }
+}
+
+// REQ T8
+#[test]
+fn the_last_handle_may_go_inside_of_a_job_a_hook_and_a_drop() {
+    let threads = ThreadCoordinator::builder().workers_max(2).build();
+    let (told, tells) = channel();
+    let left = Mutex::new(Some(threads.channel("left").unwrap()));
+    threads.on_event(move |_| {
+        drop(left.lock().unwrap().take());
+        let _ = told.send(());
+    });
+    let bad = threads.job("bad").run(|_| panic!("as it was told")).unwrap();
+    assert!(bad.wait().is_err());
+    tells.recv_timeout(LONG).unwrap();
+    let (release, held) = channel::<()>();
+    let ours = (threads.clone(), threads.channel("other").unwrap());
+    let mut job = threads
+        .job("ends")
+        .run(move |_| {
+            let _ = held.recv();
+            let never = ours.0.job("never").deadline(LONG).run(|_| ());
+            drop(ours);
+            never.is_ok()
+        })
+        .unwrap();
+    let waits = threads.channel("other").unwrap().job("waits").run(|_| ()).unwrap();
+    drop(threads);
+    drop(release);
+    assert_eq!(job.wait_for(LONG), Some(Ok(true)));
+    let _ = waits.wait();
+    assert_eq!(tells.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected), "its hook went with it");
+}
+
+// REQ T5, REQ T6
+#[test]
+fn when_as_many_workers_as_there_are_places_hang_the_jobs_behind_run_once_one_is_back() {
+    let heartbeat = Duration::from_millis(50);
+    let threads = ThreadCoordinator::builder().threads_max(65).workers_max(64).heartbeat(heartbeat);
+    let threads = threads.stack_bytes(Class::Processing, 64 << 10).build();
+    let events = threads.subscribe();
+    let (release, hangs) = channel::<()>();
+    let hangs = Arc::new(Mutex::new(hangs));
+    let hung: Vec<_> = (0..64)
+        .map(|_| {
+            let hangs = hangs.clone();
+            threads.job("hangs").run(move |_| hangs.lock().unwrap().recv()).unwrap()
+        })
+        .collect();
+    let left = threads.channel("left").unwrap();
+    let behind: Vec<_> = (0..10).map(|at| left.job("behind").run(move |_| at)).collect();
+    (0..64).for_each(|_| drop(next(&events, is_stuck)));
+    assert_eq!(threads.jobs().total().lost, 64);
+    drop(release);
+    for (at, job) in behind.into_iter().enumerate() {
+        assert_eq!(job.unwrap().wait_for(LONG), Some(Ok(at)));
+    }
+    hung.into_iter().for_each(|job| assert!(job.wait().unwrap().is_err()));
+    assert!(threads.terminate(LONG).is_clean());
 }

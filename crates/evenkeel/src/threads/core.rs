@@ -194,8 +194,9 @@ impl Core {
                 return None;
             }
             let taken_back = state.schedule.cancel(id);
-            // One that is stuck may come back for them.
-            if state.workers.iter().all(Option::is_none) {
+            // One that is stuck may come back for them; and where all places are taken, somebody took the last.
+            let is_alone = state.workers.iter().all(Option::is_none);
+            if is_alone && matches!(source, ThreadError::System { .. }) {
                 state.schedule.drain_all(&mut others);
             }
             taken_back

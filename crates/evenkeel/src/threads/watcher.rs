@@ -29,7 +29,6 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(super) struct Bell {
     is_rung: Mutex<ThreadEvents, bool>,
     rings: Condvar,
-    /// Until when it sleeps at most, monotonic nanoseconds, less one; wrapping: 0 says that it is to be rung for
     /// Until when it sleeps, monotonic nanoseconds; 0: it is awake, or sleeps without an end, and is to be rung
     /// for anything.
     sleeps_until: AtomicU64,
