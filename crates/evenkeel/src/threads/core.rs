@@ -4,6 +4,9 @@
 //! 1. What a schedule gives out, and whom it says to wake, is dealt with after the lock.
 //! 2. A worker is in `workers` from when it is decided on until its thread ends; one that is
 //!    `replaced` gets no work any more.
+//! 3. A worker is at work, and watched, from when it wakes until it sleeps: what users' values do when they are
+//!    dropped, and hooks, is done in between.
+//! 4. Who was refused a thread for want of a place is thought of when one becomes free.
 
 use super::Options;
 use super::book::{Book, Care, Entry};

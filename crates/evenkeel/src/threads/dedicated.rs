@@ -230,9 +230,9 @@ impl<T> ThreadHandle<T> {
     /// [`JobError::Panicked`].
     ///
     /// # Panics
-    /// Never: a wait without a limit ends with an answer, which only this takes.
+    /// When the answer was taken before, by [`join_for`](Self::join_for).
     pub fn join(self) -> Result<T, JobError> {
-        self.task.take(None).expect("invariant: a wait without a limit ends with an answer")
+        self.task.take(None).expect("the answer of a thread is given once")
     }
 
     /// Waits for its end, for so long at most; `None` when it goes on, or when this was answered before.
