@@ -278,20 +278,26 @@ fn who_is_stuck_stays_so_when_it_no_longer_uses_too_much_of_a_processor() {
     let events = threads.subscribe();
     let (hang, hangs) = channel::<()>();
     let (release, held) = channel::<()>();
+    let (silent, silence) = channel();
     let thread = threads.thread("spins").cpu_share_max(0.001).start(move |pulse| {
         while hangs.try_recv() == Err(TryRecvError::Empty) {
             pulse.beat();
         }
         // More than it may in the measurement that its silence begins in.
         (0..100_000).for_each(|_| pulse.beat());
+        silent.send(()).unwrap();
         held.recv()
     });
+    let thread = thread.unwrap();
     next(&events, |event| matches!(event.what, What::Runaway { .. }));
     drop(hang);
-    // Its silence, whatever of it was on a processor; then that it uses less.
-    next(&events, ThreadEvent::is_fault);
-    next(&events, is_recovered);
-    let thread = thread.unwrap();
+    silence.recv().unwrap();
+    // One that is silent later is found later: by then its measurement is over, and another one too.
+    for name in ["first", "second"] {
+        let (_release, hangs) = channel::<()>();
+        drop(threads.thread(name).start(move |_| hangs.recv()).unwrap());
+        next(&events, |event| is_stuck(event) && event.thread.name == name);
+    }
     assert!(matches!(thread.state(), JobState::Stuck { .. }), "{:?}", thread.state());
     drop(release);
     assert!(thread.join().unwrap().is_err());
