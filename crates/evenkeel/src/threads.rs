@@ -33,6 +33,7 @@ mod worker;
 
 pub use self::channel::JobChannel;
 use self::core::Core;
+use crate::callback::contained;
 pub use dedicated::{ThreadBuilder, ThreadHandle};
 pub use error::{ChannelRefused, JobRefused, ThreadError};
 pub use evenkeel_core::threads::{Class, Counts, Limits};
@@ -43,12 +44,20 @@ pub use slot::{Kind, Pulse};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 pub use terminate::{NotStopped, Termination};
 pub use usage::{InKernel, Usage};
 
 /// Most threads unless something else is said.
 pub const THREADS_MAX: usize = 20;
+/// How often the watch looks at most.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(1);
+
+/// Now and so long; a year, when that is further away than the clock goes.
+fn instant_after(patience: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(patience).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600))
+}
 
 /// Bounds and defaults.
 #[derive(Clone, Debug)]
@@ -97,9 +106,9 @@ impl Builder {
         self
     }
 
-    /// How often a thread beats at least while it works. 5 s if nothing is said.
+    /// How often a thread beats at least while it works, 1 ms or more. 5 s if nothing is said.
     pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
-        self.options.heartbeat = heartbeat.max(Duration::from_millis(1));
+        self.options.heartbeat = heartbeat.max(HEARTBEAT_MIN);
         self
     }
 
@@ -209,7 +218,7 @@ impl ThreadCoordinator {
     pub fn snapshot(&self) -> Snapshot {
         let core = self.core();
         let mut threads: Vec<ThreadInfo> =
-            core.book.entries().iter().map(|entry| ThreadInfo::of(core, &entry.slot)).collect();
+            core.book.slots().iter().map(|slot| ThreadInfo::of(core, slot)).collect();
         threads.sort_by_key(|thread| thread.class);
         Snapshot { threads, threads_max: core.book.threads_max() }
     }
@@ -266,11 +275,8 @@ pub struct ThreadInfo {
 impl ThreadInfo {
     fn of(core: &Core, slot: &slot::Slot) -> Self {
         let now = crate::clock::mono();
-        let job = core.with(|state| {
-            let mut workers = state.workers.iter().flatten();
-            workers.find(|worker| worker.entry.slot.id == slot.id).and_then(|worker| worker.current.clone())
-        });
-        Self {
+        let job = core.with(|state| state.job_of(slot));
+        let info = Self {
             name: slot.name.clone(),
             class: slot.class,
             kind: slot.kind,
@@ -280,7 +286,10 @@ impl ThreadInfo {
             doing: Core::doing(slot, job.as_ref().map(|job| job.meta())),
             beats: slot.beats(),
             usage: slot.tid().and_then(Usage::of),
-        }
+        };
+        // It may have ended meanwhile, and its answer goes with this.
+        contained(|| drop(job));
+        info
     }
 }
 

@@ -17,12 +17,18 @@
 //! A share of the CPU is measured from look to look over at least a heartbeat: a thread that
 //! beats and yet uses too much is found within two heartbeats.
 //!
+//! Who looks late may have been held up together with all whom it watches: the process was stopped, the
+//! machine paused, there was no processor to be had. [`Watch::woke_late`] begins their silence anew.
+//!
 //! A thread that counts its beats without reading a clock is taken to have beaten when that is
 //! seen, and is found up to a heartbeat later.
 
 use crate::Mono;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// Who looks later than this, and than a quarter of a heartbeat, was held up. 100 ms.
+const LATE_MIN: Duration = Duration::from_millis(100);
 
 /// A watched thread: whatever number the caller gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -175,6 +181,16 @@ impl Watch {
     pub fn sample(&mut self, now: Mono, id: WatchId, sample: Sample, out: &mut Vec<Finding>) {
         if let Some(watched) = self.threads.get_mut(&id) {
             watched.look(now, &sample, |kind| out.push(Finding { id, kind }));
+        }
+    }
+
+    /// Who looks now comes so much later than it was to. By much: silences that were not told yet begin now, as
+    /// the others may have been held up as well.
+    pub fn woke_late(&mut self, now: Mono, late: Duration) {
+        for watched in self.threads.values_mut() {
+            if watched.told_silent.is_none() && late > LATE_MIN.max(watched.spec.heartbeat / 4) {
+                watched.beat = watched.beat.max(now);
+            }
         }
     }
 

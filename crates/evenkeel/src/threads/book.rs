@@ -9,6 +9,7 @@ use crate::callback::contained;
 use evenkeel_core::threads::Class;
 use evenkeel_hierarchy::{Condvar, Mutex, ThreadBook, with_root};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// How a thread is watched, and how it is told to end.
@@ -38,9 +39,15 @@ impl Entry {
     }
 }
 
+/// A thread that is watched, and what is expected of it. It holds nothing of a user's.
+pub(super) struct Watched {
+    pub(super) slot: Arc<Slot>,
+    pub(super) heartbeat: Option<Duration>,
+    pub(super) cpu_permille_max: Option<u16>,
+}
+
 #[derive(Default)]
 struct Pages {
-    next_id: u64,
     entries: Vec<Arc<Entry>>,
     is_closed: bool,
 }
@@ -54,13 +61,14 @@ impl Pages {
 /// All threads of one coordinator.
 pub(super) struct Book {
     threads_max: usize,
+    last_id: AtomicU64,
     pages: Mutex<ThreadBook, Pages>,
     left: Condvar,
 }
 
 impl Book {
     pub(super) fn new(threads_max: usize) -> Self {
-        Self { threads_max, pages: Mutex::default(), left: Condvar::new() }
+        Self { threads_max, last_id: AtomicU64::new(0), pages: Mutex::default(), left: Condvar::new() }
     }
 
     pub(super) fn threads_max(&self) -> usize {
@@ -78,22 +86,26 @@ impl Book {
         (kind, care): (Kind, Care),
         site: Site,
     ) -> Result<Arc<Entry>, ThreadError> {
-        with_root(|house| {
+        let id = self.last_id.fetch_add(1, Relaxed) + 1;
+        let entry = Arc::new(Entry { slot: Arc::new(Slot::new(id, name, class, kind, site)), care });
+        let refused = with_root(|house| {
             let mut pages = self.pages.lock(house);
+            let name = || entry.slot.name.clone();
             if kind != Kind::Stop {
                 if pages.is_closed {
-                    return Err(ThreadError::Ended { name });
+                    return Some(ThreadError::Ended { name: name() });
                 }
                 if pages.counted() >= self.threads_max {
-                    return Err(ThreadError::TooMany { name, threads_max: self.threads_max });
+                    return Some(ThreadError::TooMany { name: name(), threads_max: self.threads_max });
                 }
             }
-            pages.next_id += 1;
-            let slot = Arc::new(Slot::new(pages.next_id, name, class, kind, site));
-            let entry = Arc::new(Entry { slot, care });
             pages.entries.push(entry.clone());
-            Ok(entry)
-        })
+            None
+        });
+        let Some(refused) = refused else { return Ok(entry) };
+        // It has a closure of a user's.
+        contained(|| drop(entry));
+        Err(refused)
     }
 
     /// A thread has ended, or was never started.
@@ -109,8 +121,30 @@ impl Book {
     }
 
     /// All threads now.
-    pub(super) fn entries(&self) -> Vec<Arc<Entry>> {
-        with_root(|house| self.pages.lock(house).entries.clone())
+    pub(super) fn slots(&self) -> Vec<Arc<Slot>> {
+        let slot = |entry: &Arc<Entry>| entry.slot.clone();
+        with_root(|house| self.pages.lock(house).entries.iter().map(slot).collect())
+    }
+
+    /// Those that somebody is to watch.
+    pub(super) fn watched(&self) -> Vec<Watched> {
+        let watched = |entry: &Arc<Entry>| {
+            let Care { heartbeat, cpu_permille_max, .. } = entry.care;
+            let is_watched = heartbeat.is_some() || cpu_permille_max.is_some();
+            is_watched.then(|| Watched { slot: entry.slot.clone(), heartbeat, cpu_permille_max })
+        };
+        with_root(|house| self.pages.lock(house).entries.iter().filter_map(watched).collect())
+    }
+
+    /// Asks threads to end, and wakes them.
+    pub(super) fn stop(&self, which: impl Fn(&Slot) -> bool) {
+        let entries: Vec<Arc<Entry>> = with_root(|house| {
+            let pages = self.pages.lock(house);
+            pages.entries.iter().filter(|entry| which(&entry.slot)).cloned().collect()
+        });
+        entries.iter().for_each(|entry| entry.stop());
+        // One of them may be gone meanwhile, and its closure with this.
+        contained(|| drop(entries));
     }
 
     /// How many threads count against the limit.

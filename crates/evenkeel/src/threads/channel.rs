@@ -27,7 +27,8 @@ impl Drop for Inner {
     }
 }
 
-/// A channel of jobs. Cheap to clone; all clones, and all of one name, are one.
+/// A channel of jobs. Cheap to clone; all clones, and all of one name, are one: for as long as somebody has it, or
+/// a job of it waits or runs.
 ///
 /// Its jobs run one at a time, in the order in which they were given within their class, on one worker;
 /// on another when that one is dead, stuck or does not keep up. A job that is stuck no longer holds

@@ -5,9 +5,13 @@
 //! 2. A worker is in `workers` from when it is decided on until its thread ends; one that is
 //!    `replaced` gets no work any more.
 //! 3. `of_use` and `is_arriving` are what `workers` says: who changes that, counts again.
+//! 4. A worker is at work, and watched, from when it wakes until it sleeps: what users' values do when they are
+//!    dropped, and hooks, is done in between.
+//! 5. Who was refused a thread for want of a place is thought of when one becomes free.
 
 use super::Options;
 use super::book::{Book, Care, Entry};
+use super::channel::Inner;
 use super::error::{JobRefused, ThreadError};
 use super::events::{Doing, Subject, Tellers, ThreadEvent, What};
 use super::job::{Meta, Runnable};
@@ -18,24 +22,35 @@ use super::worker::{self, Parker};
 use crate::callback::contained;
 use crate::clock;
 use evenkeel_core::Mono;
-use evenkeel_core::threads::{
-    ChannelId, Class, JobId, Loss, Next, Refused, Removed, Schedule, WORKERS_MAX, WorkerId,
-};
+use evenkeel_core::threads::{Class, JobId, Loss, Next, Refused, Removed, Schedule, WORKERS_MAX, WorkerId};
 use evenkeel_hierarchy::{Mutex, MutexGuard, ThreadSchedule, with_root};
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
-/// A job as it is queued.
-pub(super) type Work = Arc<dyn Runnable>;
+/// A job as it is queued. Its channel is open until it is dropped: whoever asks for one of that name
+/// until then gets the same.
+pub(super) struct Work {
+    pub(super) task: Arc<dyn Runnable>,
+    pub(super) channel: Option<Arc<Inner>>,
+}
+
+impl Deref for Work {
+    type Target = dyn Runnable;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.task
+    }
+}
 
 /// A worker, from outside.
 pub(super) struct Worker {
     pub(super) entry: Arc<Entry>,
     pub(super) parker: Arc<Parker>,
-    /// What it runs.
-    pub(super) current: Option<Work>,
+    /// What it runs, which it alone keeps: what is a user's is dropped by the worker, while it is watched.
+    pub(super) current: Option<Weak<dyn Runnable>>,
     /// Its thread has asked for work.
     pub(super) has_arrived: bool,
     /// It was given up: it ends when it comes back.
@@ -50,7 +65,7 @@ pub(super) struct State {
     of_use: usize,
     /// One of them has not asked for work yet.
     is_arriving: bool,
-    pub(super) channels: BTreeMap<String, Weak<super::channel::Inner>>,
+    pub(super) channels: BTreeMap<String, Weak<Inner>>,
     /// Workers end when nothing is queued.
     pub(super) is_ending: bool,
 }
@@ -65,6 +80,28 @@ impl State {
         let of_use = self.workers.iter().flatten().filter(|worker| !worker.is_replaced);
         (self.of_use, self.is_arriving) =
             of_use.fold((0, false), |(count, any), worker| (count + 1, any || !worker.has_arrived));
+    }
+
+    /// Whose thread this is.
+    fn worker_of(&self, slot: &Slot) -> Option<WorkerId> {
+        let is_it = |worker: &Option<Worker>| worker.as_ref().is_some_and(|it| it.entry.slot.id == slot.id);
+        self.workers.iter().position(is_it).and_then(WorkerId::new)
+    }
+
+    /// What a worker runs. It is to be dropped where no lock is held.
+    pub(super) fn job_of(&self, slot: &Slot) -> Option<Arc<dyn Runnable>> {
+        let worker = self.workers[self.worker_of(slot)?.index()].as_ref();
+        worker.and_then(|worker| worker.current.as_ref()?.upgrade())
+    }
+
+    /// Gives what a worker has to others; says whom to wake.
+    fn lose(&mut self, now: Mono, me: WorkerId, loss: Loss) -> Vec<Arc<Parker>> {
+        if let Some(worker) = &mut self.workers[me.index()] {
+            worker.is_replaced = true;
+        }
+        self.count_workers();
+        let lost = self.schedule.worker_lost(now, me, loss);
+        lost.wake.filter_map(|worker| self.parker(worker)).collect()
     }
 
     /// Whether there is something to do that no worker is about to.
@@ -103,8 +140,6 @@ struct Dealt {
     expired: Option<Removed<Work>>,
     wake: Option<Arc<Parker>>,
     start: bool,
-    /// What it ran before.
-    before: Option<Work>,
 }
 
 pub(super) struct Core {
@@ -143,11 +178,8 @@ impl Core {
     }
 
     /// Queues a job, and sees to it that somebody runs it.
-    pub(super) fn submit(
-        self: &Arc<Self>,
-        channel: Option<ChannelId>,
-        work: Work,
-    ) -> Result<JobId, JobRefused> {
+    pub(super) fn submit(self: &Arc<Self>, work: Work) -> Result<JobId, JobRefused> {
+        let channel = work.channel.as_ref().map(|channel| channel.id);
         let (now, class, deadline) = (work.meta().given, work.meta().class, work.meta().control.deadline);
         let submitted = self.with(|state| {
             let submitted = match deadline {
@@ -171,7 +203,7 @@ impl Core {
             parker.wake();
         }
         if submitted.is_next_deadline {
-            self.bell.ring();
+            self.bell.ring_before(deadline);
         }
         if start {
             self.start_worker().map(drop).or_else(|why| self.without_worker(submitted.id, why))?;
@@ -179,9 +211,24 @@ impl Core {
         Ok(submitted.id)
     }
 
-    /// No worker could be started: that matters when there is none at all.
+    /// No worker could be started: that matters when there is none at all. Others may have counted on it.
     fn without_worker(&self, id: JobId, source: ThreadError) -> Result<(), JobRefused> {
-        let taken_back = self.with(|state| if state.of_use > 0 { None } else { state.schedule.cancel(id) });
+        let mut others = Vec::new();
+        let taken_back = self.with(|state| {
+            if state.of_use > 0 {
+                return None;
+            }
+            let taken_back = state.schedule.cancel(id);
+            // One that is stuck may come back for them; and where all places are taken, somebody took the last.
+            let is_alone = state.workers.iter().all(Option::is_none);
+            if is_alone && matches!(source, ThreadError::System { .. }) {
+                state.schedule.drain_all(&mut others);
+            }
+            taken_back
+        });
+        for Removed { payload, .. } in others {
+            payload.give_up(payload.meta().without_worker());
+        }
         match taken_back {
             None => Ok(()),
             Some(work) => {
@@ -204,9 +251,7 @@ impl Core {
     pub(super) fn next(self: &Arc<Self>, me: WorkerId) -> Turn {
         loop {
             let now = clock::mono();
-            let Dealt { turn, expired, wake, start, before } = self.with(|state| self.deal(state, me, now));
-            // All of it may be a user's, and is dealt with outside.
-            contained(|| drop(before));
+            let Dealt { turn, expired, wake, start } = self.with(|state| self.deal(state, me, now));
             if let Some(parker) = wake {
                 parker.wake();
             }
@@ -224,31 +269,30 @@ impl Core {
     }
 
     fn deal(&self, state: &mut State, me: WorkerId, now: Mono) -> Dealt {
-        let end = |before| Dealt { turn: Some(Turn::End), before, ..Dealt::default() };
-        let Some(own) = &mut state.workers[me.index()] else { return end(None) };
-        let before = own.current.take();
+        let turn = |turn| Dealt { turn: Some(turn), ..Dealt::default() };
+        let Some(own) = &mut state.workers[me.index()] else { return turn(Turn::End) };
+        own.current = None;
         if !std::mem::replace(&mut own.has_arrived, true) {
             state.schedule.worker_started(now, me);
             state.count_workers();
         } else if own.is_replaced && !Self::take_back(state, me, now, self.options.workers_max) {
-            return end(before);
+            return turn(Turn::End);
         }
         match state.schedule.take(now, me) {
             Next::Run { payload, wake, .. } => {
                 if let Some(own) = &mut state.workers[me.index()] {
-                    own.current = Some(payload.clone());
+                    own.current = Some(Arc::downgrade(&payload.task));
                 }
                 let wake = wake.and_then(|worker| state.parker(worker));
                 let start = wake.is_none() && state.wants_worker(self.options.workers_max);
-                Dealt { turn: Some(Turn::Run(payload, now)), wake, start, before, expired: None }
+                Dealt { turn: Some(Turn::Run(payload, now)), wake, start, expired: None }
             }
-            Next::Expired(removed) => Dealt { expired: Some(removed), before, ..Dealt::default() },
-            Next::Idle { .. } if state.is_ending && state.schedule.is_empty() => end(before),
+            Next::Expired(removed) => Dealt { expired: Some(removed), ..Dealt::default() },
+            Next::Idle { .. } if state.is_ending && state.schedule.is_empty() => turn(Turn::End),
             Next::Idle { look_again } => {
-                let turn = Turn::Sleep { until: look_again, is_next: state.is_next_woken(me) };
-                Dealt { turn: Some(turn), before, ..Dealt::default() }
+                turn(Turn::Sleep { until: look_again, is_next: state.is_next_woken(me) })
             }
-            Next::Lost => end(before),
+            Next::Lost => turn(Turn::End),
         }
     }
 
@@ -303,7 +347,8 @@ impl Core {
             state.count_workers();
             gone
         });
-        if let Some(Worker { current: Some(work), .. }) = gone {
+        // What nobody keeps any more has nobody who waits for it.
+        if let Some(work) = gone.and_then(|worker| worker.current?.upgrade()) {
             work.give_up(work.meta().ended());
             contained(|| drop(work));
         }
@@ -312,15 +357,27 @@ impl Core {
     /// A worker does not go on: what it has goes to others.
     pub(super) fn lose_worker(self: &Arc<Self>, me: WorkerId, loss: Loss) {
         let now = clock::mono();
-        let parkers = self.with(|state| {
-            if let Some(worker) = &mut state.workers[me.index()] {
-                worker.is_replaced = true;
-            }
-            state.count_workers();
-            let lost = state.schedule.worker_lost(now, me, loss);
-            lost.wake.filter_map(|worker| state.parker(worker)).collect::<Vec<_>>()
-        });
+        let parkers = self.with(|state| state.lose(now, me, loss));
         parkers.iter().for_each(|parker| parker.wake());
+    }
+
+    /// A thread was silent after this beat. If it is a worker, what it has goes to others, but when it has gone
+    /// on since. Answers whether it is one that was given up, and what it runs.
+    pub(super) fn give_up_silent(&self, slot: &Slot, after: Mono) -> (bool, Option<Arc<dyn Runnable>>) {
+        slot.give_up(after);
+        let now = clock::mono();
+        let (parkers, job) = self.with(|state| {
+            let Some(me) = state.worker_of(slot) else { return (None, None) };
+            // What it was given after that beat it has not begun yet.
+            let has_another = state.schedule.running(me).is_some_and(|job| job.since > after);
+            if has_another || !slot.is_given_up() {
+                return (None, None);
+            }
+            let job = state.job_of(slot);
+            (Some(state.lose(now, me, Loss::Stuck)), job)
+        });
+        parkers.iter().flatten().for_each(|parker| parker.wake());
+        (parkers.is_some(), job)
     }
 
     /// A worker's thread ends in order.
@@ -353,22 +410,37 @@ impl Core {
         live: impl FnOnce(&Arc<Self>) + Send + 'static,
     ) -> Result<(), ThreadError> {
         /// The thread is gone, however it went.
-        struct Gone(Arc<Core>, u64);
+        struct Gone {
+            core: Arc<Core>,
+            id: u64,
+            has_run: bool,
+        }
         impl Drop for Gone {
             fn drop(&mut self) {
-                self.0.book.leave(self.1);
+                self.core.book.leave(self.id);
+                if self.has_run {
+                    self.core.use_place();
+                }
             }
         }
-        let gone = Gone(self.clone(), entry.slot.id);
+        let mut gone = Gone { core: self.clone(), id: entry.slot.id, has_run: false };
         let slot = entry.slot.clone();
         let builder = std::thread::Builder::new().name(slot.name.clone()).stack_size(stack_bytes);
         let spawned = builder.spawn(move || {
             slot.enter();
-            live(&gone.0);
+            gone.has_run = true;
+            live(&gone.core);
             drop(gone);
         });
         // When there is no thread, the closure is dropped, and with it `gone`.
         spawned.map(drop).map_err(|source| ThreadError::System { name: entry.slot.name.clone(), source })
+    }
+
+    /// A thread has ended: its place is for a worker, if one could not be started before.
+    fn use_place(self: &Arc<Self>) {
+        if self.with(|state| state.wants_worker(self.options.workers_max)) {
+            let _ = self.start_worker();
+        }
     }
 
     /// Sees to it that somebody watches.
@@ -410,11 +482,7 @@ impl Core {
             state.workers.iter().flatten().map(|worker| worker.parker.clone()).collect::<Vec<_>>()
         });
         parkers.iter().for_each(|parker| parker.wake());
-        for entry in self.book.entries() {
-            if entry.slot.kind == Kind::Dedicated {
-                entry.stop();
-            }
-        }
+        self.book.stop(|slot| slot.kind == Kind::Dedicated);
         self.bell.ring();
     }
 
@@ -425,11 +493,7 @@ impl Core {
         for Removed { payload, .. } in &removed {
             payload.give_up(payload.meta().ended());
         }
-        for entry in self.book.entries() {
-            if !matches!(entry.slot.kind, Kind::Kept | Kind::Stop) {
-                entry.stop();
-            }
-        }
+        self.book.stop(|slot| !matches!(slot.kind, Kind::Kept | Kind::Stop));
         self.bell.ring();
         let count = removed.len();
         contained(|| drop(removed));

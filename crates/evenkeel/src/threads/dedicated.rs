@@ -1,20 +1,21 @@
 //! Threads that do one thing for as long as they live.
 
-use super::ThreadCoordinator;
 use super::book::{Care, Entry};
 use super::core::Core;
 use super::error::ThreadError;
 use super::events::What;
+use super::instant_after;
 use super::job::{Answer, JobError, JobState, Meta, Runnable, Task};
 use super::place::Place;
 use super::slot::{Control, Kind, Pulse, Site};
+use super::{HEARTBEAT_MIN, ThreadCoordinator};
 use crate::callback::contained;
 use crate::clock;
 use evenkeel_core::threads::Class;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Describes a thread; see [`ThreadCoordinator::thread`].
 #[must_use = "a thread that is not started does nothing"]
@@ -86,9 +87,9 @@ impl<'a> ThreadBuilder<'a> {
         self
     }
 
-    /// How often it beats at least while it works. The coordinator's, if nothing is said.
+    /// How often it beats at least while it works, 1 ms or more. The coordinator's, if nothing is said.
     pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
-        self.care.heartbeat = Some(heartbeat);
+        self.care.heartbeat = Some(heartbeat.max(HEARTBEAT_MIN));
         self
     }
 
@@ -229,13 +230,13 @@ impl<T> ThreadHandle<T> {
     /// [`JobError::Panicked`].
     ///
     /// # Panics
-    /// Never: a wait without a limit ends with an answer, which only this takes.
+    /// When the answer was taken before, by [`join_for`](Self::join_for).
     pub fn join(self) -> Result<T, JobError> {
-        self.task.take(None).expect("invariant: a wait without a limit ends with an answer")
+        self.task.take(None).expect("the answer of a thread is given once")
     }
 
     /// Waits for its end, for so long at most; `None` when it goes on, or when this was answered before.
     pub fn join_for(&mut self, patience: Duration) -> Option<Result<T, JobError>> {
-        self.task.take(Some(Instant::now() + patience))
+        self.task.take(Some(instant_after(patience)))
     }
 }

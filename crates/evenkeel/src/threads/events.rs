@@ -242,6 +242,8 @@ impl Tellers {
     pub(super) fn tell(&self, event: ThreadEvent) {
         let hooks = with_root(|house| self.hooks.lock(house).clone());
         hooks.iter().for_each(|hook| contained(|| hook(&event)));
+        // The last of them, when the coordinator is gone meanwhile.
+        contained(|| drop(hooks));
         let event = Arc::new(event);
         let listening: Vec<Arc<Mailbox>> =
             with_root(|house| self.mailboxes.lock(house).iter().filter_map(Weak::upgrade).collect());

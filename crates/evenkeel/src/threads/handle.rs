@@ -1,8 +1,9 @@
 //! Describing a job, and its handle.
 
 use super::channel::JobChannel;
-use super::core::Core;
+use super::core::{Core, Work};
 use super::error::JobRefused;
+use super::instant_after;
 use super::job::{Answer, JobError, JobState, Meta, Task};
 use super::slot::{Control, Pulse};
 use crate::clock;
@@ -14,7 +15,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Describes a job; see [`ThreadCoordinator::job`](super::ThreadCoordinator::job).
 #[must_use = "a job that is not run does nothing"]
@@ -78,7 +79,7 @@ impl JobBuilder {
         let of = channel.as_ref().map(|channel| channel.0.name.clone());
         let meta = Meta { name, class, channel: of, site: Location::caller(), given, control };
         let task = Task::new(meta, work);
-        let id = core.submit(channel.as_ref().map(|channel| channel.0.id), task.clone())?;
+        let id = core.submit(Work { task: task.clone(), channel: channel.map(|channel| channel.0) })?;
         Ok(JobHandle { task, core, id })
     }
 }
@@ -129,9 +130,7 @@ impl<T> JobHandle<T> {
 
     /// Waits for its answer, for so long at most; `None` when it is not over then, or was answered before.
     pub fn wait_for(&mut self, patience: Duration) -> Option<Result<T, JobError>> {
-        let now = Instant::now();
-        // Further away than the clock goes: a year will do.
-        self.task.take(Some(now.checked_add(patience).unwrap_or(now + Duration::from_secs(31_536_000))))
+        self.task.take(Some(instant_after(patience)))
     }
 }
 

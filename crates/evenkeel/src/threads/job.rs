@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Queued -> Running -> Over(answer) -> Taken
-//!    `------------------^  cancelled, expired, ended before it ran
+//!    `----> Leaving -----^  cancelled, expired, ended before it ran: its closure is dropped first
 //! ```
 //!
 //! Invariants:
@@ -49,6 +49,12 @@ pub enum JobError {
         waited: Duration,
         /// How long after it was given its deadline was.
         deadline: Duration,
+    },
+    /// It was accepted while a worker was being started, and the system had no thread for that: it did not run.
+    #[error("{job} did not run: there is no worker, and the system has no thread for one")]
+    NoWorker {
+        /// The job.
+        job: String,
     },
     /// The threads were terminated before its turn: it did not run.
     #[error("{job} did not run: the threads were terminated")]
@@ -117,6 +123,11 @@ impl Meta {
         JobError::Cancelled { job: self.who() }
     }
 
+    /// That there is nobody to run it.
+    pub(super) fn without_worker(&self) -> JobError {
+        JobError::NoWorker { job: self.who() }
+    }
+
     /// That there are no threads any more.
     pub(super) fn ended(&self) -> JobError {
         JobError::Ended { job: self.who() }
@@ -144,6 +155,7 @@ pub(super) trait Answer<T>: Send + Sync {
 enum Stage<F, T> {
     Queued(F),
     Running { slot: Arc<Slot>, since: Mono },
+    Leaving,
     Over(Result<T, JobError>),
     Taken,
 }
@@ -234,7 +246,7 @@ where
     }
 
     fn give_up(&self, why: JobError) {
-        let work = self.with(|inside| match std::mem::replace(&mut inside.stage, Stage::Taken) {
+        let work = self.with(|inside| match std::mem::replace(&mut inside.stage, Stage::Leaving) {
             Stage::Queued(work) => Some(Some(work)),
             Stage::Running { .. } => Some(None),
             before => {
@@ -257,7 +269,7 @@ where
     fn state(&self) -> JobState {
         let now = clock::mono();
         self.with(|inside| match &inside.stage {
-            Stage::Queued(_) => JobState::Queued,
+            Stage::Queued(_) | Stage::Leaving => JobState::Queued,
             Stage::Running { slot, .. } if slot.is_given_up() => {
                 JobState::Stuck { thread: slot.name.clone(), silent_for: now.since(slot.last_beat()) }
             }
@@ -277,7 +289,7 @@ where
 
     fn take(&self, until: Option<Instant>) -> Option<Result<T, JobError>> {
         self.with(|inside| {
-            while matches!(inside.stage, Stage::Queued(_) | Stage::Running { .. }) {
+            while !matches!(inside.stage, Stage::Over(_) | Stage::Taken) {
                 match until {
                     None => self.over.wait(inside),
                     Some(until) if self.over.wait_until(inside, until).timed_out() => break,

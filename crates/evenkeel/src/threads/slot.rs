@@ -46,7 +46,8 @@ pub(super) struct Slot {
     beats: AtomicU64,
     site: SiteCell,
     should_stop: AtomicBool,
-    is_given_up: AtomicBool,
+    /// The last beat of it before it was given up; 0: it was not.
+    given_up_after: AtomicU64,
 }
 
 impl Slot {
@@ -64,7 +65,7 @@ impl Slot {
             beats: AtomicU64::new(0),
             site: seen,
             should_stop: AtomicBool::new(false),
-            is_given_up: AtomicBool::new(false),
+            given_up_after: AtomicU64::new(0),
         }
     }
 
@@ -130,11 +131,13 @@ impl Slot {
 
     /// Whether it was late and has not been heard of since.
     pub(super) fn is_given_up(&self) -> bool {
-        self.is_given_up.load(Relaxed)
+        let after = self.given_up_after.load(Relaxed);
+        after != 0 && after == self.last_beat.load(Relaxed) && self.busy_since().is_some()
     }
 
-    pub(super) fn give_up(&self, given_up: bool) {
-        self.is_given_up.store(given_up, Relaxed);
+    /// It was late after this beat: that is so until it is heard of again.
+    pub(super) fn give_up(&self, after: Mono) {
+        self.given_up_after.store(after.as_nanos(), Relaxed);
     }
 }
 
@@ -207,7 +210,8 @@ impl<'a> Pulse<'a> {
         self.slot.beat(Location::caller());
     }
 
-    /// Waits for something, for however long: meanwhile the thread is not expected to beat.
+    /// Waits for something, for however long: meanwhile the thread is not expected to beat. A wait inside of
+    /// a wait is a part of it.
     #[track_caller]
     pub fn waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
         /// Also when the wait panics: what then runs is work.
@@ -218,6 +222,9 @@ impl<'a> Pulse<'a> {
             }
         }
         self.slot.at(Location::caller());
+        if self.slot.busy_since().is_none() {
+            return wait();
+        }
         self.slot.waits();
         let _again = Again(self.slot);
         wait()

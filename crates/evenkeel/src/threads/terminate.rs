@@ -3,6 +3,7 @@
 use super::ThreadCoordinator;
 use super::core::Core;
 use super::events::Doing;
+use super::instant_after;
 use super::slot::{Kind, Slot};
 use evenkeel_core::threads::Class;
 use std::fmt;
@@ -76,14 +77,15 @@ impl ThreadCoordinator {
     /// Called on one of the threads it does not wait for that one, and names it.
     pub fn terminate(&self, within: Duration) -> Termination {
         let core = self.core();
-        let now = Instant::now();
-        let over_at = now + within;
+        let over_at = instant_after(within);
         let told_at = over_at - (within / 10).min(LAST_MAX);
-        let before = core.book.entries().iter().filter(|entry| ends(&entry.slot)).count();
+        let before = core.book.slots().iter().filter(|slot| ends(slot)).count();
         core.close();
         let own = rustix::thread::gettid().as_raw_nonzero().get();
-        let is_watch = |slot: &Slot| slot.kind == Kind::Watch;
-        let others = |slot: &Slot| ends(slot) && !is_watch(slot) && slot.tid() != Some(own);
+        // `ek-watch` too may be the one that calls, in a hook.
+        let is_other = |slot: &Slot| slot.tid() != Some(own);
+        let is_watch = |slot: &Slot| slot.kind == Kind::Watch && is_other(slot);
+        let others = |slot: &Slot| ends(slot) && slot.kind != Kind::Watch && is_other(slot);
         let mut given_up_jobs = 0;
         if !core.book.wait_gone(others, told_at) {
             given_up_jobs = core.give_up_queued();
@@ -98,9 +100,8 @@ impl ThreadCoordinator {
 
     /// Threads that a termination would have ended, and that are there.
     pub fn not_stopped(&self) -> Vec<NotStopped> {
-        let entries = self.core().book.entries();
-        let ending = entries.iter().filter(|entry| ends(&entry.slot));
-        ending.map(|entry| not_stopped(self.core(), &entry.slot)).collect()
+        let slots = self.core().book.slots();
+        slots.iter().filter(|slot| ends(slot)).map(|slot| not_stopped(self.core(), slot)).collect()
     }
 }
 

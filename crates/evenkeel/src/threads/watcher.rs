@@ -3,23 +3,22 @@
 //! It decides nothing: [`Watch`] says what is found and when to look next. A worker that is found stuck or
 //! running away is given up: what it has goes to others, and another is started where that is needed.
 
-use super::book::Entry;
+use super::book::Watched;
 use super::core::Core;
 use super::dedicated::ThreadBuilder;
 use super::error::ThreadError;
 use super::events::What;
 use super::job::Runnable;
-use super::slot::{Kind, Pulse};
+use super::slot::{Kind, Pulse, Slot};
 use super::usage::cpu_of;
 use crate::callback::contained;
 use crate::clock;
 use evenkeel_core::Mono;
-use evenkeel_core::threads::{
-    Class, Finding, FindingKind, Loss, Removed, Sample, Watch, WatchId, WatchSpec, WorkerId,
-};
+use evenkeel_core::threads::{Class, Finding, FindingKind, Removed, Sample, Watch, WatchId, WatchSpec};
 use evenkeel_hierarchy::{Condvar, Mutex, ThreadEvents, with_root};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// What there is for nobody to miss: a heartbeat that never comes.
@@ -30,6 +29,9 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(super) struct Bell {
     is_rung: Mutex<ThreadEvents, bool>,
     rings: Condvar,
+    /// Until when it sleeps, monotonic nanoseconds; 0: it is awake, or sleeps without an end, and is to be rung
+    /// for anything.
+    sleeps_until: AtomicU64,
 }
 
 impl Bell {
@@ -38,7 +40,23 @@ impl Bell {
         self.rings.notify_all();
     }
 
+    /// Rings unless it is awake by then anyhow.
+    pub(super) fn ring_before(&self, when: Option<Mono>) {
+        let until = self.sleeps_until.load(Relaxed);
+        if until == 0 || when.is_some_and(|when| when.as_nanos() < until) {
+            self.ring();
+        }
+    }
+
+    /// From now on all has to be rung for: before it is found out until when to sleep.
+    fn is_awake(&self) {
+        self.sleeps_until.store(0, Relaxed);
+    }
+
     fn wait(&self, until: Option<Mono>) {
+        // Who rings for something that was not known when `until` was found out comes after that, by the lock of
+        // the schedule, and sees this or that all has to be rung for.
+        self.sleeps_until.store(until.map_or(0, Mono::as_nanos), Relaxed);
         let left = until.map(|until| until.since(clock::mono()));
         let until = left.and_then(|left| Instant::now().checked_add(left));
         with_root(|house| {
@@ -67,12 +85,20 @@ pub(super) fn start(core: &Arc<Core>) -> Result<(), ThreadError> {
 #[derive(Default)]
 struct Round {
     watch: Watch,
-    known: BTreeMap<u64, Arc<Entry>>,
+    known: BTreeMap<u64, Known>,
+}
+
+/// What is kept of a thread from look to look. Nothing of a user's: that goes with its thread.
+struct Known {
+    slot: Arc<Slot>,
+    /// Its last beat, as it was seen.
+    last_beat: Mono,
 }
 
 impl Round {
     fn live(mut self, core: &Arc<Core>, pulse: &Pulse<'_>) {
         while !pulse.should_stop() {
+            core.bell.is_awake();
             let mut findings = Vec::new();
             self.look(core, &mut findings);
             for finding in findings {
@@ -83,38 +109,34 @@ impl Round {
             let next = self.watch.next_look(clock::mono());
             let until = next.into_iter().chain(deadline).min();
             pulse.waiting(|| core.bell.wait(until));
+            if let Some(until) = until {
+                let now = clock::mono();
+                self.watch.woke_late(now, now.since(until));
+            }
         }
     }
 
     /// Takes in what all threads look like.
     fn look(&mut self, core: &Core, findings: &mut Vec<Finding>) {
-        let entries = core.book.entries();
+        let watched = core.book.watched();
         self.known.retain(|id, _| {
-            let stays = entries.iter().any(|entry| entry.slot.id == *id);
+            let stays = watched.iter().any(|thread| thread.slot.id == *id);
             if !stays {
                 self.watch.forget(WatchId(*id));
             }
             stays
         });
-        for entry in entries {
-            let (id, care) = (entry.slot.id, &entry.care);
-            if care.heartbeat.is_none() && care.cpu_permille_max.is_none() {
-                continue;
-            }
-            let now = clock::mono();
-            if !self.known.contains_key(&id) {
-                let heartbeat = care.heartbeat.unwrap_or(NEVER);
-                self.watch.watch(
-                    now,
-                    WatchId(id),
-                    WatchSpec { heartbeat, cpu_share_max: care.cpu_permille_max },
-                );
-                self.known.insert(id, entry.clone());
-            }
-            let slot = &entry.slot;
+        for Watched { slot, heartbeat, cpu_permille_max } in watched {
+            let (id, now, last_beat) = (slot.id, clock::mono(), slot.last_beat());
+            let known = self.known.entry(id).or_insert_with(|| {
+                let heartbeat = heartbeat.unwrap_or(NEVER);
+                self.watch.watch(now, WatchId(id), WatchSpec { heartbeat, cpu_share_max: cpu_permille_max });
+                Known { slot: slot.clone(), last_beat }
+            });
+            known.last_beat = last_beat;
             let sample = Sample {
                 busy_since: slot.busy_since(),
-                last_beat: slot.last_beat(),
+                last_beat,
                 beats: slot.beats(),
                 cpu: slot.tid().and_then(cpu_of),
             };
@@ -123,28 +145,24 @@ impl Round {
     }
 
     fn deal_with(&self, core: &Arc<Core>, finding: Finding) {
-        let Some(entry) = self.known.get(&finding.id.0) else { return };
-        let slot = &entry.slot;
-        let (what, is_given_up) = match finding.kind {
+        let Some(Known { slot, last_beat }) = self.known.get(&finding.id.0) else { return };
+        let (what, is_silent) = match finding.kind {
             FindingKind::Stuck { silent_for, .. } => (What::Stuck { silent_for }, true),
             // One that beats is told of, and goes on.
             FindingKind::Runaway { over, cpu, is_silent, .. } => (What::Runaway { over, cpu }, is_silent),
             FindingKind::Recovered { after, .. } => (What::Recovered { silent_for: after }, false),
             _ => return,
         };
-        slot.give_up(is_given_up);
-        let worker = core.with(|state| {
-            let is_it = |worker: &super::core::Worker| worker.entry.slot.id == slot.id;
-            let at = state.workers.iter().position(|worker| worker.as_ref().is_some_and(is_it))?;
-            let current = state.workers[at].as_ref().and_then(|worker| worker.current.clone());
-            Some((WorkerId::new(at)?, current))
-        });
-        let current = worker.as_ref().and_then(|(_, current)| current.as_deref());
-        core.tell(slot, current.map(Runnable::meta), what);
-        if let (Some((me, current)), true) = (worker, is_given_up) {
-            core.lose_worker(me, Loss::Stuck);
+        // First of all: meanwhile, and in a hook, it may go on.
+        let (is_lost, job) = if is_silent {
+            core.give_up_silent(slot, *last_beat)
+        } else {
+            (false, core.with(|state| state.job_of(slot)))
+        };
+        core.tell(slot, job.as_deref().map(Runnable::meta), what);
+        contained(|| drop(job));
+        if is_lost {
             core.replace(slot);
-            contained(|| drop(current));
         }
     }
 }

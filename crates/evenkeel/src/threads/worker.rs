@@ -113,7 +113,7 @@ pub(super) fn live(core: &Arc<Core>, me: WorkerId, entry: &Arc<Entry>, parker: &
                 let panicked = work.run(slot);
                 #[cfg(test)]
                 super::tests::die_of(&work.meta().name);
-                slot.waits();
+                // What follows may be a user's: the worker is at work until it sleeps, and is missed if it hangs.
                 if let Some(message) = panicked {
                     core.tell(slot, Some(work.meta()), What::JobPanicked { message });
                 }
@@ -121,9 +121,11 @@ pub(super) fn live(core: &Arc<Core>, me: WorkerId, entry: &Arc<Entry>, parker: &
             }
             Turn::Sleep { until, is_next } => {
                 let is_expectant = worked.take().is_some_and(|for_channel| for_channel || is_next);
+                slot.waits();
                 if !(is_expectant && parker.spin()) {
                     parker.sleep(until);
                 }
+                slot.busy(clock::mono());
             }
             Turn::End => break,
         }

@@ -195,3 +195,25 @@ fn beats_without_a_time_count_from_when_they_are_seen() {
     watch.sample(ms(100), id, sample(90), &mut out);
     assert_eq!(out[0].kind, FindingKind::Stuck { silent_for: millis(10), cpu: None });
 }
+
+// REQ T6
+#[test]
+fn who_was_held_up_together_with_the_watch_is_not_called_stuck() {
+    let (id, beat) = (WatchId(1), 5_000);
+    let (mut watch, mut found) = (Watch::new(), Vec::new());
+    watch.watch(ms(0), id, spec(beat, None));
+    let silent = Sample { busy_since: Some(ms(0)), last_beat: ms(0), beats: 0, cpu: None };
+    watch.sample(ms(0), id, silent, &mut found);
+    assert_eq!(watch.next_look(ms(0)), Some(ms(beat)));
+    // The process was stopped for a minute.
+    watch.woke_late(ms(65_000), millis(60_000));
+    watch.sample(ms(65_000), id, silent, &mut found);
+    assert_eq!((found.len(), watch.next_look(ms(65_000))), (0, Some(ms(70_000))));
+    // A little late is nothing; and what is told stays told.
+    for (now, late) in [(70_200, 200), (140_000, 60_000)] {
+        watch.woke_late(ms(now), millis(late));
+        watch.sample(ms(now), id, silent, &mut found);
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+    assert_eq!(found[0].kind, FindingKind::Stuck { silent_for: millis(5_200), cpu: None });
+}
