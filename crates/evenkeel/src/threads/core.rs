@@ -87,6 +87,8 @@ pub(super) enum Turn {
     Run(Work, Mono),
     /// Sleep.
     Sleep {
+        /// From now on.
+        now: Mono,
         /// Until then at most.
         until: Option<Mono>,
         /// The next job wakes it, unless that belongs to another's channel.
@@ -245,7 +247,7 @@ impl Core {
             Next::Expired(removed) => Dealt { expired: Some(removed), before, ..Dealt::default() },
             Next::Idle { .. } if state.is_ending && state.schedule.is_empty() => end(before),
             Next::Idle { look_again } => {
-                let turn = Turn::Sleep { until: look_again, is_next: state.is_next_woken(me) };
+                let turn = Turn::Sleep { now, until: look_again, is_next: state.is_next_woken(me) };
                 Dealt { turn: Some(turn), before, ..Dealt::default() }
             }
             Next::Lost => end(before),
