@@ -62,13 +62,22 @@ impl State {
 
     /// The workers have changed. That is rare; how many there are is asked with every job.
     fn count_workers(&mut self) {
+        (self.of_use, self.is_arriving) = self.counted();
+    }
+
+    /// What `of_use` and `is_arriving` should be.
+    fn counted(&self) -> (usize, bool) {
         let of_use = self.workers.iter().flatten().filter(|worker| !worker.is_replaced);
-        (self.of_use, self.is_arriving) =
-            of_use.fold((0, false), |(count, any), worker| (count + 1, any || !worker.has_arrived));
+        of_use.fold((0, false), |(count, any), worker| (count + 1, any || !worker.has_arrived))
     }
 
     /// Whether there is something to do that no worker is about to.
     fn wants_worker(&self, workers_max: usize) -> bool {
+        debug_assert_eq!(
+            (self.of_use, self.is_arriving),
+            self.counted(),
+            "workers are counted when they change"
+        );
         self.of_use < workers_max
             && !self.is_arriving
             && self.schedule.idle().is_empty()
