@@ -16,6 +16,7 @@
 //!
 //! Which job is next and who is late is decided in [`evenkeel_core::threads`]; here it is done.
 
+mod aside;
 mod book;
 mod channel;
 mod core;
@@ -43,7 +44,7 @@ pub use job::{JobError, JobState};
 pub use slot::{Kind, Pulse};
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 pub use terminate::{NotStopped, Termination};
 pub use usage::{InKernel, Usage};
@@ -72,7 +73,9 @@ struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        // The system is asked once: it reads files for it.
+        static CORES: OnceLock<usize> = OnceLock::new();
+        let cores = *CORES.get_or_init(|| std::thread::available_parallelism().map_or(2, usize::from));
         Self {
             threads_max: THREADS_MAX,
             workers_max: cores.clamp(4, 16),
@@ -144,7 +147,10 @@ impl Drop for Owner {
     fn drop(&mut self) {
         self.0.close();
         self.0.give_up_queued();
-        self.0.tellers.unhook();
+        let hooks = self.0.tellers.unhook();
+        if !hooks.is_empty() {
+            self.0.aside(move || drop(hooks));
+        }
     }
 }
 
@@ -198,10 +204,15 @@ impl ThreadCoordinator {
         self.core().tellers.subscribe()
     }
 
-    /// Has `f` called with every event from now on, by the thread that found it: let it be short. A panic in
-    /// it ends with it. It is dropped with the coordinator.
+    /// Has `f` called with every event from now on, on a thread of its own: what it does delays the next one. A
+    /// panic in it ends with it. It is dropped with the coordinator; one that holds a handle of that keeps it.
     pub fn on_event(&self, f: impl Fn(&ThreadEvent) + Send + Sync + 'static) {
         self.core().tellers.hook(Arc::new(f));
+    }
+
+    /// The same for what is ours and short: on the thread that found it, before anybody else.
+    pub(crate) fn on_event_at_once(&self, f: impl Fn(&ThreadEvent) + Send + Sync + 'static) {
+        self.core().tellers.hook_own(Arc::new(f));
     }
 
     /// Figures of all jobs.

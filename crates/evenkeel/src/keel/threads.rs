@@ -43,7 +43,7 @@ impl Ration {
 pub(super) fn journal_events(threads: &ThreadCoordinator, journal: &Journal) {
     // No handle: the threads may outlive the service, and its journal is to end with it.
     let (journal, ration) = (journal.downgrade(), Ration::default());
-    threads.on_event(move |event| {
+    threads.on_event_at_once(move |event| {
         if let (Some(journal), Some(left_out)) = (journal(), ration.take(clock::mono())) {
             append(&journal, event, left_out);
         }

@@ -33,6 +33,11 @@ impl Entry {
     /// Asks it to end, and wakes it.
     pub(super) fn stop(&self) {
         self.slot.ask_to_stop();
+        self.wake();
+    }
+
+    /// Ends a wait of it, if it said how.
+    pub(super) fn wake(&self) {
         if let Some(wake) = &self.care.wake {
             contained(wake);
         }
@@ -136,15 +141,14 @@ impl Book {
         with_root(|house| self.pages.lock(house).entries.iter().filter_map(watched).collect())
     }
 
-    /// Asks threads to end, and wakes them.
-    pub(super) fn stop(&self, which: impl Fn(&Slot) -> bool) {
+    /// Asks threads to end; those that are to be woken for it.
+    pub(super) fn ask_to_stop(&self, which: impl Fn(&Slot) -> bool) -> Vec<Arc<Entry>> {
         let entries: Vec<Arc<Entry>> = with_root(|house| {
             let pages = self.pages.lock(house);
             pages.entries.iter().filter(|entry| which(&entry.slot)).cloned().collect()
         });
-        entries.iter().for_each(|entry| entry.stop());
-        // One of them may be gone meanwhile, and its closure with this.
-        contained(|| drop(entries));
+        entries.iter().for_each(|entry| entry.slot.ask_to_stop());
+        entries.into_iter().filter(|entry| entry.care.wake.is_some()).collect()
     }
 
     /// How many threads count against the limit.

@@ -10,11 +10,12 @@
 //! 5. Who was refused a thread for want of a place is thought of when one becomes free.
 
 use super::Options;
+use super::aside::Aside;
 use super::book::{Book, Care, Entry};
 use super::channel::Inner;
 use super::error::{JobRefused, ThreadError};
 use super::events::{Doing, Subject, Tellers, ThreadEvent, What};
-use super::job::{Meta, Runnable};
+use super::job::{Meta, Remains, Runnable};
 use super::slot::{Kind, Slot};
 use super::usage::InKernel;
 use super::watcher::{self, Bell};
@@ -77,9 +78,13 @@ impl State {
 
     /// The workers have changed. That is rare; how many there are is asked with every job.
     fn count_workers(&mut self) {
+        (self.of_use, self.is_arriving) = self.counted();
+    }
+
+    /// What `of_use` and `is_arriving` should be.
+    fn counted(&self) -> (usize, bool) {
         let of_use = self.workers.iter().flatten().filter(|worker| !worker.is_replaced);
-        (self.of_use, self.is_arriving) =
-            of_use.fold((0, false), |(count, any), worker| (count + 1, any || !worker.has_arrived));
+        of_use.fold((0, false), |(count, any), worker| (count + 1, any || !worker.has_arrived))
     }
 
     /// Whose thread this is.
@@ -106,6 +111,11 @@ impl State {
 
     /// Whether there is something to do that no worker is about to.
     fn wants_worker(&self, workers_max: usize) -> bool {
+        debug_assert_eq!(
+            (self.of_use, self.is_arriving),
+            self.counted(),
+            "workers are counted when they change"
+        );
         self.of_use < workers_max
             && !self.is_arriving
             && self.schedule.idle().is_empty()
@@ -124,6 +134,8 @@ pub(super) enum Turn {
     Run(Work, Mono),
     /// Sleep.
     Sleep {
+        /// From now on.
+        now: Mono,
         /// Until then at most.
         until: Option<Mono>,
         /// The next job wakes it, unless that belongs to another's channel.
@@ -147,6 +159,7 @@ pub(super) struct Core {
     pub(super) book: Book,
     pub(super) tellers: Tellers,
     pub(super) bell: Bell,
+    pub(super) aside: Aside,
     watch_is_started: AtomicBool,
     workers_started: AtomicU64,
     state: Mutex<ThreadSchedule, State>,
@@ -165,6 +178,7 @@ impl Core {
         Self {
             book: Book::new(options.threads_max),
             tellers: Tellers::default(),
+            aside: Aside::default(),
             bell: Bell::default(),
             watch_is_started: AtomicBool::new(false),
             workers_started: AtomicU64::new(0),
@@ -227,7 +241,7 @@ impl Core {
             taken_back
         });
         for Removed { payload, .. } in others {
-            payload.give_up(payload.meta().without_worker());
+            payload.give_up(payload.meta().without_worker()).clear();
         }
         match taken_back {
             None => Ok(()),
@@ -243,7 +257,8 @@ impl Core {
     pub(super) fn cancel(&self, id: JobId) {
         if let Some(work) = self.with(|state| state.schedule.cancel(id)) {
             let why = work.meta().cancelled();
-            work.give_up(why);
+            // It is the caller's, and dropped where it cancels.
+            work.give_up(why).clear();
         }
     }
 
@@ -260,7 +275,7 @@ impl Core {
                 let _ = self.start_worker();
             }
             if let Some(Removed { payload, .. }) = expired {
-                payload.give_up(payload.meta().expired());
+                payload.give_up(payload.meta().expired()).clear();
             }
             if let Some(turn) = turn {
                 return turn;
@@ -285,12 +300,14 @@ impl Core {
                 }
                 let wake = wake.and_then(|worker| state.parker(worker));
                 let start = wake.is_none() && state.wants_worker(self.options.workers_max);
-                Dealt { turn: Some(Turn::Run(payload, now)), wake, start, expired: None }
+                // The schedule's time may be ahead of ours; a worker never seems silent from before its job began.
+                let since = state.schedule.running(me).map_or(now, |running| running.since);
+                Dealt { turn: Some(Turn::Run(payload, since)), wake, start, expired: None }
             }
             Next::Expired(removed) => Dealt { expired: Some(removed), ..Dealt::default() },
             Next::Idle { .. } if state.is_ending && state.schedule.is_empty() => turn(Turn::End),
             Next::Idle { look_again } => {
-                turn(Turn::Sleep { until: look_again, is_next: state.is_next_woken(me) })
+                turn(Turn::Sleep { now, until: look_again, is_next: state.is_next_woken(me) })
             }
             Next::Lost => turn(Turn::End),
         }
@@ -349,7 +366,7 @@ impl Core {
         });
         // What nobody keeps any more has nobody who waits for it.
         if let Some(work) = gone.and_then(|worker| worker.current?.upgrade()) {
-            work.give_up(work.meta().ended());
+            work.give_up(work.meta().ended()).clear();
             contained(|| drop(work));
         }
     }
@@ -462,7 +479,7 @@ impl Core {
     }
 
     /// Tells everybody what happened to a thread.
-    pub(super) fn tell(&self, slot: &Slot, job: Option<&Meta>, what: What) {
+    pub(super) fn tell(self: &Arc<Self>, slot: &Slot, job: Option<&Meta>, what: What) {
         let thread = Subject {
             name: slot.name.clone(),
             class: slot.class,
@@ -470,11 +487,23 @@ impl Core {
             tid: slot.tid(),
             doing: Self::doing(slot, job),
         };
-        self.tellers.tell(ThreadEvent { at: clock::mono(), thread, what });
+        let event = Arc::new(ThreadEvent { at: clock::mono(), thread, what });
+        let hooks = self.tellers.tell(&event);
+        if !hooks.is_empty() {
+            self.aside_if_room(move || hooks.iter().for_each(|hook| contained(|| hook(&event))));
+        }
+    }
+
+    /// Asks threads to end, and has them woken.
+    fn stop(self: &Arc<Self>, which: impl Fn(&Slot) -> bool) {
+        let wakes = self.book.ask_to_stop(which);
+        if !wakes.is_empty() {
+            self.aside(move || wakes.iter().for_each(|entry| entry.wake()));
+        }
     }
 
     /// Nothing more is accepted; workers end when nothing is left, all others now.
-    pub(super) fn close(&self) {
+    pub(super) fn close(self: &Arc<Self>) {
         self.book.close();
         let parkers = self.with(|state| {
             state.schedule.close_intake();
@@ -482,21 +511,31 @@ impl Core {
             state.workers.iter().flatten().map(|worker| worker.parker.clone()).collect::<Vec<_>>()
         });
         parkers.iter().for_each(|parker| parker.wake());
-        self.book.stop(|slot| slot.kind == Kind::Dedicated);
+        self.stop(|slot| slot.kind == Kind::Dedicated);
         self.bell.ring();
     }
 
     /// Gives up all that is queued, and asks what runs to end. Answers how much that was.
-    pub(super) fn give_up_queued(&self) -> usize {
+    pub(super) fn give_up_queued(self: &Arc<Self>) -> usize {
         let mut removed = Vec::new();
         self.with(|state| state.schedule.drain_all(&mut removed));
-        for Removed { payload, .. } in &removed {
-            payload.give_up(payload.meta().ended());
-        }
-        self.book.stop(|slot| !matches!(slot.kind, Kind::Kept | Kind::Stop));
-        self.bell.ring();
         let count = removed.len();
-        contained(|| drop(removed));
+        let answered = removed.into_iter().map(|Removed { payload, .. }| {
+            let remains = payload.give_up(payload.meta().ended());
+            (payload, remains)
+        });
+        let answered: Vec<_> = answered.collect();
+        self.stop(|slot| !matches!(slot.kind, Kind::Kept | Kind::Stop));
+        self.bell.ring();
+        if count > 0 {
+            self.aside(move || answered.into_iter().for_each(|(payload, remains)| clear(payload, remains)));
+        }
         count
     }
+}
+
+/// Clears what is left of a job, and then drops what it came with.
+fn clear(payload: Work, remains: Remains) {
+    remains.clear();
+    contained(|| drop(payload));
 }

@@ -214,7 +214,10 @@ pub(super) type Hook = Arc<dyn Fn(&ThreadEvent) + Send + Sync>;
 #[derive(Default)]
 pub(super) struct Tellers {
     mailboxes: Mutex<ThreadEvents, Vec<Weak<Mailbox>>>,
+    /// Users', which may hang.
     hooks: Mutex<ThreadEvents, Vec<Hook>>,
+    /// The house's, which do not.
+    own: Mutex<ThreadEvents, Vec<Hook>>,
 }
 
 impl Tellers {
@@ -222,10 +225,13 @@ impl Tellers {
         with_root(|house| self.hooks.lock(house).push(hook));
     }
 
-    /// Nobody is called any more. What they hold is dropped here, and not with the last thread.
-    pub(super) fn unhook(&self) {
-        let hooks = with_root(|house| std::mem::take(&mut *self.hooks.lock(house)));
-        contained(|| drop(hooks));
+    pub(super) fn hook_own(&self, hook: Hook) {
+        with_root(|house| self.own.lock(house).push(hook));
+    }
+
+    /// Nobody is called any more. What they hold is dropped by the caller, and not with the last thread.
+    pub(super) fn unhook(&self) -> Vec<Hook> {
+        with_root(|house| std::mem::take(&mut *self.hooks.lock(house)))
     }
 
     pub(super) fn subscribe(&self) -> Subscription {
@@ -238,13 +244,10 @@ impl Tellers {
         Subscription(mailbox)
     }
 
-    /// Tells everybody. Outside of all locks, from any thread.
-    pub(super) fn tell(&self, event: ThreadEvent) {
-        let hooks = with_root(|house| self.hooks.lock(house).clone());
-        hooks.iter().for_each(|hook| contained(|| hook(&event)));
-        // The last of them, when the coordinator is gone meanwhile.
-        contained(|| drop(hooks));
-        let event = Arc::new(event);
+    /// Tells everybody but users' hooks, which it answers. Outside of all locks, from any thread.
+    pub(super) fn tell(&self, event: &Arc<ThreadEvent>) -> Vec<Hook> {
+        let own = with_root(|house| self.own.lock(house).clone());
+        own.iter().for_each(|hook| contained(|| hook(event)));
         let listening: Vec<Arc<Mailbox>> =
             with_root(|house| self.mailboxes.lock(house).iter().filter_map(Weak::upgrade).collect());
         for mailbox in listening {
@@ -258,5 +261,6 @@ impl Tellers {
             });
             mailbox.arrived.notify_all();
         }
+        with_root(|house| self.hooks.lock(house).clone())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Queued -> Running -> Over(answer) -> Taken
-//!    `----> Leaving -----^  cancelled, expired, ended before it ran: its closure is dropped first
+//!    `------------------^  cancelled, expired, ended before it ran
 //! ```
 //!
 //! Invariants:
@@ -140,7 +140,25 @@ pub(super) trait Runnable: Send + Sync {
     /// Runs it, unless it is over already; answers what a panic of it said.
     fn run(&self, slot: &Arc<Slot>) -> Option<String>;
     /// It is not to run any more, or who ran it is gone. What has an answer keeps it.
-    fn give_up(&self, why: JobError);
+    fn give_up(&self, why: JobError) -> Remains;
+}
+
+/// What is left of a job that was given up, and has its answer: a closure that was not called, and who is
+/// to be woken. Both are a user's.
+#[must_use = "somebody may wait to be woken"]
+pub(super) struct Remains {
+    work: Option<Box<dyn Send>>,
+    waker: Option<Waker>,
+}
+
+impl Remains {
+    /// Wakes and drops. It may hang, as what users wrote may.
+    pub(super) fn clear(self) {
+        if let Some(waker) = self.waker {
+            contained(|| waker.wake());
+        }
+        contained(|| drop(self.work));
+    }
 }
 
 /// A job, from the side that waits for it.
@@ -155,7 +173,6 @@ pub(super) trait Answer<T>: Send + Sync {
 enum Stage<F, T> {
     Queued(F),
     Running { slot: Arc<Slot>, since: Mono },
-    Leaving,
     Over(Result<T, JobError>),
     Taken,
 }
@@ -245,19 +262,18 @@ where
         panic
     }
 
-    fn give_up(&self, why: JobError) {
-        let work = self.with(|inside| match std::mem::replace(&mut inside.stage, Stage::Leaving) {
-            Stage::Queued(work) => Some(Some(work)),
-            Stage::Running { .. } => Some(None),
+    fn give_up(&self, why: JobError) -> Remains {
+        let remains = self.with(|inside| match std::mem::replace(&mut inside.stage, Stage::Over(Err(why))) {
+            Stage::Queued(work) => (Some(work), inside.waker.take()),
+            Stage::Running { .. } => (None, inside.waker.take()),
             before => {
                 inside.stage = before;
-                None
+                (None, None)
             }
         });
-        if let Some(work) = work {
-            contained(|| drop(work));
-            self.end(Err(why));
-        }
+        self.over.notify_all();
+        let (work, waker) = remains;
+        Remains { work: work.map(|work| Box::new(work) as Box<dyn Send>), waker }
     }
 }
 
@@ -269,7 +285,7 @@ where
     fn state(&self) -> JobState {
         let now = clock::mono();
         self.with(|inside| match &inside.stage {
-            Stage::Queued(_) | Stage::Leaving => JobState::Queued,
+            Stage::Queued(_) => JobState::Queued,
             Stage::Running { slot, .. } if slot.is_given_up() => {
                 JobState::Stuck { thread: slot.name.clone(), silent_for: now.since(slot.last_beat()) }
             }

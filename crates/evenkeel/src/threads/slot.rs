@@ -11,6 +11,7 @@ use rustix::thread::gettid;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// A place in a program's source.
 pub(super) type Site = &'static Location<'static>;
@@ -133,6 +134,12 @@ impl Slot {
     pub(super) fn is_given_up(&self) -> bool {
         let after = self.given_up_after.load(Relaxed);
         after != 0 && after == self.last_beat.load(Relaxed) && self.busy_since().is_some()
+    }
+
+    /// It is heard of again. For how long it was not, if it was given up; answered once.
+    pub(super) fn take_back(&self) -> Option<Duration> {
+        let after = Some(self.given_up_after.swap(0, Relaxed)).filter(|after| *after != 0)?;
+        Some(clock::mono().since(Mono::from_nanos(after)))
     }
 
     /// It was late after this beat: that is so until it is heard of again.

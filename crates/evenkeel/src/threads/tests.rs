@@ -356,7 +356,9 @@ fn a_termination_lets_what_is_queued_run_and_stops_all() {
     let waits = waits(&threads);
     let ended = threads.terminate(LONG);
     assert!(ended.is_clean(), "{ended}");
-    assert!(ended.stopped >= 3 && threads.snapshot().threads.is_empty(), "{ended}");
+    // Who woke the one that waits may be on its way out.
+    let is_left = threads.snapshot().threads.iter().any(|thread| thread.kind != Kind::Stop);
+    assert!(ended.stopped >= 3 && !is_left, "{ended}");
     for (at, job) in jobs.into_iter().enumerate() {
         assert_eq!(job.wait(), Ok(at));
     }

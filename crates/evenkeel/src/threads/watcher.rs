@@ -11,7 +11,6 @@ use super::events::What;
 use super::job::Runnable;
 use super::slot::{Kind, Pulse, Slot};
 use super::usage::cpu_of;
-use crate::callback::contained;
 use crate::clock;
 use evenkeel_core::Mono;
 use evenkeel_core::threads::{Class, Finding, FindingKind, Removed, Sample, Watch, WatchId, WatchSpec};
@@ -150,7 +149,10 @@ impl Round {
             FindingKind::Stuck { silent_for, .. } => (What::Stuck { silent_for }, true),
             // One that beats is told of, and goes on.
             FindingKind::Runaway { over, cpu, is_silent, .. } => (What::Runaway { over, cpu }, is_silent),
-            FindingKind::Recovered { after, .. } => (What::Recovered { silent_for: after }, false),
+            FindingKind::Recovered { after, .. } => {
+                slot.take_back();
+                (What::Recovered { silent_for: after }, false)
+            }
             _ => return,
         };
         // First of all: meanwhile, and in a hook, it may go on.
@@ -160,7 +162,10 @@ impl Round {
             (false, core.with(|state| state.job_of(slot)))
         };
         core.tell(slot, job.as_deref().map(Runnable::meta), what);
-        contained(|| drop(job));
+        // The last of it, with its answer, if it has ended meanwhile.
+        if job.is_some() {
+            core.aside(move || drop(job));
+        }
         if is_lost {
             core.replace(slot);
         }
@@ -168,7 +173,7 @@ impl Round {
 }
 
 /// Tells those whose deadline came before their turn.
-fn expire(core: &Core) {
+fn expire(core: &Arc<Core>) {
     let now = clock::mono();
     loop {
         let mut expired = Vec::new();
@@ -177,8 +182,11 @@ fn expire(core: &Core) {
             return;
         }
         for Removed { payload, .. } in expired {
-            payload.give_up(payload.meta().expired());
-            contained(|| drop(payload));
+            let remains = payload.give_up(payload.meta().expired());
+            core.aside(move || {
+                remains.clear();
+                drop(payload);
+            });
         }
     }
 }

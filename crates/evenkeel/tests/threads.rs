@@ -105,7 +105,7 @@ fn channels_that_nobody_has_any_more_give_their_places_back() {
 
 // REQ T5
 #[test]
-fn a_job_that_is_given_up_is_not_done_while_its_closure_is_dropped() {
+fn a_job_that_is_given_up_says_so_while_its_closure_is_dropped() {
     let threads = ThreadCoordinator::builder().workers_max(1).build();
     let (first, release_first) = held(&threads, None);
     let (slow, dropping, release) = slow_drop();
@@ -113,7 +113,7 @@ fn a_job_that_is_given_up_is_not_done_while_its_closure_is_dropped() {
     dropping.recv().unwrap();
     let seen = job.state();
     drop(release);
-    assert_eq!(seen, JobState::Queued);
+    assert!(matches!(seen, JobState::Failed(JobError::Expired { .. })), "{seen:?}");
     assert!(matches!(job.wait(), Err(JobError::Expired { .. })));
     drop(release_first);
     first.wait().unwrap();
@@ -239,10 +239,13 @@ fn who_goes_on_while_its_silence_is_told_is_not_given_up() {
         let _ = pulse.waiting(|| ends.recv());
     });
     let waits = left.job("waits").run(|_| ()).unwrap();
-    next(&events, is_recovered);
-    assert_eq!((threads.jobs().total().lost, waits.state()), (0, JobState::Queued));
-    drop(end);
     assert!(hung.wait().unwrap().is_err());
+    next(&events, is_recovered);
+    while threads.jobs().total().lost > 0 {
+        yield_now();
+    }
+    assert_eq!(waits.state(), JobState::Queued, "its channel runs another");
+    drop(end);
     runs.unwrap().wait().unwrap();
     waits.wait().unwrap();
 }
@@ -327,7 +330,7 @@ fn a_drop_that_panics_costs_nobody_the_watch() {
 
 // REQ T8
 #[test]
-fn who_terminates_from_a_hook_does_not_wait_for_the_one_that_calls_it() {
+fn a_hook_may_end_all_threads() {
     let threads = ThreadCoordinator::builder().heartbeat(SHORT_BEAT).build();
     let (told, tells) = channel();
     let (release, hangs) = channel::<()>();
@@ -340,9 +343,8 @@ fn who_terminates_from_a_hook_does_not_wait_for_the_one_that_calls_it() {
         }
     });
     let _ = threads.thread("hangs").start(move |_| hangs.recv()).unwrap();
-    let ended = tells.recv_timeout(LONG).expect("it waits for nobody");
-    let left: Vec<&str> = ended.left.iter().map(|left| &*left.name).collect();
-    assert_eq!(left, ["ek-watch"], "{ended}");
+    let ended = tells.recv_timeout(LONG).expect("it does not wait for itself");
+    assert!(ended.is_clean(), "{ended}");
 }
 
 // REQ T6
@@ -461,4 +463,69 @@ fn when_as_many_workers_as_there_are_places_hang_the_jobs_behind_run_once_one_is
     }
     hung.into_iter().for_each(|job| assert!(job.wait().unwrap().is_err()));
     assert!(threads.terminate(LONG).is_clean());
+}
+
+/// A thread that is silent, and what ends it.
+fn silent(threads: &ThreadCoordinator) -> Sender<()> {
+    let (release, held) = channel::<()>();
+    let thread = threads.thread("silent").start(move |_| held.recv());
+    assert!(thread.is_ok());
+    release
+}
+
+// REQ T6, REQ T9
+#[test]
+fn neither_a_drop_nor_a_hook_that_hangs_blinds_the_watch() {
+    let threads = ThreadCoordinator::builder().workers_max(1).heartbeat(SHORT_BEAT).build();
+    let events = threads.subscribe();
+    let (holding, release) = held(&threads, None);
+    let (slow, begins, end) = slow_drop();
+    let late = threads.job("late").deadline(Duration::from_millis(1)).run(move |_| drop(slow)).unwrap();
+    assert!(matches!(late.wait(), Err(JobError::Expired { .. })), "it is answered first");
+    begins.recv().unwrap();
+    let first = silent(&threads);
+    // Who hangs is told of as well.
+    let mut stuck = std::collections::BTreeSet::new();
+    while stuck.len() < 2 {
+        stuck.insert(next(&events, is_stuck).thread.name.clone());
+    }
+    assert_eq!(Vec::from_iter(stuck), ["ek-aside", "silent"]);
+    drop((end, first));
+    let (told, hangs) = sync_channel(0);
+    let (go_on, held) = channel::<()>();
+    let held = Mutex::new(held);
+    threads.on_event(move |_| {
+        let _ = told.send(());
+        let _ = held.lock().unwrap().recv();
+    });
+    let _second = silent(&threads);
+    hangs.recv().unwrap();
+    let _third = silent(&threads);
+    next(&events, |event| is_stuck(event) && event.thread.name == "silent");
+    next(&events, |event| is_stuck(event) && event.thread.name == "silent");
+    drop((hangs, go_on, release));
+    holding.wait().unwrap();
+}
+
+// REQ T8
+#[test]
+fn a_termination_waits_for_no_drop_and_no_wake_that_hangs() {
+    let threads = ThreadCoordinator::builder().workers_max(1).build();
+    let (holding, release) = held(&threads, None);
+    let (slow, _begins, end) = slow_drop();
+    let queued = threads.job("queued").run(move |_| drop(slow)).unwrap();
+    let (go_on, held) = channel::<()>();
+    let held = Mutex::new(held);
+    let waits = threads.thread("waits").wake_with(move || _ = held.lock().unwrap().recv());
+    let (wake, woken) = channel::<()>();
+    let waits = waits.start(move |pulse| _ = pulse.waiting(|| woken.recv())).unwrap();
+    // Both would hang for ever: nothing ends them before this is over.
+    let ended = threads.terminate(Duration::from_millis(50));
+    let mut left: Vec<&str> = ended.left.iter().map(|left| &*left.name).collect();
+    left.sort_unstable();
+    assert_eq!((left, ended.given_up_jobs), (vec!["ek-work-1", "waits"], 1), "{ended}");
+    assert!(matches!(queued.wait(), Err(JobError::Ended { .. })));
+    drop((end, go_on, release, wake));
+    waits.join().unwrap();
+    holding.wait().unwrap();
 }
