@@ -149,8 +149,10 @@ impl Round {
             FindingKind::Stuck { silent_for, .. } => (What::Stuck { silent_for }, true),
             // One that beats is told of, and goes on.
             FindingKind::Runaway { over, cpu, is_silent, .. } => (What::Runaway { over, cpu }, is_silent),
-            FindingKind::Recovered { after, .. } => {
-                slot.take_back();
+            FindingKind::Recovered { after, was_silent } => {
+                if was_silent {
+                    slot.take_back();
+                }
                 (What::Recovered { silent_for: after }, false)
             }
             _ => return,
