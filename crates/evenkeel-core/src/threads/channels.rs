@@ -56,8 +56,8 @@ impl Nodes for Channels {
 }
 
 impl Channels {
-    pub(super) fn new(channels_max: usize) -> Self {
-        Self { places: Vec::with_capacity(channels_max), free: NIL }
+    pub(super) fn new() -> Self {
+        Self { places: Vec::new(), free: NIL }
     }
 
     pub(super) fn get(&self, at: u32) -> &Channel {
@@ -87,6 +87,9 @@ impl Channels {
         let at = match self.free {
             NIL if self.places.len() >= channels_max => return None,
             NIL => {
+                if self.places.is_empty() {
+                    self.places.reserve_exact(channels_max);
+                }
                 self.places.push(Channel {
                     generation: 0,
                     is_used: false,

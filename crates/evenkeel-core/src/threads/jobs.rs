@@ -28,6 +28,7 @@ struct Place<J> {
 
 /// See the module's head.
 pub(super) struct Jobs<J> {
+    queued_max: usize,
     places: Vec<Place<J>>,
     /// First free place; free ones are chained by `link.next`.
     free: u32,
@@ -44,15 +45,9 @@ impl<J> Nodes for Jobs<J> {
 }
 
 impl<J> Jobs<J> {
-    /// Room for `queued_max` jobs, all of it reserved at once.
+    /// Room for `queued_max` jobs, all of it reserved at once with the first: who has none takes nothing.
     pub(super) fn new(queued_max: usize) -> Self {
-        Self {
-            places: Vec::with_capacity(queued_max),
-            free: NIL,
-            queued: 0,
-            next_sequence: 0,
-            heap: Vec::with_capacity(queued_max),
-        }
+        Self { queued_max, places: Vec::new(), free: NIL, queued: 0, next_sequence: 0, heap: Vec::new() }
     }
 
     pub(super) const fn queued(&self) -> usize {
@@ -74,6 +69,10 @@ impl<J> Jobs<J> {
     pub(super) fn insert(&mut self, make: impl FnOnce(JobId) -> Job<J>) -> (u32, JobId) {
         let at = match self.free {
             NIL => {
+                if self.places.is_empty() {
+                    self.places.reserve_exact(self.queued_max);
+                    self.heap.reserve_exact(self.queued_max);
+                }
                 self.places.push(Place { link: Link::NONE, heap_at: NIL, job: None });
                 (self.places.len() - 1) as u32
             }

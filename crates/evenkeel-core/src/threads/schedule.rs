@@ -154,14 +154,14 @@ impl<J> fmt::Debug for Schedule<J> {
 
 impl<J> Schedule<J> {
     /// One without workers, channels and jobs. Figures of `limits` outside of what is
-    /// allowed are brought inside; room for `queued_max` jobs is reserved.
+    /// allowed are brought inside; room for `queued_max` jobs is reserved with the first one.
     pub fn new(limits: Limits) -> Self {
         let limits = limits.clamped();
         Self {
             limits,
             now: Mono::default(),
             jobs: Jobs::new(limits.queued_max),
-            channels: Channels::new(limits.channels_max),
+            channels: Channels::new(),
             workers: vec![Worker::NEW; WORKERS_MAX + 1],
             loose: [List::EMPTY; 3],
             idle: 0,
