@@ -17,7 +17,7 @@ pub(crate) const LARGE_BYTES: usize = Batch::large_buffer_bytes(16);
 /// What one of several floods brings in its turn.
 pub(crate) const QUARTER_BYTES: usize = Batch::large_buffer_bytes(4);
 /// Budget that whoever is fast can use.
-pub(crate) const SURPLUS_BYTES: usize = 7 << 20;
+pub(crate) const SURPLUS_BYTES: usize = 13 << 19;
 
 /// Who wants a large buffer and holds this much waits for one: crumbs would cost more than they bring.
 const PATIENT_BYTES: usize = 3 * LARGE_BYTES;
