@@ -107,10 +107,11 @@ pub fn try_with_root<R>(work: impl FnOnce(&mut Cap<Root>) -> R) -> Result<R, Roo
 /// a lock of it is held, but through [`Cap::outside`].
 ///
 /// ```
-/// use evenkeel_locks::{Mutex, lock_order, with_root, with_root_of};
+/// use evenkeel_locks::{Mutex, lock_order, with_root};
 ///
 /// mod library {
-///     use super::*;
+///     use evenkeel_locks::{Mutex, lock_order, with_root_of};
+///
 ///     lock_order! { root House; pub Books; }
 ///     static BOOKS: Mutex<Books, u32> = Mutex::new(0);
 ///     pub fn count() -> u32 {
