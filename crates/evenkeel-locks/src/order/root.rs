@@ -115,7 +115,7 @@ pub fn try_with_root<R>(work: impl FnOnce(&mut Cap<Root>) -> R) -> Result<R, Roo
 ///     lock_order! { root House; pub Books; }
 ///     static BOOKS: Mutex<Books, u32> = Mutex::new(0);
 ///     pub fn count() -> u32 {
-///         with_root_of(|house| {
+///         with_root_of::<House, _>(|house| {
 ///             let mut books = BOOKS.lock(house);
 ///             *books += 1;
 ///             *books
