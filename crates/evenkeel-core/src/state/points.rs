@@ -57,9 +57,7 @@ pub(super) struct Points<S> {
 
 impl<S: State> Points<S> {
     pub(super) fn new(base: (u64, S), steps_max: usize) -> Self {
-        // One that is restored has no bound until all is read.
-        let reserved = if steps_max == usize::MAX { 0 } else { steps_max };
-        Self { base, steps: VecDeque::with_capacity(reserved), steps_max }
+        Self { base, steps: VecDeque::with_capacity(steps_max), steps_max }
     }
 
     pub(super) fn base(&self) -> (u64, S) {
@@ -68,6 +66,10 @@ impl<S: State> Points<S> {
 
     pub(super) fn steps(&self) -> impl DoubleEndedIterator<Item = &Step<S>> {
         self.steps.iter()
+    }
+
+    pub(super) fn steps_max(&self) -> usize {
+        self.steps_max
     }
 
     /// The newest number and where it led.

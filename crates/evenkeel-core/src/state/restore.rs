@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub sequence: u64,
     /// Where the machine is.
     pub state: String,
+    /// Most changes that could be rolled back: what follows is read under the bound that it was made under.
+    pub points_max: usize,
     /// The oldest point.
     pub oldest: u64,
     /// Where it was then.
@@ -234,6 +236,7 @@ impl<S: State> Machine<S> {
             fingerprint: fingerprint(self.table),
             sequence: self.sequence,
             state: self.state.name().to_owned(),
+            points_max: self.points.steps_max(),
             oldest,
             oldest_state: oldest_state.name().to_owned(),
             steps: self.points.steps().map(save).collect(),
@@ -254,7 +257,8 @@ impl<S: State> Machine<S> {
     ) -> Result<Self, RestoreError> {
         check_table(table, snapshot)?;
         let oldest_state = named(table, snapshot.oldest, &snapshot.oldest_state)?;
-        let mut points = Points::new((snapshot.oldest, oldest_state), usize::MAX);
+        let bound = Limits { points_max: snapshot.points_max, ..limits }.clamped().points_max;
+        let mut points = Points::new((snapshot.oldest, oldest_state), bound);
         for saved in &snapshot.steps {
             let SavedStep { sequence, is_rollback: is_mark, .. } = *saved;
             let (from, to) = (named(table, sequence, &saved.from)?, named(table, sequence, &saved.to)?);
