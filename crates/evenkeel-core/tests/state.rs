@@ -197,6 +197,7 @@ fn what_is_refused_names_from_to_and_what_is_allowed() {
     );
     assert!(machine.abandon(at(3), first.ticket()));
     let second = machine.propose(at(4), Lamp::On, "again").unwrap();
+    assert!(!machine.abandon(at(4), first.ticket()), "it is the second that is under way");
     let lapsed = machine.commit(at(5), first).unwrap_err();
     assert_eq!(
         lapsed.to_string(),
@@ -390,6 +391,44 @@ fn what_another_table_saved_is_refused() {
     assert_eq!(error.to_string(), "a machine of table lamp was saved, not of cleanup");
 }
 
+// REQ S6
+#[test]
+fn what_is_saved_is_read_under_the_bound_that_it_was_made_under() {
+    let limits = |points_max| Limits { points_max, ..Limits::default() };
+    let mut machine = Machine::new(&LAMP, limits(4), at(0));
+    let snapshot = machine.snapshot();
+    let mut tail: Vec<_> =
+        [Lamp::On, Lamp::Off, Lamp::On, Lamp::Off].map(|to| go(&mut machine, 1, to).saved()).into();
+    let plan = machine.plan_rollback(Point::after(1)).unwrap();
+    let undoing = machine.begin_rollback(at(2), plan, "test").unwrap();
+    tail.push(machine.finish_rollback(at(2), &undoing).unwrap().saved());
+    assert_eq!((tail[4].back_to, tail[4].failed), (Some(1), 3));
+    for (points_max, expected) in [(1, &[1, 5][..]), (4, &[0, 1, 5]), (64, &[0, 1, 5])] {
+        let again = Machine::restore(&LAMP, limits(points_max), at(3), &snapshot, &tail).unwrap();
+        assert_eq!(again.points().map(|(point, _)| point.sequence()).collect::<Vec<_>>(), expected);
+        assert_eq!(again.state(), Lamp::On);
+    }
+}
+
+// REQ S2
+#[test]
+fn what_belongs_to_another_machine_is_not_taken() {
+    let (mut machine, mut other) = (lamp(), lamp());
+    let _ = go(&mut machine, 1, Lamp::On);
+    let _ = go(&mut other, 1, Lamp::On);
+    let (ours, theirs) = (
+        machine.propose(at(2), Lamp::Off, "ours").unwrap(),
+        other.propose(at(2), Lamp::Broken, "theirs").unwrap(),
+    );
+    assert_eq!(ours.ticket(), theirs.ticket());
+    assert!(machine.commit(at(3), theirs).is_err());
+    assert_eq!(machine.commit(at(3), ours).unwrap().to, Lamp::Off);
+    assert!(other.abandon(at(3), other.under_way().unwrap().0));
+    let _ = go(&mut other, 4, Lamp::Broken);
+    let plan = other.plan_rollback(Point::after(0)).unwrap();
+    assert!(matches!(machine.begin_rollback(at(5), plan, "theirs"), Err(RollbackError::Stale { .. })));
+}
+
 // REQ C18 S6
 #[test]
 fn a_saved_change_that_cannot_be_is_refused_and_named() {
@@ -428,11 +467,11 @@ fn a_saved_change_that_cannot_be_is_refused_and_named() {
         ),
         (
             restored(|saved, _| saved.state = "Off".into()),
-            "lamp: its changes lead to On at change 1, and it was saved as Off at change 1",
+            "lamp: its changes lead to On at change 1, not to Off at change 1",
         ),
         (
             restored(|saved, _| saved.sequence = 9),
-            "lamp: its changes lead to On at change 1, and it was saved as On at change 9",
+            "lamp: its changes lead to On at change 1, not to On at change 9",
         ),
         (
             restored(|saved, _| saved.steps[0].sequence = 0),

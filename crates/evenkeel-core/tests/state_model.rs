@@ -217,7 +217,7 @@ impl<S: State> Pair<S> {
                     RollbackError::Unknown { .. } => assert!(point.sequence() > newest),
                     RollbackError::NotRetained { .. } => assert!(point.sequence() < self.oldest),
                     RollbackError::Undone { .. } => {
-                        assert!(self.made[point.sequence() as usize - 1].is_undone)
+                        assert!(self.made[point.sequence() as usize - 1].is_undone);
                     }
                     RollbackError::NothingToUndo { .. } => assert_eq!(undone, []),
                     other => panic!("{other}"),
@@ -239,8 +239,8 @@ impl<S: State> Pair<S> {
             self.machine.begin_rollback(begin, plan, "second"),
             Err(RollbackError::UnderWay { .. })
         ));
-        for at in 0..tried.min(undone.len()) {
-            assert_eq!(undoing.next_step().unwrap().sequence, undone[at]);
+        for (at, sequence) in undone.iter().enumerate().take(tried) {
+            assert_eq!(undoing.next_step().unwrap().sequence, *sequence);
             if fails & 1 << at == 0 {
                 undoing.compensated();
             } else {

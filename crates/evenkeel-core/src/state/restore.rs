@@ -173,16 +173,14 @@ pub enum RestoreError {
         /// Where the machine was then; `unknown` if that is no point.
         found: &'static str,
     },
-    /// A snapshot's changes do not lead to its state.
-    #[error(
-        "{table}: its changes lead to {found} at change {newest}, and it was saved as {state} at change {sequence}"
-    )]
+    /// The changes do not lead to the state.
+    #[error("{table}: its changes lead to {found} at change {newest}, not to {state} at change {sequence}")]
     State {
         /// The table.
         table: &'static str,
-        /// The last change that was saved.
+        /// The number of the last change.
         sequence: u64,
-        /// Where it was saved to be.
+        /// Where the machine is said to be.
         state: &'static str,
         /// The last change that was read.
         newest: u64,
@@ -403,3 +401,6 @@ fn again<S: State>(
     let (ticket, cause, took) = (Ticket(sequence), saved.cause.clone().into(), Duration::ZERO);
     Ok(Entry { ticket, sequence, from, to, cause, at: now, took, outcome })
 }
+
+#[cfg(test)]
+mod tests;
