@@ -331,6 +331,53 @@ fn a_flapping_machine_can_be_refused_until_it_is_calm() {
 
 // REQ S10
 #[test]
+fn what_follows_a_rollback_is_no_return_and_what_follows_an_abandoned_one_may_be() {
+    let flapping = FlappingLimits { returns_max: 1, ..FlappingLimits::default() };
+    let mut machine = Machine::new(&COMPONENT, Limits { flapping, ..Limits::default() }, at(0));
+    let _ = go(&mut machine, 0, ComponentState::Initialising);
+    let point = machine.checkpoint();
+    for _ in 0..4 {
+        let ways: [&[ComponentState]; 2] = [
+            &[ComponentState::Running, ComponentState::Failed, ComponentState::Initialising],
+            &[ComponentState::Failed],
+        ];
+        for way in ways {
+            for to in way {
+                assert_eq!(go(&mut machine, 1, *to).flapping, None);
+            }
+            let plan = machine.plan_rollback(point).unwrap();
+            let undoing = machine.begin_rollback(at(1), plan, "test").unwrap();
+            let _ = machine.finish_rollback(at(1), &undoing).unwrap();
+        }
+    }
+    let mut told = 0;
+    for to in [ComponentState::Running, ComponentState::Degraded].repeat(2) {
+        told += u32::from(go(&mut machine, 2, to).flapping.is_some());
+        let undoing = machine.begin_rollback(at(2), machine.plan_rollback(point).unwrap(), "test").unwrap();
+        assert!(machine.abandon(at(2), undoing.ticket()));
+    }
+    told += u32::from(go(&mut machine, 2, ComponentState::Running).flapping.is_some());
+    assert_eq!(told, 1);
+}
+
+// REQ S5
+#[test]
+fn history_never_goes_back_in_time() {
+    let mut machine = lamp();
+    let _ = go(&mut machine, 5, Lamp::On);
+    for millis in [4, 3] {
+        let proposal = machine.propose(at(millis), Lamp::Off, "late").unwrap();
+        assert!(machine.abandon(at(millis - 2), proposal.ticket()));
+        let proposal = machine.propose(at(millis), Lamp::Off, "late").unwrap();
+        machine.reject(at(millis), proposal, Rejection::Guard("no".into())).unwrap();
+    }
+    let _ = go(&mut machine, 1, Lamp::Off);
+    assert_eq!(machine.history().len(), 6);
+    assert!(machine.history().all(|entry| (entry.at, entry.took) == (at(5), Duration::ZERO)));
+}
+
+// REQ S10
+#[test]
 fn every_edge_has_its_counts_and_durations() {
     let mut machine = lamp();
     for took in [Duration::from_nanos(255), Duration::from_nanos(256), Duration::from_secs(3_600)] {

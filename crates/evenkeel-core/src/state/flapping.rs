@@ -1,7 +1,8 @@
 //! A machine that goes to and fro between two states.
 //!
 //! A return is a change along `B -> A` that directly follows one along `A -> B`. More than so many along one edge
-//! within the window are told of once, until no return between the two has been seen for a window.
+//! within the window are told of once, until no return between the two has been seen for a window. A rollback is no
+//! return, and what follows it is none.
 
 use super::{FlappingLimits, State, Table};
 use crate::Mono;

@@ -265,6 +265,9 @@ impl<S: State> Machine<S> {
         let from = std::mem::replace(&mut self.state, attempt.to);
         self.sequence += 1;
         self.since = now;
+        if attempt.edge.is_none() {
+            self.turns.rolled_back();
+        }
         assert!(
             self.points.newest() == (self.sequence, self.state),
             "invariant: the points lead to the state"
@@ -279,9 +282,8 @@ impl<S: State> Machine<S> {
     fn record_from(&mut self, from: S, at: Mono, attempt: Attempt<S>, outcome: Outcome) {
         let Attempt { ticket, to, cause, since, edge } = attempt;
         let took = at.since(since);
-        match edge {
-            Some(edge) => self.metrics[usize::from(edge)].count(&outcome, took),
-            None => self.turns.rolled_back(),
+        if let Some(edge) = edge {
+            self.metrics[usize::from(edge)].count(&outcome, took);
         }
         self.history.push(Entry { ticket, sequence: self.sequence, from, to, cause, at, took, outcome });
     }

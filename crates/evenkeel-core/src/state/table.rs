@@ -135,7 +135,7 @@ pub enum TableError {
 
 /// Makes a [`Table`](crate::state::Table) for a `static`, or fails to compile and names the states that are wrong.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0080
 /// evenkeel_core::states! { pub enum Door { Open, Shut } }
 /// // `Shut` has no way out, and is not final.
 /// static DOOR: evenkeel_core::state::Table<Door> = evenkeel_core::state_table! {
