@@ -188,7 +188,7 @@ fn the_fingerprint_is_that_of_states_and_edges_and_not_of_their_order() {
 fn what_is_refused_names_from_to_and_what_is_allowed() {
     let mut machine = lamp();
     let refused = machine.propose(at(1), Lamp::Broken, "drop").unwrap_err();
-    assert_eq!(refused.to_string(), "lamp is Off: from there only On is allowed, not Broken");
+    assert_eq!(refused.to_string(), "lamp is Off and cannot become Broken; allowed: On");
     let first = machine.propose(at(1), Lamp::On, "switch").unwrap();
     let refused = machine.propose(at(2), Lamp::On, "again").unwrap_err();
     assert_eq!(
@@ -206,7 +206,7 @@ fn what_is_refused_names_from_to_and_what_is_allowed() {
     let _ = machine.commit(at(6), second).unwrap();
     let _ = go(&mut machine, 7, Lamp::Broken);
     let refused = machine.propose(at(8), Lamp::On, "mend").unwrap_err();
-    assert_eq!(refused.to_string(), "lamp is Broken: from there only none is allowed, not On");
+    assert_eq!(refused.to_string(), "lamp is Broken and cannot become On; allowed: none");
     assert_eq!(machine.refused(), 3);
 }
 
@@ -490,7 +490,7 @@ fn a_saved_change_that_cannot_be_is_refused_and_named() {
         ),
         (
             restored(|_, tail| tail[1].to = "Broken".into()),
-            "lamp, change 3: from Off only On is allowed, not Broken",
+            "lamp, change 3: Off cannot become Broken; allowed: On",
         ),
         (
             restored(|_, tail| tail[1].from = "On".into()),
@@ -526,7 +526,7 @@ fn a_saved_change_that_cannot_be_is_refused_and_named() {
         ),
         (
             restored(|saved, _| saved.steps[0].is_rollback = true),
-            "lamp, change 1: from Off only On is allowed, not On",
+            "lamp, change 1: back from Off to On, but at change 0 it was Off",
         ),
         (
             restored(|saved, _| saved.oldest_state = "Broken".into()),

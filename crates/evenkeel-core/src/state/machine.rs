@@ -36,7 +36,7 @@ pub(super) struct Attempt<S> {
 /// let refused = machine.propose(now, ComponentState::Stopped, "skip").unwrap_err();
 /// assert_eq!(
 ///     refused.to_string(),
-///     "component is Initialising: from there only Running, Stopping, Failed is allowed, not Stopped"
+///     "component is Initialising and cannot become Stopped; allowed: Running, Stopping, Failed"
 /// );
 /// ```
 #[derive(Clone, Debug)]
@@ -216,8 +216,9 @@ impl<S: State> Machine<S> {
         Ok(())
     }
 
-    /// Ends an attempt, a rollback too, of which nobody will say what came. The state is as it was; whether
-    /// it was under way.
+    /// Ends an attempt, a rollback too, of which nobody will say what came; whether it was under way. The state is
+    /// as it was: what compensations of an abandoned rollback have undone by then stays undone, and is for the
+    /// shell to report.
     pub fn abandon(&mut self, now: Mono, ticket: Ticket) -> bool {
         let now = self.clock(now);
         let attempt = self.under_way.take_if(|attempt| attempt.ticket == ticket);

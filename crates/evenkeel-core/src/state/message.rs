@@ -108,7 +108,7 @@ pub enum ChangeKind {
 #[non_exhaustive]
 pub enum Refused<S: State> {
     /// The table has no such edge.
-    #[error("{table} is {}: from there only {allowed} is allowed, not {}", .from.name(), .to.name())]
+    #[error("{table} is {} and cannot become {}; allowed: {allowed}", .from.name(), .to.name())]
     NotAllowed {
         /// The table.
         table: &'static str,

@@ -144,7 +144,7 @@ pub enum RestoreError {
         state: &'static str,
     },
     /// The table has no such edge.
-    #[error("{table}, change {sequence}: from {from} only {allowed} is allowed, not {to}")]
+    #[error("{table}, change {sequence}: {from} cannot become {to}; allowed: {allowed}")]
     NotAllowed {
         /// The table.
         table: &'static str,
@@ -340,7 +340,18 @@ fn follows<S: State>(table: &Table<S>, newest: (u64, S), step: Step<S>) -> Resul
         let state = state.name();
         return Err(RestoreError::Broken { table: name, sequence, from: from_name, to: to_name, state });
     }
-    if is_mark && from == to || table.allows(from, to) && !is_mark {
+    if is_mark && from != to {
+        let (point, found) = (Point::after(number), state.name());
+        return Err(RestoreError::Rollback {
+            table: name,
+            sequence,
+            from: from_name,
+            to: to_name,
+            point,
+            found,
+        });
+    }
+    if is_mark || table.allows(from, to) {
         return Ok(());
     }
     let allowed = table.followers(from).to_string();

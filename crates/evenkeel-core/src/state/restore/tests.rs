@@ -35,6 +35,6 @@ fn a_step_that_the_table_does_not_allow_is_found() {
     let error = machine.check().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "component, change 3: from Running only Degraded, Draining, Stopping, Failed is allowed, not Registered"
+        "component, change 3: Running cannot become Registered; allowed: Degraded, Draining, Stopping, Failed"
     );
 }
