@@ -35,6 +35,7 @@
 pub mod cleanup;
 mod ids;
 mod mono;
+pub mod state;
 pub mod threads;
 
 pub use ids::{NameError, check_name};
