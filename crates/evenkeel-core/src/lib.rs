@@ -33,6 +33,7 @@
 //! ```
 
 pub mod cleanup;
+pub mod fault;
 mod ids;
 mod mono;
 pub mod threads;
