@@ -36,6 +36,7 @@ pub mod cleanup;
 pub mod fault;
 mod ids;
 mod mono;
+pub mod supervision;
 pub mod threads;
 
 pub use ids::{NameError, check_name};
