@@ -46,3 +46,6 @@ pub use engine::Supervisor;
 pub use message::{Action, Cause, Condition, Event, FaultId, Reason, RecoveryStep, Summary, Trouble, Who};
 pub use policy::{Limits, Policies, Policy, Rung};
 pub use tree::{ChannelId, ComponentId, ComponentSpec, Tree, TreeError};
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use super::tell::Window;
 use super::tree::{ChannelId, ComponentId, ComponentSpec, Tree, TreeError};
 use crate::Mono;
 use crate::cleanup::Backoff;
-use crate::fault::{FaultClass, Measure, Name};
+use crate::fault::{Measure, Name};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ struct Component {
     state: State,
     timer: Option<Mono>,
     breaker: Breaker,
+    jitter: Jitter,
     retries: Bucket,
     restarts: Bucket,
     /// A restart that was not answered, however long ago.
@@ -67,6 +68,7 @@ struct Channel {
     state: ChannelState,
     timer: Option<Mono>,
     recoveries: Bucket,
+    jitter: Jitter,
     /// A part of a recovery that was not answered, however long ago.
     under_way: Option<RecoveryStep>,
     /// Restarts of its components that were not answered.
@@ -127,7 +129,7 @@ pub struct Supervisor {
     /// For what is no one channel's.
     window: Window,
     timers: BTreeSet<(Mono, Key)>,
-    random: u64,
+    seed: u64,
     now: Mono,
     is_stopped: bool,
 }
@@ -144,12 +146,12 @@ impl Supervisor {
             channels: Vec::new(),
             window: Window::default(),
             timers: BTreeSet::new(),
-            random: seed,
+            seed,
             now: Mono::default(),
             is_stopped: false,
         };
-        (0..channels).for_each(|_| supervisor.channels.push(new_channel()));
-        (0..components).for_each(|_| supervisor.components.push(new_component()));
+        supervisor.channels = (0..channels).map(|at| new_channel(seed, at)).collect();
+        supervisor.components = (0..components).map(|at| new_component(seed, at)).collect();
         supervisor
     }
 
@@ -164,7 +166,7 @@ impl Supervisor {
     /// As [`Tree::add_channel`].
     pub fn add_channel(&mut self, name: Name) -> Result<ChannelId, TreeError> {
         let id = self.tree.add_channel(name)?;
-        self.channels.push(new_channel());
+        self.channels.push(new_channel(self.seed, id.index()));
         Ok(id)
     }
 
@@ -177,7 +179,11 @@ impl Supervisor {
         let is_held =
             self.tree.owner(id).is_some_and(|channel| self.channel(channel).state != ChannelState::Up);
         let state = if is_held { State::Held } else { State::Up };
-        self.components.push(Component { state, is_told_down: is_held, ..new_component() });
+        self.components.push(Component {
+            state,
+            is_told_down: is_held,
+            ..new_component(self.seed, id.index())
+        });
         Ok(id)
     }
 
@@ -340,18 +346,6 @@ impl Supervisor {
         }
     }
 
-    /// A wait before attempt number `attempt`, from 1: even between zero and what the backoff says.
-    fn jittered(&mut self, backoff: Backoff, attempt: u32) -> Duration {
-        // SplitMix64.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        let most = u64::try_from(backoff.after(attempt).as_nanos()).unwrap_or(u64::MAX);
-        Duration::from_nanos(((u128::from(z) * (u128::from(most) + 1)) >> 64) as u64)
-    }
-
     fn component(&self, id: ComponentId) -> &Component {
         &self.components[id.index()]
     }
@@ -365,6 +359,32 @@ impl Supervisor {
             Some(id) => &mut self.channels[id.index()].window,
             None => &mut self.window,
         }
+    }
+}
+
+/// Draws waits. Everybody has their own, so that nobody's waits depend on what happens to others.
+#[derive(Clone, Debug)]
+struct Jitter(u64);
+
+impl Jitter {
+    fn new(seed: u64, kind: u64, at: usize) -> Self {
+        let mut jitter = Self(seed ^ (kind << 32 | at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        Self(jitter.next())
+    }
+
+    /// SplitMix64.
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A wait before attempt number `attempt`, from 1: even between zero and what the backoff says.
+    fn wait(&mut self, backoff: Backoff, attempt: u32) -> Duration {
+        let most = nanos(backoff.after(attempt));
+        Duration::from_nanos(((u128::from(self.next()) * (u128::from(most) + 1)) >> 64) as u64)
     }
 }
 
@@ -391,8 +411,9 @@ fn clamped(mut limits: Limits) -> Limits {
     limits
 }
 
-fn new_component() -> Component {
+fn new_component(seed: u64, at: usize) -> Component {
     Component {
+        jitter: Jitter::new(seed, 1, at),
         state: State::Up,
         timer: None,
         breaker: Breaker::default(),
@@ -404,8 +425,9 @@ fn new_component() -> Component {
     }
 }
 
-fn new_channel() -> Channel {
+fn new_channel(seed: u64, at: usize) -> Channel {
     Channel {
+        jitter: Jitter::new(seed, 2, at),
         state: ChannelState::Up,
         timer: None,
         recoveries: Bucket::default(),

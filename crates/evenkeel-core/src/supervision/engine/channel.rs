@@ -21,14 +21,13 @@ impl Supervisor {
     /// Recovers it after a wait; if that was done too often, isolates it, or waits longer where the policy ends here.
     pub(super) fn recover(&mut self, id: ChannelId, cause: Cause, out: &mut Vec<Action>) -> Measure {
         let (limit, now, policy) = (self.limits.recoveries, self.now, self.policies[cause.code.class()]);
-        let bucket = &mut self.channels[id.index()].recoveries;
-        let at = match bucket.free_at(&limit, now) {
+        let channel = &mut self.channels[id.index()];
+        let at = match channel.recoveries.free_at(&limit, now) {
             Some(at) if at <= now || policy.last <= Rung::RecoverChannel => at,
             _ => return self.isolate(id, Cause { reason: Reason::RecoveriesUsedUp, ..cause }, out),
         };
-        let level = bucket.level(&limit, now);
-        let at = at.plus(self.jittered(policy.backoff, level + 1));
-        let channel = &mut self.channels[id.index()];
+        let level = channel.recoveries.level(&limit, now);
+        let at = at.plus(channel.jitter.wait(policy.backoff, level + 1));
         (channel.state, channel.cause) = (ChannelState::Waiting { is_due: false }, Some(cause));
         self.set_timer(Key::Channel(id), Some(at));
         self.hold_all(id, cause, out);

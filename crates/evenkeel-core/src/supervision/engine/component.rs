@@ -180,7 +180,7 @@ impl Supervisor {
             Rung::Retry => component.retries.level(&self.limits.retries, self.now),
             _ => component.restarts.level(&self.limits.restarts, self.now),
         };
-        let wait = self.jittered(self.policies[cause.code.class()].backoff, level + 1);
+        let wait = component.jitter.wait(self.policies[cause.code.class()].backoff, level + 1);
         self.waits(id, rung, Some(at.max(self.now).plus(wait)), cause, out)
     }
 
