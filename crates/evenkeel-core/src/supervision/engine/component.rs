@@ -99,6 +99,7 @@ impl Supervisor {
         let Some(cause) = cause else { return };
         match state {
             State::Waiting(Rung::Retry) => {
+                self.begin_trial(id, out);
                 let level = self.components[id.index()].retries.take(&self.limits.retries, self.now);
                 out.push(Action::Retry { component: id, level, cause });
                 self.on_probation(id, Rung::Retry, out);
