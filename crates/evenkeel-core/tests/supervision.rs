@@ -334,6 +334,47 @@ fn each_class_begins_as_its_policy_says_and_what_is_mild_is_only_told() {
     }
 }
 
+/// How long each of a thousand waits until it is tried again, when all fail at once.
+fn waits(seed: u64) -> Vec<u64> {
+    let mut tree = Tree::default();
+    let channel = tree.add_channel(name("left")).unwrap();
+    for at in 0..1_000 {
+        let spec = ComponentSpec::new(name(&format!("part-{at}")));
+        tree.add_component(spec.channel(channel)).unwrap();
+    }
+    let limits = Limits { tells_max: 1_000, ..Limits::default() };
+    let mut supervisor = Supervisor::new(tree, Policies::default(), limits, seed);
+    let (now, mut out) = (Mono::from_nanos(0), Vec::new());
+    for at in 0..1_000 {
+        let fault = Fault {
+            channel: Some(name("left")),
+            component: Some(name(&format!("part-{at}"))),
+            ..Fault::new(Code::EXECUTION, Severity::Error, now)
+        };
+        let trouble = supervisor.tree().trouble(FaultId(at), &fault);
+        supervisor.handle(now, Event::Fault(trouble), &mut out);
+    }
+    let wait = |action: &Action| match action {
+        Action::Tell { measure: Measure::Retry { after_ns }, .. } => *after_ns,
+        action => panic!("{action:?}"),
+    };
+    out.iter().map(wait).collect()
+}
+
+// REQ E3
+#[test]
+fn who_fails_together_is_tried_again_evenly_apart_and_by_the_seed() {
+    let drawn = waits(1);
+    assert_eq!(drawn, waits(1));
+    assert_ne!(drawn, waits(2));
+    let most = Policies::default()[FaultClass::Execution].backoff.first.as_nanos() as u64;
+    for part in 0..10 {
+        let range = part * most / 10..(part + 1) * most / 10;
+        let inside = drawn.iter().filter(|wait| range.contains(wait)).count();
+        assert!((60..140).contains(&inside), "{inside} of 1000 in tenth {part}");
+    }
+}
+
 /// Fifty channels, one fault in each of the others; with or without 10 000 in the first, in one second.
 fn fifty_channels(has_storm: bool) -> (Vec<(Mono, Action)>, usize) {
     let mut tree = Tree::default();
@@ -411,6 +452,9 @@ fn ten_thousand_faults_in_a_second_are_few_words_and_the_other_49_channels_do_no
     assert_eq!(tells, Limits::default().tells_max as usize);
     let [summary] = summaries[..] else { panic!("{summaries:?}") };
     assert_eq!((summary.count, summary.by_class.iter().sum::<u64>()), (9_990, 9_990));
+    // The first ten were told; of the numbers, every second one is of this channel.
+    assert_eq!((summary.first.0, summary.last.0), (FaultId(21), FaultId(19_999)));
+    assert_eq!(summary.first.1, Mono::from_nanos(10 * SECOND / 10_000));
     assert_eq!([1, 2, 6, 7].map(|class| summary.by_class[class] / 100), [24; 4]);
     assert!(sick.len() < 40, "{}", sick.len());
     // What it keeps does not grow with the faults: a few failures, one summary, the digits of numbers.
