@@ -59,7 +59,7 @@ impl Site {
 /// use evenkeel_core::fault::{Causes, Code, Fault, Name, Severity, Site};
 ///
 /// # fn main() -> Result<(), evenkeel_core::NameError> {
-/// let error = std::io::Error::other("/home/ada/left.wav: no space left");
+/// let error = std::io::Error::other("/srv/ada/left.wav: no space left");
 /// let fault = Fault {
 ///     channel: Some(Name::new("left")?),
 ///     component: Some(Name::new("writer")?),
@@ -70,7 +70,7 @@ impl Site {
 /// let public = fault.public_face().to_string();
 /// assert!(public.starts_with("EK-1001 error in left/writer: "));
 /// assert!(!public.contains("ada"));
-/// assert!(fault.private_face().to_string().contains("/home/ada/left.wav"));
+/// assert!(fault.private_face().to_string().contains("/srv/ada/left.wav"));
 /// # Ok(())
 /// # }
 /// ```

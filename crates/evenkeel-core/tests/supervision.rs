@@ -116,7 +116,7 @@ fn who_needs_what_failed_is_told_and_siblings_that_do_not_are_not() {
     assert_eq!(told(&house.so_far()), both);
 }
 
-// REQ E3, E4
+// REQ E3, REQ E4
 #[test]
 fn a_crash_loop_ends_in_isolation_and_what_is_released_too_early_is_isolated_for_longer() {
     let mut house = plain();
@@ -209,7 +209,7 @@ fn a_breach_isolates_its_channel_at_once_until_a_person_releases_it_and_no_other
     }
 }
 
-// REQ E3, E4
+// REQ E3, REQ E4
 #[test]
 fn what_is_shared_stops_the_system_only_if_it_is_essential_or_the_policy_says_so() {
     for is_essential in [true, false] {
@@ -280,7 +280,7 @@ fn a_restart_that_is_not_answered_is_not_begun_again_and_its_channel_stays_cut_o
     assert!(matches!(house.next()[..], [Action::RecoverChannel { step: RecoveryStep::Reinitialise, .. }]));
 }
 
-// REQ E3, E4
+// REQ E3, REQ E4
 #[test]
 fn what_is_missing_is_tried_for_ever_but_ever_more_seldom_and_restarts_nobody() {
     let mut house = plain();

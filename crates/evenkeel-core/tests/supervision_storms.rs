@@ -481,7 +481,7 @@ impl World {
     }
 }
 
-// REQ E2, E3, E4
+// REQ E2, REQ E3, REQ E4
 #[test]
 fn whatever_storms_come_measures_are_explained_bounded_and_never_anothers_and_calm_comes_back() {
     let mut reasons = BTreeSet::new();

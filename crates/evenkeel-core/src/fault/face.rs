@@ -1,12 +1,20 @@
 //! The two faces of a fault.
 
 use super::stored::nanos;
-use super::{Code, Fault, Name, Severity};
+use super::{Code, Fault, Name, Severity, Text};
 use crate::Mono;
 use serde::Serialize;
 use std::fmt;
 
 /// What may leave the process. No field of it can hold text that is not the program's own or a checked name.
+///
+/// ```
+/// use evenkeel_core::Mono;
+/// use evenkeel_core::fault::{Causes, Code, Fault, Severity};
+/// let causes = Causes::text("TOKEN=123");
+/// let fault = Fault { causes, ..Fault::new(Code::PANIC, Severity::Error, Mono::from_nanos(0)) };
+/// assert!(!format!("{:?}", fault.public_face()).contains("123"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PublicFace {
     /// The stable code, for `evenkeel explain`.
@@ -56,6 +64,23 @@ fn place(f: &mut fmt::Formatter<'_>, channel: Option<&Name>, component: Option<&
     }
 }
 
+/// A text of others', on one line: what would move a cursor or begin a line is written out.
+struct Plain<'a>(&'a Text);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in self.0.as_str().split_inclusive(char::is_control) {
+            match part.char_indices().next_back() {
+                Some((at, last)) if last.is_control() => {
+                    write!(f, "{}{}", &part[..at], last.escape_default())?
+                }
+                _ => f.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for PublicFace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} in ", self.code, self.severity)?;
@@ -78,17 +103,17 @@ impl fmt::Display for PrivateFace<'_> {
             write!(f, "\n  phase: {phase}")?;
         }
         if let Some(step) = &fault.step {
-            write!(f, "\n  step: {step}")?;
+            write!(f, "\n  step: {}", Plain(step))?;
         }
         let texts = fault.causes.texts();
         for (at, text) in texts.iter().enumerate() {
             if at + 1 == texts.len() && fault.causes.left_out() > 0 {
                 write!(f, "\n  ({} more)", fault.causes.left_out())?;
             }
-            write!(f, "\n  {} {text}", if at == 0 { "because:" } else { "from:" })?;
+            write!(f, "\n  {} {}", if at == 0 { "because:" } else { "from:" }, Plain(text))?;
         }
         if let Some(site) = &fault.site {
-            write!(f, "\n  at: {}:{}", site.file, site.line)?;
+            write!(f, "\n  at: {}:{}", Plain(&site.file), site.line)?;
         }
         for done in fault.done.all() {
             write!(f, "\n  done: {} ({} ms later)", done.what, done.at.since(fault.at).as_millis())?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// ```
 /// use evenkeel_core::fault::Name;
 /// assert_eq!(Name::new("left").unwrap().as_str(), "left");
-/// assert!(Name::new("/home/ada").is_err());
+/// assert!(Name::new("/srv/ada").is_err());
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);

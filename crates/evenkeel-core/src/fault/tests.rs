@@ -13,7 +13,7 @@ fn full_of_secrets() -> Fault {
         channel: name("left"),
         component: name("writer"),
         phase: Some(Phase::FlushingStorage),
-        step: Some(Text::from("secret-step /home/ada")),
+        step: Some(Text::from("secret-step /srv/ada")),
         causes: Causes::text("secret-panic PASSWORD=hunter2"),
         site: Some(Site { file: Text::from("/build/secret-site.rs"), line: 777_777 }),
         unix_ns: Some(5),
@@ -38,6 +38,7 @@ fn nothing_private_is_in_the_public_face_and_everything_is_in_the_private_one() 
         assert!(text.contains("left") && text.contains("writer"), "{text}");
     }
     let private = fault.private_face().to_string();
+    assert!(private.contains("\\u{1b}[2J") && !private.contains('\u{1b}'), "{private}");
     let stored = serde_json::to_string(&fault).unwrap();
     for part in
         ["secret-step", "hunter2", "secret-root", "secret-site", "777777", "888888", "FlushingStorage"]
@@ -61,7 +62,7 @@ fn a_fault_reads_back_as_it_was_written_and_its_class_is_that_of_its_code() {
     }
 }
 
-// REQ E1, E6
+// REQ E1, REQ E6
 #[test]
 fn codes_are_unique_sorted_and_complete_for_every_class() {
     assert!(CODES.is_sorted_by(|a, b| a.code < b.code));

@@ -121,6 +121,12 @@ impl Policy {
 }
 
 /// How often, how long, how much.
+///
+/// ```
+/// use evenkeel_core::supervision::Limits;
+/// let limits = Limits { tells_max: 3, ..Limits::default() };
+/// assert_eq!(limits.restarts.max, 3);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Retries of a component. 4, one forgiven every 15 s.
