@@ -5,7 +5,7 @@ use evenkeel_core::Mono;
 use evenkeel_core::fault::{Code, FaultClass, Name, Severity};
 use evenkeel_core::supervision::{
     Action, BreakerState, Cause, ChannelId, ComponentId, ComponentSpec, Condition, Event, FaultId, Intensity,
-    Limits, Policies, Reason, RecoveryStep, Supervisor, Tree, Trouble, Who,
+    Limits, Policies, Reason, RecoveryStep, Summary, Supervisor, Tree, Trouble, Who,
 };
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
@@ -242,24 +242,7 @@ impl World {
                 self.later(wait, Happens::Restarted { component: component.index(), is_up });
             }
             Action::RecoverChannel { channel, step, cause } => self.recovers(channel, step, cause),
-            Action::IsolateChannel { channel, until, cause } => {
-                self.caused(cause, None, Some(channel));
-                if cause.reason == Reason::RecoveriesUsedUp {
-                    self.used_up(&self.seen_channels[channel.index()].recoveries, self.limits.recoveries);
-                }
-                let seen = &mut self.seen_channels[channel.index()];
-                assert!(
-                    !seen.is_isolated
-                        || until.is_none()
-                        || seen.expects.is_some()
-                        || seen.under_way.is_some()
-                        || cause.reason == Reason::DidNotHelp,
-                    "isolated twice"
-                );
-                (seen.is_isolated, seen.needs_a_person) = (true, until.is_none());
-                seen.expects = None;
-                seen.isolations += 1;
-            }
+            Action::IsolateChannel { channel, until, cause } => self.isolates(channel, until, cause),
             Action::ReleaseChannel { channel, cause } => {
                 self.caused(cause, None, Some(channel));
                 let seen = &mut self.seen_channels[channel.index()];
@@ -267,22 +250,8 @@ impl World {
                 self.released += 1;
             }
             Action::StopSystem { cause } => self.stops(cause),
-            Action::Tell { who, fault, .. } => {
-                let (trouble, concerned) = self.faults[fault.0 as usize];
-                let whose = trouble.component.map(Who::Component);
-                let channel = concerned.map(|at| Who::Channel(self.channels[at]));
-                assert_eq!(who, whose.or(channel).unwrap_or(Who::System));
-                assert_eq!(fault.0 as usize, self.faults.len() - 1);
-                self.seen_channels[concerned.unwrap_or(self.channels.len())].tells.push(self.now);
-            }
-            Action::Summarise { who, summary } => {
-                let at = if let Who::Channel(id) = who { id.index() } else { self.channels.len() };
-                let seen = &mut self.seen_channels[at];
-                assert_eq!(summary.by_class.iter().sum::<u64>(), summary.count);
-                assert!(summary.count > 0 && summary.first <= summary.last);
-                seen.summarised += summary.count;
-                seen.summaries.push(self.now);
-            }
+            Action::Tell { who, fault, .. } => self.tells(who, fault),
+            Action::Summarise { who, summary } => self.summarises(who, summary),
             Action::TellDependent { dependent, on, condition, fault } => {
                 assert!(self.supervisor.tree().component(dependent).needs.contains(&on));
                 self.is_about(fault, Some(on), None);
@@ -303,6 +272,43 @@ impl World {
             }
             ref other => panic!("{other:?}"),
         }
+    }
+
+    fn isolates(&mut self, channel: ChannelId, until: Option<Mono>, cause: Cause) {
+        self.caused(cause, None, Some(channel));
+        if cause.reason == Reason::RecoveriesUsedUp {
+            self.used_up(&self.seen_channels[channel.index()].recoveries, self.limits.recoveries);
+        }
+        let seen = &mut self.seen_channels[channel.index()];
+        assert!(
+            !seen.is_isolated
+                || until.is_none()
+                || seen.expects.is_some()
+                || seen.under_way.is_some()
+                || cause.reason == Reason::DidNotHelp,
+            "isolated twice"
+        );
+        (seen.is_isolated, seen.needs_a_person) = (true, until.is_none());
+        seen.expects = None;
+        seen.isolations += 1;
+    }
+
+    fn tells(&mut self, who: Who, fault: FaultId) {
+        let (trouble, concerned) = self.faults[fault.0 as usize];
+        let whose = trouble.component.map(Who::Component);
+        let channel = concerned.map(|at| Who::Channel(self.channels[at]));
+        assert_eq!(who, whose.or(channel).unwrap_or(Who::System));
+        assert_eq!(fault.0 as usize, self.faults.len() - 1);
+        self.seen_channels[concerned.unwrap_or(self.channels.len())].tells.push(self.now);
+    }
+
+    fn summarises(&mut self, who: Who, summary: Summary) {
+        let at = if let Who::Channel(id) = who { id.index() } else { self.channels.len() };
+        let seen = &mut self.seen_channels[at];
+        assert_eq!(summary.by_class.iter().sum::<u64>(), summary.count);
+        assert!(summary.count > 0 && summary.first <= summary.last);
+        seen.summarised += summary.count;
+        seen.summaries.push(self.now);
     }
 
     /// A retry or a restart: not through an open breaker, not in an isolated channel or one that is being recovered.

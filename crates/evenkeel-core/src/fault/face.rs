@@ -72,7 +72,7 @@ impl fmt::Display for Plain<'_> {
         for part in self.0.as_str().split_inclusive(char::is_control) {
             match part.char_indices().next_back() {
                 Some((at, last)) if last.is_control() => {
-                    write!(f, "{}{}", &part[..at], last.escape_default())?
+                    write!(f, "{}{}", &part[..at], last.escape_default())?;
                 }
                 _ => f.write_str(part)?,
             }
