@@ -33,9 +33,11 @@
 //! ```
 
 pub mod cleanup;
+pub mod fault;
 mod ids;
 mod mono;
 pub mod state;
+pub mod supervision;
 pub mod threads;
 
 pub use ids::{NameError, check_name};
