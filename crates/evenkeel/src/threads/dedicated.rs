@@ -99,9 +99,11 @@ impl<'a> ThreadBuilder<'a> {
         self
     }
 
-    /// How much of one processor it may use over a heartbeat, 0 to 1; more is reported as running away.
+    /// How much of one processor it may use over a heartbeat, 0 to 1; more is reported as running away. What
+    /// is no number is no limit.
     pub fn cpu_share_max(mut self, share: f32) -> Self {
-        self.care.cpu_permille_max = Some((share.clamp(0.0, 1.0) * 1000.0) as u16);
+        self.care.cpu_permille_max =
+            Some((share.clamp(0.0, 1.0) * 1000.0) as u16).filter(|_| !share.is_nan());
         self
     }
 
@@ -155,6 +157,7 @@ impl<'a> ThreadBuilder<'a> {
             return Err(ThreadError::Name { name });
         }
         let meta = Meta {
+            noun: "thread",
             name: name.clone().into(),
             class,
             channel: None,

@@ -77,7 +77,7 @@ impl JobBuilder {
         let given = clock::mono();
         let control = Control::new(deadline.map(|deadline| given.plus(deadline)));
         let of = channel.as_ref().map(|channel| channel.0.name.clone());
-        let meta = Meta { name, class, channel: of, site: Location::caller(), given, control };
+        let meta = Meta { noun: "job", name, class, channel: of, site: Location::caller(), given, control };
         let task = Task::new(meta, work);
         let id = core.submit(Work { task: task.clone(), channel: channel.map(|channel| channel.0) })?;
         Ok(JobHandle { task, core, id })

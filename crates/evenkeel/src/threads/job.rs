@@ -95,6 +95,8 @@ pub enum JobState {
 /// What is known of a job beside its closure.
 #[derive(Debug)]
 pub(super) struct Meta {
+    /// What it is called in messages: a job, or a thread.
+    pub(super) noun: &'static str,
     pub(super) name: Cow<'static, str>,
     pub(super) class: Class,
     pub(super) channel: Option<Arc<str>>,
@@ -107,8 +109,8 @@ impl Meta {
     /// Its name, as it is told of.
     fn who(&self) -> String {
         match &self.channel {
-            Some(channel) => format!("job {} of channel {channel}", self.name),
-            None => format!("job {}", self.name),
+            Some(channel) => format!("{} {} of channel {channel}", self.noun, self.name),
+            None => format!("{} {}", self.noun, self.name),
         }
     }
 

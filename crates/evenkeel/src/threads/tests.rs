@@ -288,7 +288,7 @@ fn who_dies_is_told_of_with_its_words() {
     let dies = threads.thread("dies").start(|_| panic!("in its own words")).unwrap();
     assert_eq!(
         dies.join().unwrap_err(),
-        JobError::Panicked { job: "job dies".to_owned(), message: "in its own words".to_owned() }
+        JobError::Panicked { job: "thread dies".to_owned(), message: "in its own words".to_owned() }
     );
     let event = next(&events, |event| matches!(event.what, What::Died { .. }));
     assert!(event.to_string().starts_with("thread dies died: in its own words"), "{event}");
