@@ -443,3 +443,19 @@ fn threads_say_what_they_have_used() {
     drop(release);
     first.wait().unwrap();
 }
+
+/// Uses so many pages of the stack.
+fn deep(pages: usize) -> usize {
+    let page = std::hint::black_box([1_u8; 4096]);
+    if pages == 0 { 0 } else { deep(pages - 1) + usize::from(std::hint::black_box(&page)[pages % 4096]) }
+}
+
+// REQ T5
+#[test]
+fn a_thread_has_the_stack_of_its_class_and_workers_have_the_largest() {
+    let threads = ThreadCoordinator::builder().stack_bytes(Monitoring, 32 << 20).build();
+    // 10 MiB at least: more than any class has otherwise. A stack that is too small ends the process.
+    let own = threads.thread("deep").class(Monitoring).start(|_| deep(2_560)).unwrap();
+    assert_eq!(own.join(), Ok(2_560));
+    assert_eq!(threads.job("deep").run(|_| deep(2_560)).unwrap().wait(), Ok(2_560));
+}
