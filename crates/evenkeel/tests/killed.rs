@@ -126,7 +126,8 @@ fn check_journal(dir: &Path, said: &Said, context: &str) -> u64 {
         let number: usize = words.next().unwrap().parse().unwrap();
         let entry = found.get(number - 1).unwrap_or_else(|| panic!("{context}: entry {number} is gone"));
         let (channel, at) = (words.next().unwrap(), words.next().unwrap());
-        let is_it = entry.channel.as_deref() == Some(channel) && entry.body["at"].to_string() == at;
+        let is_it =
+            entry.channel.as_deref() == Some(channel) && entry.body["at"] == at.parse::<u64>().unwrap();
         assert!(is_it, "{context}: entry {number} is {entry:?}");
     }
     found.len() as u64
