@@ -6,6 +6,7 @@
 
 mod flow;
 mod full_disk;
+mod killed;
 mod loom;
 mod mcap_python;
 mod miri;
@@ -24,6 +25,8 @@ use recording::Recording;
 pub(crate) struct Options {
     /// The program to test, instead of one built in release.
     evenkeel: Option<PathBuf>,
+    /// Only cases whose name begins so.
+    only: Option<String>,
 }
 
 impl Options {
@@ -37,6 +40,7 @@ impl Options {
         while let Some(option) = rest.next() {
             match option.as_str() {
                 "--evenkeel" => options.evenkeel = Some(process::option_value(option, &mut rest)?.into()),
+                "--only" => options.only = Some(process::option_value(option, &mut rest)?.clone()),
                 other => return Err(format!("unknown option `{other}`")),
             }
         }
@@ -66,7 +70,7 @@ struct Case {
     run: fn(&Context<'_>) -> CaseResult,
 }
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     Case { name: "mcap-python/file-chunk", run: |context| mcap_python::agrees(context, "a") },
     Case { name: "mcap-python/stdin-lines", run: |context| mcap_python::agrees(context, "b") },
     Case { name: "mcap-python/journal", run: mcap_python::follows_the_journal },
@@ -75,6 +79,7 @@ const CASES: [Case; 10] = [
     Case { name: "full-disk/waits-and-goes-on", run: full_disk::waits_and_goes_on },
     Case { name: "full-disk/stops-sealed", run: full_disk::stops_sealed },
     Case { name: "full-disk/drops-and-declares", run: full_disk::drops_and_declares },
+    Case { name: "killed/at-each-call", run: killed::at_each_call },
     Case { name: "loom/locks", run: loom::tries_all_interleavings },
     Case { name: "miri/locks", run: miri::finds_nothing },
 ];
@@ -114,10 +119,19 @@ impl<'a> Context<'a> {
 /// # Errors
 /// When a case failed.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
-    run_cases(&CASES, &Context::new(options))
+    let is_wanted = |case: &&Case| options.only.as_ref().is_none_or(|only| case.name.starts_with(only));
+    let cases: Vec<_> = CASES.iter().filter(is_wanted).collect();
+    if cases.is_empty() {
+        let known = CASES.map(|case| case.name).join(", ");
+        return Err(format!(
+            "no case begins with {:?}; there are {known}",
+            options.only.as_deref().unwrap_or("")
+        ));
+    }
+    run_cases(&cases, &Context::new(options))
 }
 
-fn run_cases(cases: &[Case], context: &Context<'_>) -> Result<(), String> {
+fn run_cases(cases: &[&Case], context: &Context<'_>) -> Result<(), String> {
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for case in cases {
         let started = Instant::now();
@@ -153,13 +167,13 @@ mod tests {
         let good = || Case { name: "good", run: |_| Ok(()) };
         let lacking = || Case { name: "lacking", run: |_| Err(Unmet::Skipped("no moon".to_owned())) };
         let bad = || Case { name: "bad", run: |_| Err(Unmet::Failed("planted".to_owned())) };
-        assert!(run_cases(&[good(), lacking()], &context).is_ok());
-        assert!(run_cases(&[bad(), good(), lacking()], &context).is_err());
+        assert!(run_cases(&[&good(), &lacking()], &context).is_ok());
+        assert!(run_cases(&[&bad(), &good(), &lacking()], &context).is_err());
     }
 
     #[test]
     fn a_program_that_is_not_there_is_a_failure() {
-        let options = Options { evenkeel: Some(PathBuf::from("no/such/evenkeel")) };
+        let options = Options { evenkeel: Some(PathBuf::from("no/such/evenkeel")), ..Options::default() };
         assert!(matches!(Context::new(&options).recording(), Err(Unmet::Failed(_))));
     }
 
@@ -169,6 +183,8 @@ mod tests {
         let options = Options::parse(&args(&["--evenkeel", "x"])).unwrap();
         assert_eq!(options.evenkeel, Some(PathBuf::from("x")));
         assert!(Options::parse(&args(&["--evenkeel"])).is_err());
+        let nothing = Options::parse(&args(&["--only", "moon/"])).unwrap();
+        assert!(run(&nothing).unwrap_err().contains("mcap-python/journal"));
         assert!(Options::parse(&args(&["--fast"])).is_err());
     }
 }

@@ -19,7 +19,7 @@ cargo xtask COMMAND
   check                        formatting, lints, documentation, tidy, deps
   tidy                         the house rules that no other tool checks
   deps                         licences, sources, reasons and number of dependencies
-  interop [--evenkeel PATH]    recordings as other programs read them
+  interop [--evenkeel PATH] [--only CASE]    recordings as other programs read them, and what else needs more
   bench SUITE [--json FILE]    measures a suite, writes docs/benchmarks.md
         [--page FILE]          writes that page instead
     recorder: [--bytes N] [--rounds N] [--evenkeel PATH]
