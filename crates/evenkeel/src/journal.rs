@@ -17,8 +17,9 @@
 //!    short mutex: [`Journal::head`] is right at once, and order is numbering.
 //! 2. `append` never waits for the disk, nor does anything that holds the mutex.
 //! 3. What [`Journal::durable_through`] says survives any crash of the medium.
-//! 4. The queue is bounded. What does not fit is refused, counted, and told by an
-//!    entry `journal-gap` as soon as there is room; a refused entry has no number.
+//! 4. The queue is bounded, and notes are shed before records ([`Weight`]). What does not
+//!    fit is refused, counted, and told by an entry `journal-gap` as soon as there is
+//!    room; a refused entry has no number.
 //! 5. Observers run on `ek-journal`, outside every lock; their panics are caught
 //!    and told by an entry.
 //!
@@ -30,6 +31,7 @@
 mod draft;
 mod entry;
 mod keeper;
+mod queue;
 mod shared;
 mod time;
 mod verify;
@@ -44,10 +46,11 @@ use evenkeel_hierarchy::{After, Cap, JournalQueue, Level, with_root};
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{LogOptions, LogWriter, Recovery, recover};
 use keeper::Keeper;
+pub use queue::Refused;
 use serde::Serialize;
 use serde_json::{Map, Value};
 pub use shared::{GAP_KIND, OBSERVER_PANIC_KIND};
-use shared::{Order, Shared};
+use shared::{Order, Shared, deadline};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -256,6 +259,7 @@ impl Journal {
             spare: Vec::new(),
             ballast_at: Instant::now(),
             has_entries: false,
+            sync_takes: Duration::ZERO,
         };
         let thread = threads.thread("ek-journal").class(Class::System).kept();
         thread.start(move |pulse| keeper.run(pulse))?;
@@ -314,6 +318,21 @@ impl Journal {
         with_root(|house| self.append_draft(house, &draft))
     }
 
+    /// The same for who must not go on without: waits until there is room, at most `timeout`. What it
+    /// weighs is said, whatever its kind. Not to be called by an observer, for which it does not wait.
+    #[must_use = "a refused entry is in no journal"]
+    pub fn append_within(
+        &self,
+        weight: Weight,
+        kind: &str,
+        (channel, component): (Option<&str>, Option<&str>),
+        body: &(impl Serialize + ?Sized),
+        timeout: Duration,
+    ) -> Option<Appended> {
+        let draft = Draft::of(kind, channel, component, body).weighing(weight);
+        self.0.shared.append_until(&draft, deadline(timeout))
+    }
+
     /// The same, with the hash before this entry put into the body as `field`:
     /// for what is the last word on all before it.
     #[must_use = "a refused entry is in no journal"]
@@ -361,6 +380,11 @@ impl Journal {
 
     /// Entries refused so far because the queue was full.
     pub fn refused(&self) -> u64 {
+        self.0.shared.refused().total()
+    }
+
+    /// The same by weight.
+    pub fn refused_by_weight(&self) -> Refused {
         self.0.shared.refused()
     }
 
