@@ -36,6 +36,7 @@ mod keel;
 mod monitoring;
 mod resources;
 mod signals;
+pub mod state;
 mod stop;
 pub mod threads;
 mod wake;

@@ -8,6 +8,7 @@ use crate::journal::{Journal, JournalOptions};
 use crate::monitoring::MonitoringCoordinator;
 use crate::resources::PoolLimits;
 use crate::signals::Signals;
+use crate::state::{Past, States};
 use crate::stop::{AskChannels, Progress, Setup, Shared, Tell};
 use crate::threads::ThreadCoordinator;
 use evenkeel_core::cleanup::ChannelReport;
@@ -53,6 +54,7 @@ pub struct Builder {
     name: String,
     journal: Option<Place>,
     journal_options: JournalOptions,
+    past: Past,
     grace: Duration,
     concurrency_max: usize,
     pool: PoolLimits,
@@ -78,6 +80,7 @@ impl Builder {
             name,
             journal: None,
             journal_options: JournalOptions::default(),
+            past: Past::default(),
             grace: Duration::from_secs(20),
             concurrency_max: 16,
             pool: PoolLimits::default(),
@@ -108,6 +111,12 @@ impl Builder {
     /// Limits of the journal.
     pub fn journal_options(mut self, options: JournalOptions) -> Self {
         self.journal_options = options;
+        self
+    }
+
+    /// What a journal knows of state machines that ran before: each goes on where it was when it is made again.
+    pub fn past(mut self, past: Past) -> Self {
+        self.past = past;
         self
     }
 
@@ -202,6 +211,7 @@ impl Builder {
         let journal = journal.transpose()?;
         let monitoring = MonitoringCoordinator::new(self.pool);
         let components = ComponentCoordinator::new(monitoring.pool().clone());
+        let states = States::new(threads.clone(), journal.clone(), self.past);
         let buffers = BufferManager::new(monitoring.pool().clone());
         let cleanup = CleanupCoordinator::default();
         let shared = Shared::new().map_err(BuildError::Stop)?;
@@ -244,6 +254,7 @@ impl Builder {
             cleanup,
             monitoring,
             components,
+            states,
             buffers,
             threads,
             journal,
