@@ -32,7 +32,9 @@ mod draft;
 mod entry;
 mod keeper;
 mod queue;
+mod restore;
 mod shared;
+mod snapshot;
 mod time;
 mod verify;
 mod weight;
@@ -47,10 +49,13 @@ use evenkeel_log::storage::Storage;
 use evenkeel_log::{LogOptions, LogWriter, Recovery, recover};
 use keeper::Keeper;
 pub use queue::Refused;
+pub use restore::{Glimpse, RestoreSummary, Restored, restore};
 use serde::Serialize;
 use serde_json::{Map, Value};
 pub use shared::{GAP_KIND, OBSERVER_PANIC_KIND};
 use shared::{Order, Shared, deadline};
+use snapshot::Snapshots;
+pub use snapshot::{MACHINES, SNAPSHOT_KIND};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,12 +78,16 @@ pub struct JournalOptions {
     pub queue_entries_max: usize,
     /// Bytes of entries that may wait for the disk: 1 MiB. An empty queue takes any entry.
     pub queue_bytes_max: usize,
-    /// A segment is rotated at this length in bytes: 16 MiB.
+    /// A segment is rotated at this length in bytes: 4 MiB.
     pub segment_bytes: u64,
     /// A segment that has entries is rotated at this age in nanoseconds: a day.
     pub segment_ns: u64,
     /// Disk kept free for the journal's end: 64 KiB.
     pub ballast_bytes: u64,
+    /// A snapshot is taken after so many entries: 8192. Each segment begins with one as well.
+    pub snapshot_entries: u64,
+    /// And after so many bytes of entries: 2 MiB.
+    pub snapshot_bytes: u64,
 }
 
 impl Default for JournalOptions {
@@ -87,9 +96,11 @@ impl Default for JournalOptions {
             run_id: [0; 16],
             queue_entries_max: 4096,
             queue_bytes_max: 1 << 20,
-            segment_bytes: 16 << 20,
+            segment_bytes: 4 << 20,
             segment_ns: 86_400_000_000_000,
             ballast_bytes: 64 << 10,
+            snapshot_entries: 8192,
+            snapshot_bytes: 2 << 20,
         }
     }
 }
@@ -260,6 +271,7 @@ impl Journal {
             ballast_at: Instant::now(),
             has_entries: false,
             sync_takes: Duration::ZERO,
+            snapshots: Snapshots::new(options.snapshot_entries.max(1), options.snapshot_bytes.max(1)),
         };
         let thread = threads.thread("ek-journal").class(Class::System).kept();
         thread.start(move |pulse| keeper.run(pulse))?;
@@ -365,6 +377,18 @@ impl Journal {
     /// handle of the journal keeps it open until [`finish`](Journal::finish).
     pub fn on_durable(&self, f: impl Fn(u64) + Send + Sync + 'static) {
         self.0.shared.observe(Box::new(f));
+    }
+
+    /// Has `ask` called by `ek-journal` for a part of each snapshot from now on, under a name of its
+    /// own; the source [`MACHINES`] answers with the list of the state machines. A snapshot is taken
+    /// after the first entry of each segment and as the options say. Whoever changes what a source
+    /// answers appends the entry that tells of it while the change can be seen already, or under one
+    /// lock with it: then the snapshot has all that is told up to its `from_entry`.
+    ///
+    /// What it does delays the next sync: let it be short. A panic is told once, and the snapshot is
+    /// not taken. It is dropped when the journal ends, or when the name is given again.
+    pub fn on_snapshot(&self, name: &str, ask: impl Fn() -> Value + Send + Sync + 'static) {
+        self.0.shared.sources.add(name, Box::new(ask));
     }
 
     /// Waits until an entry is on disk; `false` when the time is over first, or

@@ -8,6 +8,8 @@ mod gate;
 mod golden;
 #[path = "journal/shedding.rs"]
 mod shedding;
+#[path = "journal/snapshots.rs"]
+mod snapshots;
 #[path = "journal/tampering.rs"]
 mod tampering;
 

@@ -7,7 +7,8 @@
 
 use super::JournalError;
 use super::queue::Entries;
-use super::shared::{Order, Shared};
+use super::shared::{Order, Shared, Work};
+use super::snapshot::Snapshots;
 use crate::clock::stamp as now;
 use crate::threads::Pulse;
 use evenkeel_log::storage::Storage;
@@ -42,6 +43,7 @@ pub(super) struct Keeper {
     pub(super) has_entries: bool,
     /// How long a commit and its sync take, about: what coming entries are waited for, at most.
     pub(super) sync_takes: Duration,
+    pub(super) snapshots: Snapshots,
 }
 
 /// Says that the thread died, unless it said before how it ended.
@@ -62,12 +64,16 @@ impl Keeper {
             let gather = self.sync_takes.min(GATHER_MAX);
             let work = pulse.waiting(|| self.shared.wait(may_take, self.retry_at(), gather));
             self.writer.retry(now());
-            self.append(&work.entries);
-            self.shared.recycle(work.entries);
+            let Work { entries, order, drained, own } = work;
+            self.append(&entries);
+            let bytes = (entries.bytes.len() as u64).saturating_sub(own.1);
+            self.snapshots.count((entries.queued.len() as u64).saturating_sub(own.0), bytes);
+            self.shared.recycle(entries);
             self.commit();
+            self.snapshots.keep(&self.shared);
             self.keep_house();
-            if work.order != Order::Run && work.drained {
-                break if work.order == Order::Finish { self.finish() } else { self.leave() };
+            if order != Order::Run && drained {
+                break if order == Order::Finish { self.finish() } else { self.leave() };
             }
         };
         // The writer lets go of the directory before anybody is told that it is over.
@@ -117,6 +123,9 @@ impl Keeper {
             let jobs = self.writer.rotate(now());
             // A rotation that failed asks for no job and is tried again in a second.
             self.has_entries = jobs.is_empty();
+            if !jobs.is_empty() {
+                self.snapshots.segment_begins();
+            }
             self.work_off(jobs);
         }
     }

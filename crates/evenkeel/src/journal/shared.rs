@@ -7,6 +7,7 @@
 use super::draft::Draft;
 use super::entry::{Hash, hash_after, hex_digits};
 use super::queue::{Entries, Queue, Refused};
+use super::snapshot::Sources;
 use super::time::Times;
 use super::{Appended, Head, JournalError};
 use crate::callback::{call, call_alone, message};
@@ -27,7 +28,7 @@ pub const OBSERVER_PANIC_KIND: &str = "journal-observer-panicked";
 /// A disk that does not answer for so long is trouble.
 const SILENCE: Duration = Duration::from_secs(1);
 /// While entries come closer than this, they make one group.
-const GATHER_QUIET: Duration = Duration::from_micros(12);
+const GATHER_QUIET: Duration = Duration::from_micros(6);
 
 /// What `ek-journal` is to do, each including those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +46,8 @@ pub(super) struct Work {
     pub(super) order: Order,
     /// Whether nothing is left in the queue.
     pub(super) drained: bool,
+    /// How many of the entries, and of their bytes, are `ek-journal`'s own.
+    pub(super) own: (u64, u64),
 }
 
 struct State {
@@ -58,6 +61,8 @@ struct State {
     sleeps: bool,
     /// How many wait for room.
     waiting: u32,
+    /// Entries and bytes in the queue that are `ek-journal`'s own.
+    own: (u64, u64),
     trouble: Option<String>,
     busy_since: Option<Instant>,
     order: Order,
@@ -79,6 +84,8 @@ pub(super) struct Shared {
     thread: OnceLock<ThreadId>,
     /// Number of the last entry: to see without the mutex whether more come.
     last: AtomicU64,
+    /// Who is asked for a snapshot.
+    pub(super) sources: Sources,
 }
 
 /// A hash in 64 digits, for who asks.
@@ -155,7 +162,12 @@ impl State {
         } else {
             Entries::default()
         };
-        Work { entries, order: self.order, drained: self.queue.is_empty() }
+        Work {
+            entries,
+            order: self.order,
+            drained: self.queue.is_empty(),
+            own: std::mem::take(&mut self.own),
+        }
     }
 }
 
@@ -169,6 +181,7 @@ impl Shared {
             durable: entry,
             sleeps: false,
             waiting: 0,
+            own: (0, 0),
             trouble: None,
             busy_since: None,
             order: Order::Run,
@@ -181,6 +194,7 @@ impl Shared {
             observers: Mutex::default(),
             thread: OnceLock::new(),
             last: AtomicU64::new(entry),
+            sources: Sources::default(),
         }
     }
 
@@ -334,6 +348,28 @@ impl Shared {
         }
     }
 
+    /// Appends an entry of `ek-journal`'s own, where there is room; refused it does not count.
+    pub(super) fn offer(&self, draft: &Draft) -> Option<Appended> {
+        let appended = self.with(|state| {
+            if !state.is_open() || !state.queue.has_room(draft.weight(), draft.bytes()) {
+                return None;
+            }
+            let appended = state.push(draft);
+            state.own.0 += 1;
+            state.own.1 += draft.bytes() as u64;
+            Some(appended)
+        })?;
+        self.last.store(appended.entry, Ordering::Relaxed);
+        Some(appended)
+    }
+
+    /// Tells, where it was not told before, why a source of snapshots did not answer.
+    pub(super) fn tell_failed_source(&self, why: Option<String>) {
+        if let Some(why) = why {
+            let _ = self.offer(&Draft::of(OBSERVER_PANIC_KIND, None, None, &json!({ "snapshot": why })));
+        }
+    }
+
     /// Gives buffers back.
     pub(super) fn recycle(&self, entries: Entries) {
         self.with(|state| state.queue.recycle(entries));
@@ -388,5 +424,6 @@ impl Shared {
             let observers = std::mem::take(&mut *self.observers.lock(house));
             call_alone(house, || drop(observers));
         });
+        self.sources.clear();
     }
 }
