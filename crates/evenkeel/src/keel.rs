@@ -13,7 +13,7 @@ use crate::cleanup::{CleanupCoordinator, StepBuilder};
 use crate::components::{Component, ComponentCoordinator, ComponentError};
 use crate::journal::Journal;
 use crate::monitoring::MonitoringCoordinator;
-use crate::state::{MachineBuilder, State, States, Table};
+use crate::state::{CleanupState, MachineBuilder, State, StateReader, States, Table};
 use crate::stop::{Request, Shared, Stopped, close_journal};
 use crate::threads::ThreadCoordinator;
 pub use build::{BuildError, Builder};
@@ -40,6 +40,7 @@ struct Inner {
     monitoring: MonitoringCoordinator,
     components: ComponentCoordinator,
     states: States,
+    stop_state: StateReader<CleanupState>,
     buffers: BufferManager,
     threads: ThreadCoordinator,
     journal: Option<Journal>,
@@ -111,6 +112,11 @@ impl Keel {
     /// All state machines.
     pub fn states(&self) -> &States {
         &self.0.states
+    }
+
+    /// How far the stop is, to read and observe. Who observes is told by jobs, and holds up no stop.
+    pub fn stop_state(&self) -> &StateReader<CleanupState> {
+        &self.0.stop_state
     }
 
     /// Buffer space by channel.

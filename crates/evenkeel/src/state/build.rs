@@ -27,7 +27,6 @@ pub struct MachineBuilder<S: State> {
     limits: Limits,
     rules: Rules<S>,
     options: Options,
-    begins_anew: bool,
     migration: Option<Migration<S>>,
 }
 
@@ -49,7 +48,6 @@ impl<S: State> MachineBuilder<S> {
             limits: Limits::default(),
             rules: Rules::default(),
             options: Options::default(),
-            begins_anew: false,
             migration: None,
         }
     }
@@ -148,7 +146,7 @@ impl<S: State> MachineBuilder<S> {
 
     /// Begins in the table's initial state, whatever the journal knows of it.
     pub fn anew(mut self) -> Self {
-        self.begins_anew = true;
+        self.options.begins_anew = true;
         self
     }
 
@@ -163,10 +161,10 @@ impl<S: State> MachineBuilder<S> {
     /// # Errors
     /// [`MachineError`]: its name, or what the journal has of it.
     pub fn build(self) -> Result<StateMachine<S>, MachineError> {
-        let Self { states, table, name, limits, rules, options, begins_anew, migration } = self;
+        let Self { states, table, name, limits, rules, options, migration } = self;
         check_name(name.name())?;
         let registry = states.registry();
-        let past = registry.claim(&name, begins_anew)?;
+        let past = registry.claim(&name, options.begins_anew)?;
         let (machine, is_untold) = match &past {
             None => (Machine::new(table, limits, clock::mono()), false),
             Some(known) => match restore(table, limits, &name, known, migration) {

@@ -7,7 +7,7 @@ use super::deliver::{Delivering, Place};
 use super::observe::Observers;
 use super::registry::Registry;
 use super::rules::Rules;
-use super::{Change, MachineName, State, Table};
+use super::{Change, MachineName, PastMachine, State, Table};
 use evenkeel_core::state::Machine;
 use evenkeel_hierarchy::{Condvar, MachineState, Mutex, MutexGuard, with_root};
 use std::cell::Cell;
@@ -36,6 +36,8 @@ pub(super) struct Options {
     pub(super) is_best_effort: bool,
     /// Whether it is in the journal, where there is one.
     pub(super) is_journalled: bool,
+    /// Whether it begins in the initial state, whatever was.
+    pub(super) begins_anew: bool,
     /// Whether every observer has a mailbox from the beginning.
     pub(super) is_aside: bool,
 }
@@ -50,6 +52,7 @@ impl Default for Options {
             outbox_max: 1024,
             is_best_effort: false,
             is_journalled: true,
+            begins_anew: false,
             is_aside: false,
         }
     }
@@ -157,7 +160,9 @@ impl<S: State> Inner<S> {
 
 impl<S: State> Drop for Inner<S> {
     fn drop(&mut self) {
-        self.registry.forget(&self.name);
+        let is_remembered = self.journal().is_some() && !self.options.begins_anew;
+        let last = is_remembered.then(|| PastMachine::at(self.core.get_mut().machine.snapshot()));
+        self.registry.forget(&self.name, last);
         let observers = std::mem::take(&mut self.core.get_mut().observers);
         let delivering = self.core.get_mut().delivering.take();
         // They are users'. Nothing of the house is held: handles are not dropped under its locks.

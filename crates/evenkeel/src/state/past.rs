@@ -5,11 +5,13 @@
 //! follow is never guessed: it makes that one machine's past broken, with the reason.
 
 use super::{MachineName, Snapshot};
-use crate::journal::Entry;
+use crate::journal::{Entry, Restored, restore};
 use evenkeel_core::state::SavedChange;
+use evenkeel_log::storage::Storage;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 
 /// Changes of one machine that are kept one by one; the older ones are in its snapshot.
 const TAIL_MAX: usize = 64;
@@ -19,7 +21,7 @@ const MACHINES_MAX: usize = 65_536;
 /// Machines that ran before, out of a journal's entries.
 ///
 /// ```
-/// use evenkeel::journal::{Journal, JournalOptions, entries};
+/// use evenkeel::journal::{Journal, JournalOptions};
 /// use evenkeel::state::{COMPONENT, ComponentState, Past, States};
 /// use evenkeel::threads::ThreadCoordinator;
 /// use evenkeel_log::storage::DirStorage;
@@ -35,11 +37,7 @@ const MACHINES_MAX: usize = 65_536;
 /// journal.finish(Duration::from_secs(10))?;
 ///
 /// // The next start.
-/// let mut past = Past::default();
-/// entries(&*storage, true, &mut |entry| {
-///     past.add(&entry);
-///     Ok(())
-/// })?;
+/// let past = Past::read(&*storage)?;
 /// let again = States::new(ThreadCoordinator::default(), None, past);
 /// assert_eq!(again.machine(&COMPONENT, "power").build()?.state(), ComponentState::Running);
 /// # Ok(())
@@ -78,7 +76,7 @@ struct ChangeBody {
 #[derive(Deserialize)]
 struct SnapshotBody {
     from_entry: u64,
-    machines: Vec<SnapshotOf>,
+    machines: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -90,6 +88,11 @@ struct SnapshotOf {
 }
 
 impl PastMachine {
+    /// Where it stands now, with nothing after that.
+    pub(super) fn at(snapshot: Snapshot) -> Self {
+        Self::begun(snapshot, 0)
+    }
+
     fn begun(base: Snapshot, begun: u64) -> Self {
         Self { base, tail: VecDeque::new(), broken: None, begun }
     }
@@ -138,7 +141,30 @@ impl PastMachine {
 }
 
 impl Past {
-    /// What these entries say: all of a journal, or its last snapshot and all after it.
+    /// What a journal says: its newest snapshot, and what came after that. Somebody may be writing to it.
+    ///
+    /// # Errors
+    /// What the storage says. Damage is left out; a machine that it concerns is not whole then.
+    pub fn read(storage: &dyn Storage) -> io::Result<Self> {
+        let mut past = Self::default();
+        restore(storage, true, &[super::record::STATE_KIND], &mut |restored| {
+            past.add_restored(restored);
+            Ok(())
+        })?;
+        Ok(past)
+    }
+
+    fn add_restored(&mut self, restored: Restored<'_>) {
+        let is_read = match restored {
+            Restored::Snapshot { from_entry, machines, .. } => {
+                machines.into_iter().all(|machine| self.add_machine(from_entry, &machine).is_ok())
+            }
+            Restored::Entry(glimpse) => glimpse.parse().is_ok_and(|entry| self.add_change(&entry).is_ok()),
+        };
+        self.unread += u64::from(!is_read);
+    }
+
+    /// What these entries say, all of a journal in order.
     pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
         let mut past = Self::default();
         entries.into_iter().for_each(|entry| past.add(entry));
@@ -173,8 +199,11 @@ impl Past {
         self.machines.remove(name)
     }
 
+    /// Takes a machine in, unless there are too many.
     pub(super) fn put(&mut self, name: MachineName, machine: PastMachine) {
-        self.machines.insert(name, machine);
+        if self.machines.len() < MACHINES_MAX {
+            self.machines.insert(name, machine);
+        }
     }
 
     fn add_change(&mut self, entry: &Entry) -> Result<(), serde_json::Error> {
@@ -246,27 +275,43 @@ impl Past {
     }
 
     fn add_snapshot(&mut self, body: &Value) -> Result<(), serde_json::Error> {
-        let SnapshotBody { from_entry, machines } = SnapshotBody::deserialize(body)?;
-        for SnapshotOf { machine, channel, component, snapshot } in machines {
-            let name = MachineName::new(channel.as_deref(), component.as_deref(), &machine);
-            let Some(known) = self.machines.get_mut(&name) else {
-                if self.machines.len() < MACHINES_MAX {
-                    self.machines.insert(name, PastMachine::begun(snapshot, 0));
-                }
-                continue;
-            };
-            // It is another machine of that name since.
-            if known.begun > from_entry {
-                continue;
-            }
-            // What is missing before the snapshot does not matter any more, and what is missing after it does.
-            if known.broken.is_some() && known.sequence() > snapshot.sequence {
-                continue;
-            }
-            let mut new = PastMachine::begun(snapshot, known.begun);
-            std::mem::take(&mut known.tail).into_iter().for_each(|change| new.push(change));
-            *known = new;
+        if body.get("part").is_some() {
+            // In parts it says nothing that the entries before it do not.
+            return Ok(());
         }
+        let SnapshotBody { from_entry, machines } = SnapshotBody::deserialize(body)?;
+        machines.iter().try_for_each(|machine| self.add_machine(from_entry, machine))
+    }
+
+    fn add_machine(&mut self, from_entry: u64, body: &Value) -> Result<(), serde_json::Error> {
+        let SnapshotOf { machine, channel, component, snapshot } = SnapshotOf::deserialize(body)?;
+        let name = MachineName::new(channel.as_deref(), component.as_deref(), &machine);
+        let Some(known) = self.machines.get_mut(&name) else {
+            if self.machines.len() < MACHINES_MAX {
+                self.machines.insert(name, PastMachine::begun(snapshot, 0));
+            }
+            return Ok(());
+        };
+        // It is another machine of that name since; or what is missing is missing after the snapshot.
+        if known.begun > from_entry || (known.broken.is_some() && known.sequence() > snapshot.sequence) {
+            return Ok(());
+        }
+        let mut new = PastMachine::begun(snapshot, known.begun);
+        std::mem::take(&mut known.tail).into_iter().for_each(|change| new.push(change));
+        *known = new;
         Ok(())
     }
+
+    /// Each machine as a snapshot has it.
+    pub(super) fn bodies(&self) -> impl Iterator<Item = Value> {
+        let whole = self.machines.iter().filter(|(_, machine)| machine.broken.is_none());
+        whole.map(|(name, machine)| body_of(name, &machine.newest()))
+    }
+}
+
+/// A machine as a snapshot has it.
+pub(super) fn body_of(name: &MachineName, snapshot: &Snapshot) -> Value {
+    json!({
+        "machine": name.name(), "channel": name.channel(), "component": name.component(), "snapshot": snapshot,
+    })
 }

@@ -3,16 +3,18 @@
 //! Invariant: it keeps none of them; a machine is there for as long as somebody has a handle, and its name is free
 //! again after that.
 
+use super::past::body_of;
 use super::view::{AnyMachine, MachineView};
 use super::{
     MachineBuilder, MachineError, MachineInfo, MachineName, Past, PastMachine, State, StateEvent,
     StateReader, StateWhat, Table,
 };
 use crate::callback::{call_alone, contained};
-use crate::journal::Journal;
+use crate::journal::{Journal, MACHINES};
 use crate::threads::ThreadCoordinator;
 use evenkeel_core::state::Snapshot;
 use evenkeel_hierarchy::{Cap, House, MachineBook, Mutex, with_root};
+use serde_json::Value;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -92,7 +94,14 @@ impl States {
     /// one; and a machine that the past knows goes on where it was.
     pub fn new(threads: ThreadCoordinator, journal: Option<Journal>, past: Past) -> Self {
         let book = Mutex::new(Book { past, ..Book::default() });
-        Self(Arc::new(Registry { threads, journal, book, has_hooks: AtomicBool::new(false) }))
+        let has_hooks = AtomicBool::new(false);
+        let registry = Arc::new(Registry { threads, journal, book, has_hooks });
+        if let Some(journal) = &registry.journal {
+            let weak = Arc::downgrade(&registry);
+            journal
+                .on_snapshot(MACHINES, move || weak.upgrade().map_or(Value::Null, |all| all.for_snapshot()));
+        }
+        Self(registry)
     }
 
     pub(super) fn registry(&self) -> &Arc<Registry> {
@@ -125,16 +134,8 @@ impl States {
         self.len() == 0
     }
 
-    fn all(&self) -> Vec<Arc<dyn AnyMachine>> {
-        with_root(|house| self.0.book.lock(house).machines.values().filter_map(Weak::upgrade).collect())
-    }
-
-    /// Looks at each; what may be the last handle of one is dropped with nothing held.
-    fn each<T>(&self, mut look: impl FnMut(&dyn AnyMachine) -> T) -> Vec<T> {
-        let all = self.all();
-        let seen = all.iter().map(|machine| look(&**machine)).collect();
-        contained(|| drop(all));
-        seen
+    fn each<T>(&self, look: impl FnMut(&dyn AnyMachine) -> T) -> Vec<T> {
+        self.0.each(look)
     }
 
     /// How each of them stands, in the order of channels, components and names.
@@ -213,6 +214,24 @@ impl Drop for Registry {
 }
 
 impl Registry {
+    /// Looks at each; what may be the last handle of one is dropped with nothing held.
+    fn each<T>(&self, mut look: impl FnMut(&dyn AnyMachine) -> T) -> Vec<T> {
+        let all: Vec<_> =
+            with_root(|house| self.book.lock(house).machines.values().filter_map(Weak::upgrade).collect());
+        let seen = all.iter().map(|machine: &Arc<dyn AnyMachine>| look(&**machine)).collect();
+        contained(|| drop(all));
+        seen
+    }
+
+    /// What a snapshot of the journal has of machines: those that there are, and those that are not there again yet.
+    fn for_snapshot(&self) -> Value {
+        // In this order: one that is made meanwhile is in both, and the present one comes later, and counts.
+        let past = with_root(|house| self.book.lock(house).past.bodies().collect::<Vec<_>>());
+        let present = self
+            .each(|machine| machine.is_journalled().then(|| body_of(machine.name(), &machine.snapshot())));
+        Value::Array(past.into_iter().chain(present.into_iter().flatten()).collect())
+    }
+
     /// What the past knows of a machine that is to be; it is told once.
     pub(super) fn claim(
         &self,
@@ -258,12 +277,16 @@ impl Registry {
         })
     }
 
-    /// The last handle of a machine is gone; another may have its name already.
-    pub(super) fn forget(&self, name: &MachineName) {
+    /// The last handle of a machine is gone; another may have its name already. Where it was is remembered if it is
+    /// in the journal, for snapshots, and for who makes it again.
+    pub(super) fn forget(&self, name: &MachineName, last: Option<PastMachine>) {
         with_root(|house| {
-            let machines = &mut self.book.lock(house).machines;
-            if machines.get(name).is_some_and(|known| known.strong_count() == 0) {
-                machines.remove(name);
+            let mut book = self.book.lock(house);
+            if book.machines.get(name).is_some_and(|known| known.strong_count() == 0) {
+                book.machines.remove(name);
+                if let Some(last) = last {
+                    book.past.put(name.clone(), last);
+                }
             }
         });
     }

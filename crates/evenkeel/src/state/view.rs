@@ -108,6 +108,7 @@ impl MachineView {
 pub(super) trait AnyMachine: Send + Sync {
     fn name(&self) -> &MachineName;
     fn info(&self) -> MachineInfo;
+    fn is_journalled(&self) -> bool;
     fn history(&self) -> Vec<String>;
     fn figures(&self) -> Vec<EdgeFigures>;
     fn snapshot(&self) -> Snapshot;
@@ -119,6 +120,10 @@ pub(super) trait AnyMachine: Send + Sync {
 impl<S: State> AnyMachine for Inner<S> {
     fn name(&self) -> &MachineName {
         &self.name
+    }
+
+    fn is_journalled(&self) -> bool {
+        self.options.is_journalled
     }
 
     fn info(&self) -> MachineInfo {
