@@ -22,6 +22,7 @@
 
 mod cause;
 mod flapping;
+mod fold;
 mod history;
 mod instances;
 mod limits;

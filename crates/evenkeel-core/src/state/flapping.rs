@@ -101,6 +101,12 @@ impl Turns {
         oldest.map(|oldest| now.since(oldest))
     }
 
+    /// Whether some pair was told of and is not calm yet.
+    pub(super) fn is_flapping(&self, now: Mono) -> bool {
+        let window = self.limits.window;
+        self.edges.iter().any(|edge| edge.is_told && edge.last.is_some_and(|last| now.since(last) <= window))
+    }
+
     pub(super) fn rolled_back(&mut self) {
         self.latest = None;
     }

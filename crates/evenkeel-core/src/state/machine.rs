@@ -143,6 +143,11 @@ impl<S: State> Machine<S> {
         &self.metrics
     }
 
+    /// Whether it was said to go to and fro, and is not calm again.
+    pub fn is_flapping(&self, now: Mono) -> bool {
+        self.turns.is_flapping(now)
+    }
+
     /// How many proposals and rollbacks were refused.
     pub fn refused(&self) -> u64 {
         self.refused
@@ -211,6 +216,7 @@ impl<S: State> Machine<S> {
             match why {
                 Rejection::Guard(why) => Outcome::GuardRefused { why },
                 Rejection::Invariant(why) => Outcome::InvariantFailed { why },
+                Rejection::Journal(why) => Outcome::NotJournalled { why },
             },
         );
         Ok(())

@@ -6,7 +6,9 @@
 //! holds when its time has come, and the queue fills up to its bound.
 
 use super::JournalError;
-use super::shared::{Order, Pending, Shared};
+use super::queue::Entries;
+use super::shared::{Order, Shared, Work};
+use super::snapshot::Snapshots;
 use crate::clock::stamp as now;
 use crate::threads::Pulse;
 use evenkeel_log::storage::Storage;
@@ -20,6 +22,10 @@ use std::time::{Duration, Instant};
 
 /// Attempts to write the end on a disk that fails: a sick journal does not hold up a stop.
 const END_ATTEMPTS: u32 = 4;
+/// Bytes of entries that are written at once, about: one chunk.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// However long a sync takes, entries that keep coming are waited for no longer.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 /// The ballast is taken up again at most this often.
 const BALLAST_EVERY: Duration = Duration::from_secs(1);
 
@@ -35,6 +41,9 @@ pub(super) struct Keeper {
     pub(super) ballast_at: Instant,
     /// Whether the segment holds an entry: one that is empty is not rotated.
     pub(super) has_entries: bool,
+    /// How long a commit and its sync take, about: what coming entries are waited for, at most.
+    pub(super) sync_takes: Duration,
+    pub(super) snapshots: Snapshots,
 }
 
 /// Says that the thread died, unless it said before how it ended.
@@ -52,13 +61,19 @@ impl Keeper {
         self.shared.enter();
         let end = loop {
             let may_take = self.writer.condition().0 == Condition::Writing;
-            let work = pulse.waiting(|| self.shared.wait(may_take, self.retry_at()));
+            let gather = self.sync_takes.min(GATHER_MAX);
+            let work = pulse.waiting(|| self.shared.wait(may_take, self.retry_at(), gather));
             self.writer.retry(now());
-            self.append(&work.entries);
+            let Work { entries, order, drained, own } = work;
+            self.append(&entries);
+            let bytes = (entries.bytes.len() as u64).saturating_sub(own.1);
+            self.snapshots.count((entries.queued.len() as u64).saturating_sub(own.0), bytes);
+            self.shared.recycle(entries);
             self.commit();
+            self.snapshots.keep(&self.shared);
             self.keep_house();
-            if work.order != Order::Run && work.drained {
-                break if work.order == Order::Finish { self.finish() } else { self.leave() };
+            if order != Order::Run && drained {
+                break if order == Order::Finish { self.finish() } else { self.leave() };
             }
         };
         // The writer lets go of the directory before anybody is told that it is over.
@@ -72,34 +87,45 @@ impl Keeper {
         Instant::now().checked_add(Duration::from_nanos(left))
     }
 
-    fn append(&mut self, entries: &[Pending]) {
-        let Some(last) = entries.last() else { return };
-        let bytes = entries.iter().map(|e| Batch::bytes_for(e.payload.len())).sum();
-        let mut buffer = std::mem::take(&mut self.spare);
-        buffer.resize(bytes, 0);
-        let mut batch = Batch::new(self.stream, self.next_entry, buffer);
-        for entry in entries {
-            let fits = batch.push(&entry.payload, entry.wall_ns);
-            assert!(fits, "invariant: the buffer was made to fit, and drafts are bounded");
+    fn append(&mut self, entries: &Entries) {
+        let (mut at, mut begin) = (0, 0);
+        while at < entries.queued.len() {
+            let rest = &entries.queued[at..];
+            let count = rest.iter().take_while(|entry| entry.end - begin <= BATCH_BYTES_MAX).count().max(1);
+            let (group, end) = (&rest[..count], rest[count - 1].end);
+            let mut buffer = std::mem::take(&mut self.spare);
+            buffer.resize(end - begin + count * Batch::bytes_for(0), 0);
+            let mut batch = Batch::new(self.stream, self.next_entry, buffer);
+            for entry in group {
+                let fits = batch.push(&entries.bytes[begin..entry.end], entry.wall_ns);
+                assert!(fits, "invariant: the buffer was made to fit, and drafts are bounded");
+                begin = entry.end;
+            }
+            batch.set_chain(group[count - 1].hash);
+            self.next_entry += batch.records();
+            self.writer.append(batch, now());
+            self.has_entries = true;
+            at += count;
         }
-        batch.set_chain(last.hash);
-        self.next_entry += batch.records();
-        self.writer.append(batch, now());
-        self.has_entries = true;
     }
 
     /// Commits and syncs until there is nothing to, or the disk fails.
     fn commit(&mut self) {
         while self.writer.condition().0 == Condition::Writing && self.writer.wants_commit() {
+            let began = Instant::now();
             let progress = self.writer.commit(now());
             let mut jobs: Vec<Job> = self.took(progress);
             jobs.extend(self.writer.sync());
             self.work_off(jobs);
+            self.sync_takes = (3 * self.sync_takes + began.elapsed()) / 4;
         }
         if self.has_entries && self.writer.wants_rotation(now()) {
             let jobs = self.writer.rotate(now());
             // A rotation that failed asks for no job and is tried again in a second.
             self.has_entries = jobs.is_empty();
+            if !jobs.is_empty() {
+                self.snapshots.segment_begins();
+            }
             self.work_off(jobs);
         }
     }
