@@ -33,6 +33,7 @@ mod entry;
 mod keeper;
 mod queue;
 mod restore;
+mod retention;
 mod shared;
 mod snapshot;
 mod time;
@@ -50,6 +51,8 @@ use evenkeel_log::{LogOptions, LogWriter, Recovery, recover};
 use keeper::Keeper;
 pub use queue::Refused;
 pub use restore::{Glimpse, RestoreSummary, Restored, restore};
+use retention::Removals;
+pub use retention::{ANCHOR_KIND, JournalRetention};
 use serde::Serialize;
 use serde_json::{Map, Value};
 pub use shared::{GAP_KIND, OBSERVER_PANIC_KIND};
@@ -88,6 +91,8 @@ pub struct JournalOptions {
     pub snapshot_entries: u64,
     /// And after so many bytes of entries: 2 MiB.
     pub snapshot_bytes: u64,
+    /// What is kept of it: all.
+    pub retention: JournalRetention,
 }
 
 impl Default for JournalOptions {
@@ -101,6 +106,7 @@ impl Default for JournalOptions {
             ballast_bytes: 64 << 10,
             snapshot_entries: 8192,
             snapshot_bytes: 2 << 20,
+            retention: JournalRetention::default(),
         }
     }
 }
@@ -271,6 +277,7 @@ impl Journal {
             ballast_at: Instant::now(),
             has_entries: false,
             sync_takes: Duration::ZERO,
+            removals: Removals::new(options.retention),
             snapshots: Snapshots::new(options.snapshot_entries.max(1), options.snapshot_bytes.max(1)),
         };
         let thread = threads.thread("ek-journal").class(Class::System).kept();
@@ -389,6 +396,16 @@ impl Journal {
     /// not taken. It is dropped when the journal ends, or when the name is given again.
     pub fn on_snapshot(&self, name: &str, ask: impl Fn() -> Value + Send + Sync + 'static) {
         self.0.shared.sources.add(name, Box::new(ask));
+    }
+
+    /// Keeps everything from `entry` on, under a name of its own, until the name says a later one; in
+    /// this run. `u64::MAX` lets go. Of use where [`JournalOptions::retention`] has limits.
+    ///
+    /// Two names let entries go as well that retention never takes otherwise, because they are read
+    /// back from the beginning: `child`, those of commands (`child..`, `leftover-..`), and `retention`,
+    /// those of what was removed of a recording.
+    pub fn keep_from(&self, name: &str, entry: u64) {
+        self.0.shared.keep_from(name, entry);
     }
 
     /// Waits until an entry is on disk; `false` when the time is over first, or

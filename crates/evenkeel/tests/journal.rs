@@ -6,6 +6,8 @@
 mod gate;
 #[path = "journal/golden.rs"]
 mod golden;
+#[path = "journal/retention.rs"]
+mod retention;
 #[path = "journal/shedding.rs"]
 mod shedding;
 #[path = "journal/snapshots.rs"]

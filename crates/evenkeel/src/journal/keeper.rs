@@ -7,6 +7,7 @@
 
 use super::JournalError;
 use super::queue::Entries;
+use super::retention::Removals;
 use super::shared::{Order, Shared, Work};
 use super::snapshot::Snapshots;
 use crate::clock::stamp as now;
@@ -44,6 +45,7 @@ pub(super) struct Keeper {
     /// How long a commit and its sync take, about: what coming entries are waited for, at most.
     pub(super) sync_takes: Duration,
     pub(super) snapshots: Snapshots,
+    pub(super) removals: Removals,
 }
 
 /// Says that the thread died, unless it said before how it ended.
@@ -70,7 +72,10 @@ impl Keeper {
             self.snapshots.count((entries.queued.len() as u64).saturating_sub(own.0), bytes);
             self.shared.recycle(entries);
             self.commit();
-            self.snapshots.keep(&self.shared);
+            if order == Order::Run {
+                self.snapshots.keep(&self.shared);
+                self.removals.keep(&self.shared, &*self.storage, self.snapshots.last, now().wall_ns);
+            }
             self.keep_house();
             if order != Order::Run && drained {
                 break if order == Order::Finish { self.finish() } else { self.leave() };
@@ -125,6 +130,7 @@ impl Keeper {
             self.has_entries = jobs.is_empty();
             if !jobs.is_empty() {
                 self.snapshots.segment_begins();
+                self.removals.segment_begins();
             }
             self.work_off(jobs);
         }
@@ -152,11 +158,12 @@ impl Keeper {
     /// Tells of trouble, and takes the ballast up again once there is room.
     fn keep_house(&mut self) {
         let trouble = match self.writer.condition() {
-            (Condition::Writing, _) => None,
+            (Condition::Writing, _) => self.removals.trouble(),
             (Condition::Full, _) => Some("the disk is full; the journal waits for space".to_owned()),
             (_, error) => Some(format!("the journal cannot be written: {}", error.unwrap_or("unknown"))),
         };
-        if trouble.is_none() && Instant::now() >= self.ballast_at {
+        let is_writing = self.writer.condition().0 == Condition::Writing;
+        if is_writing && Instant::now() >= self.ballast_at {
             self.ballast_at = Instant::now() + BALLAST_EVERY;
             self.writer.ballast().hold();
         }

@@ -16,6 +16,7 @@ use evenkeel_hierarchy::{
     After, Cap, Condvar, JournalObservers, JournalQueue, Level, Mutex, MutexGuard, with_root,
 };
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::ThreadId;
@@ -63,6 +64,8 @@ struct State {
     waiting: u32,
     /// Entries and bytes in the queue that are `ek-journal`'s own.
     own: (u64, u64),
+    /// From which entry on somebody needs the journal, by name.
+    holds: BTreeMap<String, u64>,
     trouble: Option<String>,
     busy_since: Option<Instant>,
     order: Order,
@@ -182,6 +185,7 @@ impl Shared {
             sleeps: false,
             waiting: 0,
             own: (0, 0),
+            holds: BTreeMap::new(),
             trouble: None,
             busy_since: None,
             order: Order::Run,
@@ -255,6 +259,15 @@ impl Shared {
 
     pub(super) fn trouble(&self) -> Option<String> {
         self.with(|state| state.trouble())
+    }
+
+    pub(super) fn keep_from(&self, name: &str, entry: u64) {
+        let name = name.to_owned();
+        self.with(|state| state.holds.insert(name, entry));
+    }
+
+    pub(super) fn holds(&self) -> BTreeMap<String, u64> {
+        self.with(|state| state.holds.clone())
     }
 
     /// What an observer is to be called with: a number that grew.
