@@ -28,6 +28,7 @@
 //! durable is at stake. What was not durable when the process dies is gone, and
 //! the next [`Journal::open`] declares so with a gap in the log.
 
+mod checkpoint;
 mod draft;
 mod entry;
 mod keeper;
@@ -40,8 +41,10 @@ mod time;
 mod verify;
 mod weight;
 
-use crate::clock::stamp as now;
+use crate::clock::{self, stamp as now};
 use crate::threads::{Class, ThreadCoordinator};
+use checkpoint::Checkpoints;
+pub use checkpoint::{CHECKPOINT_KIND, Checkpoint, NoKey, SigningKey, VerifyingKey, verify_against};
 pub(crate) use draft::Draft;
 use entry::ZERO;
 pub use entry::{ENTRY_BYTES_MAX, Entry};
@@ -93,6 +96,10 @@ pub struct JournalOptions {
     pub snapshot_bytes: u64,
     /// What is kept of it: all.
     pub retention: JournalRetention,
+    /// What checkpoints are signed with: nothing, so that there are none.
+    pub signing: Option<SigningKey>,
+    /// With a key, a checkpoint is appended after so many entries, and at the end: 8192.
+    pub checkpoint_entries: u64,
 }
 
 impl Default for JournalOptions {
@@ -107,6 +114,8 @@ impl Default for JournalOptions {
             snapshot_entries: 8192,
             snapshot_bytes: 2 << 20,
             retention: JournalRetention::default(),
+            signing: None,
+            checkpoint_entries: 8192,
         }
     }
 }
@@ -207,6 +216,7 @@ pub struct Journal(Arc<Handle>);
 struct Handle {
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
+    signing: Option<SigningKey>,
 }
 
 impl Drop for Handle {
@@ -278,11 +288,13 @@ impl Journal {
             has_entries: false,
             sync_takes: Duration::ZERO,
             removals: Removals::new(options.retention),
+            checkpoints: Checkpoints::new(options.signing, options.checkpoint_entries.max(1)),
+            written: (last, chain),
             snapshots: Snapshots::new(options.snapshot_entries.max(1), options.snapshot_bytes.max(1)),
         };
         let thread = threads.thread("ek-journal").class(Class::System).kept();
         thread.start(move |pulse| keeper.run(pulse))?;
-        Ok((Self(Arc::new(Handle { shared, storage })), recovery))
+        Ok((Self(Arc::new(Handle { shared, storage, signing: options.signing })), recovery))
     }
 
     /// Of use as long as somebody has a handle, and no handle itself.
@@ -371,6 +383,13 @@ impl Journal {
     /// The end of the chain over everything appended so far, durable or not.
     pub fn head(&self) -> Head {
         self.0.shared.head()
+    }
+
+    /// Signs what is on disk, to be kept elsewhere: [`verify_against`] finds with it what the journal
+    /// alone does not tell. `None` without a key.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        let (entry, hash) = self.0.shared.durable_chain();
+        Some(self.0.signing?.sign(entry, &hash, clock::wall_ns()))
     }
 
     /// Number of the last entry that is on disk: its `fdatasync` returned.

@@ -6,6 +6,8 @@
 //! holds when its time has come, and the queue fills up to its bound.
 
 use super::JournalError;
+use super::checkpoint::Checkpoints;
+use super::entry::Hash;
 use super::queue::Entries;
 use super::retention::Removals;
 use super::shared::{Order, Shared, Work};
@@ -46,6 +48,9 @@ pub(super) struct Keeper {
     pub(super) sync_takes: Duration,
     pub(super) snapshots: Snapshots,
     pub(super) removals: Removals,
+    pub(super) checkpoints: Checkpoints,
+    /// The last entry that was given to the log, and the chain after it.
+    pub(super) written: (u64, Hash),
 }
 
 /// Says that the thread died, unless it said before how it ended.
@@ -69,11 +74,14 @@ impl Keeper {
             let Work { entries, order, drained, own } = work;
             self.append(&entries);
             let bytes = (entries.bytes.len() as u64).saturating_sub(own.1);
-            self.snapshots.count((entries.queued.len() as u64).saturating_sub(own.0), bytes);
+            let count = (entries.queued.len() as u64).saturating_sub(own.0);
+            self.snapshots.count(count, bytes);
+            self.checkpoints.count(count);
             self.shared.recycle(entries);
             self.commit();
             if order == Order::Run {
                 self.snapshots.keep(&self.shared);
+                self.checkpoints.keep(&self.shared);
                 self.removals.keep(&self.shared, &*self.storage, self.snapshots.last, now().wall_ns);
             }
             self.keep_house();
@@ -108,6 +116,7 @@ impl Keeper {
             }
             batch.set_chain(group[count - 1].hash);
             self.next_entry += batch.records();
+            self.written = (self.next_entry - 1, group[count - 1].hash);
             self.writer.append(batch, now());
             self.has_entries = true;
             at += count;
@@ -150,7 +159,7 @@ impl Keeper {
             self.spare = buffer;
         }
         if let Some((_, state)) = synced.iter().find(|(id, _)| *id == self.channel) {
-            self.shared.publish(state.last_sequence);
+            self.shared.publish(state.last_sequence, self.written);
         }
         jobs
     }
@@ -186,6 +195,11 @@ impl Keeper {
 
     /// Writes the end, durable, and seals the log.
     fn finish(&mut self) -> Result<(), JournalError> {
+        if let Some(checkpoint) = self.checkpoints.draft(&self.shared) {
+            let entries = self.shared.append_last(&checkpoint);
+            self.append(&entries);
+            self.commit();
+        }
         for _ in 0..END_ATTEMPTS {
             let jobs = self.writer.finish(now());
             self.work_off(jobs);

@@ -58,6 +58,8 @@ struct State {
     times: Times,
     queue: Queue,
     durable: u64,
+    /// An entry that is on disk, mostly the last of those, and the chain after it.
+    durable_chain: (u64, Hash),
     /// Whether `ek-journal` has to be woken for an entry.
     sleeps: bool,
     /// How many wait for room.
@@ -182,6 +184,7 @@ impl Shared {
             times: Times::default(),
             queue: Queue::new(entries_max, bytes_max),
             durable: entry,
+            durable_chain: (entry, hash),
             sleeps: false,
             waiting: 0,
             own: (0, 0),
@@ -247,6 +250,16 @@ impl Shared {
     pub(super) fn head(&self) -> Head {
         let (entry, hash) = self.with(|state| (state.entry, state.hash));
         Head { entry, hash: hex_text(&hash) }
+    }
+
+    /// The end of the chain.
+    pub(super) fn chain(&self) -> (u64, Hash) {
+        self.with(|state| (state.entry, state.hash))
+    }
+
+    /// The last entry that is known to be on disk, and the chain after it.
+    pub(super) fn durable_chain(&self) -> (u64, Hash) {
+        self.with(|state| state.durable_chain)
     }
 
     pub(super) fn durable_through(&self) -> u64 {
@@ -376,6 +389,14 @@ impl Shared {
         Some(appended)
     }
 
+    /// Appends the very last entry, of a journal that takes no more, and hands over what waits.
+    pub(super) fn append_last(&self, draft: &Draft) -> Entries {
+        self.with(|state| {
+            state.push(draft);
+            state.queue.take()
+        })
+    }
+
     /// Tells, where it was not told before, why a source of snapshots did not answer.
     pub(super) fn tell_failed_source(&self, why: Option<String>) {
         if let Some(why) = why {
@@ -392,9 +413,13 @@ impl Shared {
         self.with(|state| state.trouble = trouble);
     }
 
-    /// Says how far the journal is on disk, then calls the observers.
-    pub(super) fn publish(&self, durable: u64) {
+    /// Says how far the journal is on disk, then calls the observers. `written` is the last entry
+    /// that was given to the log, and the chain after it.
+    pub(super) fn publish(&self, durable: u64, written: (u64, Hash)) {
         let has_moved = self.with(|state| {
+            if written.0 <= durable {
+                state.durable_chain = written;
+            }
             assert!(durable <= state.entry, "invariant: only what was numbered can be durable");
             let has_moved = durable > state.durable;
             state.durable = state.durable.max(durable);

@@ -46,6 +46,8 @@ pub struct JournalVerification {
     pub head: String,
     /// Number of the first entry that retention left, where an anchor says so: the check starts from there.
     pub anchored_from: Option<u64>,
+    /// The last entry whose head a trusted checkpoint says as well: see [`verify_against`](super::verify_against).
+    pub signed_through: Option<u64>,
     /// What is wrong, in words that name the entry.
     pub findings: Vec<String>,
 }
@@ -376,6 +378,7 @@ impl Check {
             last_entry: self.last_entry(),
             head: hex(&self.hash),
             anchored_from: self.anchored_from,
+            signed_through: None,
             findings: self.findings,
         }
     }
