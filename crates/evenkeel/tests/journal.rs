@@ -2,6 +2,8 @@
 //! fail, fill up or do not answer.
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+#[path = "journal/checkpoints.rs"]
+mod checkpoints;
 #[path = "journal/gate.rs"]
 mod gate;
 #[path = "journal/golden.rs"]

@@ -74,8 +74,11 @@ fn without_an_anchor_that_covers_it_a_missing_head_is_found() {
     for (at, name) in names.iter().enumerate().take(names.len() - 1) {
         storage.remove(name).unwrap();
         let verification = verify(&storage, false).unwrap();
-        let begins = verification.first_entry.unwrap();
-        assert!(begins > last, "retention left what it was not asked to leave");
+        // The last segment may have been begun and hold nothing yet.
+        assert!(
+            verification.first_entry.is_none_or(|begins| begins > last),
+            "retention left what it was not asked to leave"
+        );
         let found = verification.findings.iter().any(|found| found.contains("what stood before is missing"));
         assert!(found, "{at} more removed: {verification:#?}");
         assert_eq!(verification.outcome, Outcome::Loss);
