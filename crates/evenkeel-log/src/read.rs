@@ -5,7 +5,7 @@
 //! and nothing that a later segment has again: neither its messages nor the
 //! commits that cover them. Damage is told after the segment it was met in.
 
-use crate::catalog::{Catalog, base_of, first_commit, open_segment};
+use crate::catalog::{Catalog, first_commit, number_of_name, open_segment};
 use crate::commit::Commit;
 use crate::export::Selection;
 use crate::scan::{Damage, Seen, Visit};
@@ -141,12 +141,19 @@ pub struct Piece {
     limits: BTreeMap<String, u64>,
     /// Sequence of the channel's first message in it; `None` when its beginning cannot be read.
     pub first_sequence: Option<u64>,
+    /// The hash chain before that, where the log has one.
+    pub chain: Option<[u8; 32]>,
 }
 
 impl Piece {
     /// File name of the segment.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Number in the file name.
+    pub fn number(&self) -> Option<u64> {
+        number_of_name(&self.name)
     }
 
     /// Reads what is whole of it, as [`read`] does.
@@ -190,14 +197,15 @@ impl<'s> Backwards<'s> {
     /// What the storage says.
     pub fn next_piece(&mut self) -> io::Result<Option<Piece>> {
         while let Some(name) = self.names.pop() {
-            let base = match base_of(self.storage, &name) {
+            let base = match open_segment(self.storage, &name).and_then(|file| first_commit(&*file)) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 base => base?,
             };
-            let last = base.as_ref().map(|base| base.get(&self.channel).map_or(0, |s| s.last_sequence));
-            let piece =
-                Piece { name, limits: self.limits.clone(), first_sequence: last.map(|last| last + 1) };
-            for (channel, state) in base.unwrap_or_default() {
+            let last = base.as_ref().map(|base| last_of(base, &self.channel).unwrap_or(0));
+            let chain = base.as_ref().and_then(|base| base.chain);
+            let first_sequence = last.map(|last| last + 1);
+            let piece = Piece { name, limits: self.limits.clone(), first_sequence, chain };
+            for (channel, state) in base.map(|base| base.entries).unwrap_or_default() {
                 let limit = self.limits.entry(channel).or_insert(u64::MAX);
                 *limit = (*limit).min(state.last_sequence);
             }

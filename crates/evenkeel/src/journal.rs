@@ -28,19 +28,23 @@
 //! durable is at stake. What was not durable when the process dies is gone, and
 //! the next [`Journal::open`] declares so with a gap in the log.
 
+mod checkpoint;
 mod draft;
 mod entry;
 mod keeper;
 mod queue;
 mod restore;
+mod retention;
 mod shared;
 mod snapshot;
 mod time;
 mod verify;
 mod weight;
 
-use crate::clock::stamp as now;
+use crate::clock::{self, stamp as now};
 use crate::threads::{Class, ThreadCoordinator};
+use checkpoint::Checkpoints;
+pub use checkpoint::{CHECKPOINT_KIND, Checkpoint, NoKey, SigningKey, VerifyingKey, verify_against};
 pub(crate) use draft::Draft;
 use entry::ZERO;
 pub use entry::{ENTRY_BYTES_MAX, Entry};
@@ -50,6 +54,8 @@ use evenkeel_log::{LogOptions, LogWriter, Recovery, recover};
 use keeper::Keeper;
 pub use queue::Refused;
 pub use restore::{Glimpse, RestoreSummary, Restored, restore};
+use retention::Removals;
+pub use retention::{ANCHOR_KIND, JournalRetention};
 use serde::Serialize;
 use serde_json::{Map, Value};
 pub use shared::{GAP_KIND, OBSERVER_PANIC_KIND};
@@ -88,6 +94,12 @@ pub struct JournalOptions {
     pub snapshot_entries: u64,
     /// And after so many bytes of entries: 2 MiB.
     pub snapshot_bytes: u64,
+    /// What is kept of it: all.
+    pub retention: JournalRetention,
+    /// What checkpoints are signed with: nothing, so that there are none.
+    pub signing: Option<SigningKey>,
+    /// With a key, a checkpoint is appended after so many entries, and at the end: 8192.
+    pub checkpoint_entries: u64,
 }
 
 impl Default for JournalOptions {
@@ -101,6 +113,9 @@ impl Default for JournalOptions {
             ballast_bytes: 64 << 10,
             snapshot_entries: 8192,
             snapshot_bytes: 2 << 20,
+            retention: JournalRetention::default(),
+            signing: None,
+            checkpoint_entries: 8192,
         }
     }
 }
@@ -201,6 +216,7 @@ pub struct Journal(Arc<Handle>);
 struct Handle {
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
+    signing: Option<SigningKey>,
 }
 
 impl Drop for Handle {
@@ -271,11 +287,14 @@ impl Journal {
             ballast_at: Instant::now(),
             has_entries: false,
             sync_takes: Duration::ZERO,
+            removals: Removals::new(options.retention),
+            checkpoints: Checkpoints::new(options.signing, options.checkpoint_entries.max(1)),
+            written: (last, chain),
             snapshots: Snapshots::new(options.snapshot_entries.max(1), options.snapshot_bytes.max(1)),
         };
         let thread = threads.thread("ek-journal").class(Class::System).kept();
         thread.start(move |pulse| keeper.run(pulse))?;
-        Ok((Self(Arc::new(Handle { shared, storage })), recovery))
+        Ok((Self(Arc::new(Handle { shared, storage, signing: options.signing })), recovery))
     }
 
     /// Of use as long as somebody has a handle, and no handle itself.
@@ -366,6 +385,13 @@ impl Journal {
         self.0.shared.head()
     }
 
+    /// Signs what is on disk, to be kept elsewhere: [`verify_against`] finds with it what the journal
+    /// alone does not tell. `None` without a key.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        let (entry, hash) = self.0.shared.durable_chain();
+        Some(self.0.signing?.sign(entry, &hash, clock::wall_ns()))
+    }
+
     /// Number of the last entry that is on disk: its `fdatasync` returned.
     pub fn durable_through(&self) -> u64 {
         self.0.shared.durable_through()
@@ -389,6 +415,16 @@ impl Journal {
     /// not taken. It is dropped when the journal ends, or when the name is given again.
     pub fn on_snapshot(&self, name: &str, ask: impl Fn() -> Value + Send + Sync + 'static) {
         self.0.shared.sources.add(name, Box::new(ask));
+    }
+
+    /// Keeps everything from `entry` on, under a name of its own, until the name says a later one; in
+    /// this run. `u64::MAX` lets go. Of use where [`JournalOptions::retention`] has limits.
+    ///
+    /// Two names let entries go as well that retention never takes otherwise, because they are read
+    /// back from the beginning: `child`, those of commands (`child..`, `leftover-..`), and `retention`,
+    /// those of what was removed of a recording.
+    pub fn keep_from(&self, name: &str, entry: u64) {
+        self.0.shared.keep_from(name, entry);
     }
 
     /// Waits until an entry is on disk; `false` when the time is over first, or

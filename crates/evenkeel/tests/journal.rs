@@ -2,10 +2,14 @@
 //! fail, fill up or do not answer.
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+#[path = "journal/checkpoints.rs"]
+mod checkpoints;
 #[path = "journal/gate.rs"]
 mod gate;
 #[path = "journal/golden.rs"]
 mod golden;
+#[path = "journal/retention.rs"]
+mod retention;
 #[path = "journal/shedding.rs"]
 mod shedding;
 #[path = "journal/snapshots.rs"]

@@ -6,7 +6,10 @@
 //! holds when its time has come, and the queue fills up to its bound.
 
 use super::JournalError;
+use super::checkpoint::Checkpoints;
+use super::entry::Hash;
 use super::queue::Entries;
+use super::retention::Removals;
 use super::shared::{Order, Shared, Work};
 use super::snapshot::Snapshots;
 use crate::clock::stamp as now;
@@ -44,6 +47,10 @@ pub(super) struct Keeper {
     /// How long a commit and its sync take, about: what coming entries are waited for, at most.
     pub(super) sync_takes: Duration,
     pub(super) snapshots: Snapshots,
+    pub(super) removals: Removals,
+    pub(super) checkpoints: Checkpoints,
+    /// The last entry that was given to the log, and the chain after it.
+    pub(super) written: (u64, Hash),
 }
 
 /// Says that the thread died, unless it said before how it ended.
@@ -67,10 +74,16 @@ impl Keeper {
             let Work { entries, order, drained, own } = work;
             self.append(&entries);
             let bytes = (entries.bytes.len() as u64).saturating_sub(own.1);
-            self.snapshots.count((entries.queued.len() as u64).saturating_sub(own.0), bytes);
+            let count = (entries.queued.len() as u64).saturating_sub(own.0);
+            self.snapshots.count(count, bytes);
+            self.checkpoints.count(count);
             self.shared.recycle(entries);
             self.commit();
-            self.snapshots.keep(&self.shared);
+            if order == Order::Run {
+                self.snapshots.keep(&self.shared);
+                self.checkpoints.keep(&self.shared);
+                self.removals.keep(&self.shared, &*self.storage, self.snapshots.last, now().wall_ns);
+            }
             self.keep_house();
             if order != Order::Run && drained {
                 break if order == Order::Finish { self.finish() } else { self.leave() };
@@ -103,6 +116,7 @@ impl Keeper {
             }
             batch.set_chain(group[count - 1].hash);
             self.next_entry += batch.records();
+            self.written = (self.next_entry - 1, group[count - 1].hash);
             self.writer.append(batch, now());
             self.has_entries = true;
             at += count;
@@ -125,6 +139,7 @@ impl Keeper {
             self.has_entries = jobs.is_empty();
             if !jobs.is_empty() {
                 self.snapshots.segment_begins();
+                self.removals.segment_begins();
             }
             self.work_off(jobs);
         }
@@ -144,7 +159,7 @@ impl Keeper {
             self.spare = buffer;
         }
         if let Some((_, state)) = synced.iter().find(|(id, _)| *id == self.channel) {
-            self.shared.publish(state.last_sequence);
+            self.shared.publish(state.last_sequence, self.written);
         }
         jobs
     }
@@ -152,11 +167,12 @@ impl Keeper {
     /// Tells of trouble, and takes the ballast up again once there is room.
     fn keep_house(&mut self) {
         let trouble = match self.writer.condition() {
-            (Condition::Writing, _) => None,
+            (Condition::Writing, _) => self.removals.trouble(),
             (Condition::Full, _) => Some("the disk is full; the journal waits for space".to_owned()),
             (_, error) => Some(format!("the journal cannot be written: {}", error.unwrap_or("unknown"))),
         };
-        if trouble.is_none() && Instant::now() >= self.ballast_at {
+        let is_writing = self.writer.condition().0 == Condition::Writing;
+        if is_writing && Instant::now() >= self.ballast_at {
             self.ballast_at = Instant::now() + BALLAST_EVERY;
             self.writer.ballast().hold();
         }
@@ -179,6 +195,11 @@ impl Keeper {
 
     /// Writes the end, durable, and seals the log.
     fn finish(&mut self) -> Result<(), JournalError> {
+        if let Some(checkpoint) = self.checkpoints.draft(&self.shared) {
+            let entries = self.shared.append_last(&checkpoint);
+            self.append(&entries);
+            self.commit();
+        }
         for _ in 0..END_ATTEMPTS {
             let jobs = self.writer.finish(now());
             self.work_off(jobs);

@@ -16,6 +16,7 @@ use evenkeel_hierarchy::{
     After, Cap, Condvar, JournalObservers, JournalQueue, Level, Mutex, MutexGuard, with_root,
 };
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::ThreadId;
@@ -57,12 +58,16 @@ struct State {
     times: Times,
     queue: Queue,
     durable: u64,
+    /// An entry that is on disk, mostly the last of those, and the chain after it.
+    durable_chain: (u64, Hash),
     /// Whether `ek-journal` has to be woken for an entry.
     sleeps: bool,
     /// How many wait for room.
     waiting: u32,
     /// Entries and bytes in the queue that are `ek-journal`'s own.
     own: (u64, u64),
+    /// From which entry on somebody needs the journal, by name.
+    holds: BTreeMap<String, u64>,
     trouble: Option<String>,
     busy_since: Option<Instant>,
     order: Order,
@@ -179,9 +184,11 @@ impl Shared {
             times: Times::default(),
             queue: Queue::new(entries_max, bytes_max),
             durable: entry,
+            durable_chain: (entry, hash),
             sleeps: false,
             waiting: 0,
             own: (0, 0),
+            holds: BTreeMap::new(),
             trouble: None,
             busy_since: None,
             order: Order::Run,
@@ -245,6 +252,16 @@ impl Shared {
         Head { entry, hash: hex_text(&hash) }
     }
 
+    /// The end of the chain.
+    pub(super) fn chain(&self) -> (u64, Hash) {
+        self.with(|state| (state.entry, state.hash))
+    }
+
+    /// The last entry that is known to be on disk, and the chain after it.
+    pub(super) fn durable_chain(&self) -> (u64, Hash) {
+        self.with(|state| state.durable_chain)
+    }
+
     pub(super) fn durable_through(&self) -> u64 {
         self.with(|state| state.durable)
     }
@@ -255,6 +272,15 @@ impl Shared {
 
     pub(super) fn trouble(&self) -> Option<String> {
         self.with(|state| state.trouble())
+    }
+
+    pub(super) fn keep_from(&self, name: &str, entry: u64) {
+        let name = name.to_owned();
+        self.with(|state| state.holds.insert(name, entry));
+    }
+
+    pub(super) fn holds(&self) -> BTreeMap<String, u64> {
+        self.with(|state| state.holds.clone())
     }
 
     /// What an observer is to be called with: a number that grew.
@@ -363,6 +389,14 @@ impl Shared {
         Some(appended)
     }
 
+    /// Appends the very last entry, of a journal that takes no more, and hands over what waits.
+    pub(super) fn append_last(&self, draft: &Draft) -> Entries {
+        self.with(|state| {
+            state.push(draft);
+            state.queue.take()
+        })
+    }
+
     /// Tells, where it was not told before, why a source of snapshots did not answer.
     pub(super) fn tell_failed_source(&self, why: Option<String>) {
         if let Some(why) = why {
@@ -379,9 +413,13 @@ impl Shared {
         self.with(|state| state.trouble = trouble);
     }
 
-    /// Says how far the journal is on disk, then calls the observers.
-    pub(super) fn publish(&self, durable: u64) {
+    /// Says how far the journal is on disk, then calls the observers. `written` is the last entry
+    /// that was given to the log, and the chain after it.
+    pub(super) fn publish(&self, durable: u64, written: (u64, Hash)) {
         let has_moved = self.with(|state| {
+            if written.0 <= durable {
+                state.durable_chain = written;
+            }
             assert!(durable <= state.entry, "invariant: only what was numbered can be durable");
             let has_moved = durable > state.durable;
             state.durable = state.durable.max(durable);
