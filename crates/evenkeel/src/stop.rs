@@ -21,6 +21,7 @@ use crate::callback::{call_alone, message};
 use crate::cleanup::executor::{Executor, Means, Watch};
 use crate::cleanup::{CLOSE_JOURNAL, CleanupCoordinator, Spawn, Workers, Works};
 use crate::clock;
+use crate::faults::FaultCoordinator;
 use crate::journal::Journal;
 use crate::signals::{Arrived, Signals};
 use crate::threads::{Class, Pulse, ThreadCoordinator};
@@ -124,6 +125,7 @@ pub(crate) struct Setup {
     pub(crate) tell: Option<Tell>,
     pub(crate) may_exit: bool,
     pub(crate) threads: ThreadCoordinator,
+    pub(crate) faults: Option<FaultCoordinator>,
 }
 
 impl Setup {
@@ -199,6 +201,9 @@ impl Setup {
     fn stop(&mut self, pulse: &Pulse<'_>, request: &Request, began: Mono) -> (Stopped, Executor) {
         let started_ns = clock::wall_ns();
         self.tell(Progress::Stopping { reason: request.reason.clone(), by: request.by.clone() });
+        if let Some(faults) = &self.faults {
+            faults.stop_begins();
+        }
         let (specs, works) = self.coordinator.close();
         if let Some(journal) = &self.journal {
             let body = json!({
@@ -211,7 +216,12 @@ impl Setup {
         // What it took to get here is gone.
         let budget = budget(self.grace).saturating_sub(clock::mono().since(began)).max(LEAST_BUDGET);
         let mut executor = self.executor(specs, works, budget, &closing);
-        let mut watch = Told { tell: self.tell.clone(), journal: self.journal.clone(), closing };
+        let mut watch = Told {
+            tell: self.tell.clone(),
+            faults: self.faults.clone(),
+            journal: self.journal.clone(),
+            closing,
+        };
         // Who forces before anything has begun wants nothing to begin.
         let first = self.shared.forced().map_or(Event::Begin, |by| Event::Force { by });
         executor.turn(first, &mut watch);
@@ -334,6 +344,7 @@ pub(crate) fn close_journal(others: &[StepSpec]) -> StepSpec {
 /// report before the journal is closed.
 struct Told {
     tell: Option<Tell>,
+    faults: Option<FaultCoordinator>,
     journal: Option<Journal>,
     closing: Closing,
 }
@@ -360,6 +371,11 @@ impl Watch for Told {
                 self.closing.prepare(run, step);
             }
             Action::Ended { step } => {
+                if let Some((faults, verdict)) = self.faults.as_ref().zip(run.verdict(step)) {
+                    let spec = run.plan().step(step);
+                    let of = (&*spec.name, spec.channel.as_deref(), spec.phase);
+                    faults.step_ended(of, verdict, run.detail(step));
+                }
                 if let Some((tell, verdict)) = self.tell.as_ref().zip(run.verdict(step)) {
                     let spec = run.plan().step(step);
                     tell.tell(Progress::StepEnded {
@@ -399,6 +415,7 @@ mod tests {
             tell: None,
             may_exit: false,
             threads: ThreadCoordinator::default(),
+            faults: None,
         };
         setup.start().unwrap();
         shared.arm();
