@@ -46,7 +46,7 @@ pub use evenkeel_core::fault::{
 pub use evenkeel_core::supervision::{
     BreakerLimits, BreakerState, Condition, FaultId, Intensity, Limits, Policies, Policy, Reason, Rung,
 };
-use evenkeel_core::supervision::{Supervisor, Tree};
+use evenkeel_core::supervision::{Cause, Supervisor, Tree};
 use evenkeel_core::{Mono, supervision};
 use evenkeel_hierarchy::{FaultBook, Mutex, with_root};
 use inbox::{Inbox, News};
@@ -300,6 +300,31 @@ impl FaultCoordinator {
     pub fn fault(&self, code: Code, severity: Severity) -> FaultBuilder {
         let whose = Whose { lane: self.inner().system.clone(), component: None };
         FaultBuilder::new(self.inner(), &whose, code, severity)
+    }
+
+    /// Begins to report a fault of a channel, for who has no [`Channel`](crate::Channel); of what cannot be a name, it is
+    /// no channel's.
+    #[track_caller]
+    pub fn fault_in(&self, channel: &str, code: Code, severity: Severity) -> FaultBuilder {
+        match Name::new(channel) {
+            Ok(name) => self.channel(&name).fault(code, severity),
+            Err(_) => self.fault(code, severity),
+        }
+    }
+
+    /// Writes down that somebody who sees to a channel's faults without supervision has begun it anew, because of this
+    /// fault: the journal has it among the measures.
+    pub fn note_restart(&self, fault: FaultId, code: Code, channel: &str, level: u32) {
+        let inner = self.inner();
+        inner.measures.fetch_add(1, Relaxed);
+        let cause = Cause { fault, code, reason: Reason::Policy };
+        inner.write_measure(
+            written::At { channel: Some(channel), component: None },
+            channel,
+            cause,
+            "restart",
+            level,
+        );
     }
 
     /// A channel as supervision knows it.
