@@ -46,8 +46,8 @@ pub(crate) fn measure(suite: &mut Suite) {
         ns(begins.elapsed())
     };
     let samples = Race::new().with_samples(OURS, || (0..REPORTS).map(|_| one()).collect()).run();
-    suite.add(Figure::of("report/idle/p50", "ns", &samples, OURS, 0.5));
-    suite.add(Figure::of("report/idle/p99", "ns", &samples, OURS, 0.99));
+    suite.add(Figure::of("report/idle/p50", "ns", &samples, OURS, 0.5).goal(Goal::Below(GOAL_NS)));
+    suite.add(Figure::of("report/idle/p99", "ns", &samples, OURS, 0.99).goal(Goal::Below(GOAL_NS)));
     let hot = || {
         let begins = Instant::now();
         report(&left, &error);

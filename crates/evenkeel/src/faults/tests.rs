@@ -145,7 +145,9 @@ impl Rig {
         self.journal.finish(Duration::from_secs(30)).unwrap();
         let mut all = Vec::new();
         let mut visit = |entry: crate::journal::Entry| {
-            all.push((entry.kind, entry.channel, entry.body));
+            let mut body = entry.body;
+            body["component"] = entry.component.into();
+            all.push((entry.kind, entry.channel, body));
             Ok(())
         };
         entries(&self.storage, false, &mut visit).unwrap();

@@ -27,11 +27,9 @@ pub(super) struct At<'a> {
 }
 
 impl Inner {
-    fn write(&self, kind: &str, at: At<'_>, body: Value) {
+    fn write(&self, kind: &str, at: At<'_>, body: &Value) {
         let Some(journal) = self.journal() else { return };
-        // The envelope has no place for a component yet: it stands in the bodies.
-        let _ = at.component;
-        if journal.append(kind, at.channel, body).is_none() {
+        if journal.record(kind, at.channel, at.component, body).is_none() {
             self.unjournalled.fetch_add(1, Relaxed);
         }
     }
@@ -42,7 +40,7 @@ impl Inner {
             component: fault.component.as_ref().map(|name| name.as_str()),
         };
         let body = json!({ "id": id.0, "fault": fault, "public": fault.public_face().to_string() });
-        self.write(FAULT_KIND, at, body);
+        self.write(FAULT_KIND, at, &body);
     }
 
     pub(super) fn write_measure(&self, at: At<'_>, who: &str, cause: Cause, measure: &str, level: u32) {
@@ -50,7 +48,7 @@ impl Inner {
             "fault": cause.fault.0, "code": cause.code, "measure": measure, "who": who, "level": level,
             "reason": cause.reason.name(),
         });
-        self.write(MEASURE_KIND, at, body);
+        self.write(MEASURE_KIND, at, &body);
     }
 
     pub(super) fn write_recovery(&self, at: At<'_>, task: Task, fault: FaultId, state: &str, took: Duration) {
@@ -84,9 +82,9 @@ impl Inner {
         };
         let ms = took.as_secs_f64() * 1e3;
         let body = json!({
-            "fault": fault.0, "step": step, "state": state, "ms": ms, "why": why, "of": at.component,
+            "fault": fault.0, "step": step, "state": state, "ms": ms, "why": why,
         });
-        self.write(RECOVERY_KIND, at, body);
+        self.write(RECOVERY_KIND, at, &body);
     }
 
     pub(super) fn write_summary(&self, at: At<'_>, who: &str, sum: &Overflow) {
@@ -100,7 +98,7 @@ impl Inner {
             "who": who, "count": sum.count, "first": sum.first.0, "last": sum.last.0, "severity": sum.severity,
             "by_class": by_class, "from": clock::rfc3339(sum.from_ns), "to": clock::rfc3339(sum.to_ns),
         });
-        self.write(SUMMARY_KIND, at, body);
+        self.write(SUMMARY_KIND, at, &body);
     }
 }
 

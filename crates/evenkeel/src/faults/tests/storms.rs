@@ -124,7 +124,7 @@ fn check_recoveries(written: &[(String, Option<String>, Value)]) {
             continue;
         }
         let (step, state) = (body["step"].as_str().unwrap(), body["state"].as_str().unwrap());
-        let component = body["of"].as_str().unwrap_or_default();
+        let component = body["component"].as_str().unwrap_or_default();
         let key = if step == "restart" { component } else { "" };
         let key = (channel.clone(), key.to_owned());
         match state {
