@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
 
 use evenkeel::faults::{
-    CODES, Code, FaultClass, Intensity, Limits, Policies, PublicFace, Rung, Severity, Supervised,
+    CODES, Code, FaultClass, Intensity, Limits, Name, Policies, PublicFace, Rung, Severity, Supervised,
 };
 use evenkeel::journal::{Entry, JournalOptions, entries};
 use evenkeel::prelude::*;
@@ -85,7 +85,7 @@ fn a_job_that_panics_is_a_fault_of_its_channel_and_a_thread_that_dies_of_its_com
     let job = left.jobs().unwrap().job("compress").run(|_| panic!("TOKEN=123")).unwrap();
     assert!(job.wait().is_err());
     let face = house.next();
-    let place = (face.channel.as_ref().map(|name| name.as_str()), face.component.is_none());
+    let place = (face.channel.as_ref().map(Name::as_str), face.component.is_none());
     assert_eq!((face.code, place), (Code::PANIC, (Some("left"), true)));
 
     house.keel.threads().thread("mic-reader").class(Class::Monitoring).start(reads).unwrap();

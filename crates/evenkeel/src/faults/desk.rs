@@ -15,7 +15,7 @@ use super::written::At;
 use super::{Inner, written};
 use crate::threads::Pulse;
 use evenkeel_core::Mono;
-use evenkeel_core::fault::{Code, Fault, Measure, Severity};
+use evenkeel_core::fault::{Code, Fault, Measure, Name, Severity};
 use evenkeel_core::supervision::{Action, ComponentId, Event, FaultId, Summary, Trouble, Who};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -237,7 +237,7 @@ impl Desk {
 
     fn tell_sum(&self, place: Place, sum: &Overflow) {
         let lane = &self.lanes[place];
-        let channel = lane.name.as_ref().map(|name| name.as_str());
+        let channel = lane.name.as_ref().map(Name::as_str);
         let at = At { channel, component: None };
         self.inner.write_summary(at, channel.unwrap_or("the system"), sum);
         self.inner.summed.fetch_add(sum.count, Relaxed);

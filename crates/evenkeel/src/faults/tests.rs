@@ -293,7 +293,7 @@ fn who_needs_what_is_down_is_told_and_siblings_are_not() {
     let tells = |who: &'static str| {
         let told = told.clone();
         move |on: &Dependency| {
-            told.lock().unwrap().push(format!("{who}: {} {:?}", on.component, on.condition))
+            told.lock().unwrap().push(format!("{who}: {} {:?}", on.component, on.condition));
         }
     };
     let disk = rig.system().supervise("disk").restart(fine).register().unwrap();

@@ -7,7 +7,7 @@ use super::lane::Overflow;
 use super::procedure::{Outcome, Task};
 use crate::clock;
 use evenkeel_core::Mono;
-use evenkeel_core::fault::{Fault, FaultClass};
+use evenkeel_core::fault::{Fault, FaultClass, Name};
 use evenkeel_core::supervision::{Cause, FaultId, Summary};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::Ordering::Relaxed;
@@ -36,8 +36,8 @@ impl Inner {
 
     pub(super) fn write_fault(&self, id: FaultId, fault: &Fault) {
         let at = At {
-            channel: fault.channel.as_ref().map(|name| name.as_str()),
-            component: fault.component.as_ref().map(|name| name.as_str()),
+            channel: fault.channel.as_ref().map(Name::as_str),
+            component: fault.component.as_ref().map(Name::as_str),
         };
         let body = json!({ "id": id.0, "fault": fault, "public": fault.public_face().to_string() });
         self.write(FAULT_KIND, at, &body);
