@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Stop a running recorder, wait, and exit with its exit code
     Stop(Stop),
+    /// Say what the code of a fault means, and what to do about it; without one, list all
+    Explain(Explain),
     #[command(external_subcommand)]
     Later(Vec<OsString>),
 }
@@ -173,6 +175,15 @@ pub(crate) struct Stop {
     pub(crate) reason: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The code, such as EK-1001; 1001 and ek-1001 are the same
+    pub(crate) code: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// What a version that is to come will have.
 pub(crate) fn refuse(what: &str) -> String {
     const TO_COME: [&str; 4] = ["channel", "doctor", "completions", "man"];
@@ -180,7 +191,7 @@ pub(crate) fn refuse(what: &str) -> String {
         format!("{what}: not in this version")
     } else {
         format!(
-            "unknown command {what:?}; record, plan, verify, recover, export, journal, status and stop are there"
+            "unknown command {what:?}; record, plan, verify, recover, export, journal, status, stop and explain are there"
         )
     }
 }

@@ -121,6 +121,17 @@ lock_order! {
     /// Which threads there are (`threads/book.rs`).
     pub ThreadBook;
 
+    // Faults; each alone.
+
+    /// Who is supervised, and what is being done about whom (`faults/book.rs`).
+    pub FaultBook;
+    /// Faults of one channel, on their way to `ek-faults` (`faults/lane.rs`).
+    pub FaultLane;
+    /// Answers of procedures, on their way to `ek-faults` (`faults/inbox.rs`).
+    pub FaultInbox;
+    /// What waits to be told to one who wants to know (`faults/mailbox.rs`).
+    pub FaultTells;
+
     // The stop, beside the documented orders: each alone, but for the last entry.
 
     /// The stops of this process (`stop/others.rs`).

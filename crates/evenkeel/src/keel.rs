@@ -6,11 +6,13 @@
 
 mod build;
 mod entry;
+mod faults;
 mod threads;
 
 use crate::buffers::BufferManager;
 use crate::cleanup::{CleanupCoordinator, StepBuilder};
 use crate::components::{Component, ComponentCoordinator, ComponentError};
+use crate::faults::{FaultCoordinator, Supervision};
 use crate::journal::Journal;
 use crate::monitoring::MonitoringCoordinator;
 use crate::state::{CleanupState, MachineBuilder, State, StateReader, States, Table};
@@ -26,7 +28,7 @@ use std::fmt;
 use std::future::Future;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -43,6 +45,7 @@ struct Inner {
     stop_state: StateReader<CleanupState>,
     buffers: BufferManager,
     threads: ThreadCoordinator,
+    faults: FaultCoordinator,
     journal: Option<Journal>,
     grace: Duration,
     concurrency_max: usize,
@@ -77,7 +80,7 @@ impl Keel {
     /// [`NameError`]: `[a-z0-9][a-z0-9_-]{0,62}` is allowed.
     pub fn channel(&self, name: &str) -> Result<Channel, NameError> {
         check_name(name)?;
-        Ok(Channel { keel: self.clone(), name: name.to_owned() })
+        Ok(Channel { keel: self.clone(), name: name.to_owned(), supervision: OnceLock::new() })
     }
 
     /// Describes a step of the stop that belongs to no channel.
@@ -281,6 +284,8 @@ impl Future for RunUntilSignal {
 pub struct Channel {
     keel: Keel,
     name: String,
+    /// What supervision knows of it, once something is reported or asked.
+    supervision: OnceLock<Supervision>,
 }
 
 impl Channel {

@@ -31,6 +31,7 @@ mod callback;
 pub mod cleanup;
 pub mod clock;
 mod components;
+pub mod faults;
 pub mod journal;
 mod keel;
 mod monitoring;

@@ -21,6 +21,7 @@ use crate::callback::{call_alone, message};
 use crate::cleanup::executor::{Executor, Means, Watch};
 use crate::cleanup::{CLOSE_JOURNAL, CleanupCoordinator, Spawn, Workers, Works};
 use crate::clock;
+use crate::faults::FaultCoordinator;
 use crate::journal::Journal;
 use crate::signals::{Arrived, Signals};
 use crate::state::{CLEANUP, Cause, CleanupState, StateMachine, States};
@@ -127,6 +128,7 @@ pub(crate) struct Setup {
     pub(crate) threads: ThreadCoordinator,
     /// How far the stop is, for who looks. Its observers have mailboxes: none runs here.
     pub(crate) state: StateMachine<CleanupState>,
+    pub(crate) faults: Option<FaultCoordinator>,
 }
 
 /// Name of the machine that says how far the stop is.
@@ -221,6 +223,9 @@ impl Setup {
     fn stop(&mut self, pulse: &Pulse<'_>, request: &Request, began: Mono) -> (Stopped, Executor) {
         let started_ns = clock::wall_ns();
         self.tell(Progress::Stopping { reason: request.reason.clone(), by: request.by.clone() });
+        if let Some(faults) = &self.faults {
+            faults.stop_begins();
+        }
         let (specs, works) = self.coordinator.close();
         if let Some(journal) = &self.journal {
             let body = json!({
@@ -234,7 +239,8 @@ impl Setup {
         let budget = budget(self.grace).saturating_sub(clock::mono().since(began)).max(LEAST_BUDGET);
         let mut executor = self.executor(specs, works, budget, &closing);
         let (tell, journal, state) = (self.tell.clone(), self.journal.clone(), self.state.clone());
-        let mut watch = Told { tell, journal, state, reason: request.reason.clone().into(), closing };
+        let (faults, reason) = (self.faults.clone(), request.reason.clone().into());
+        let mut watch = Told { tell, faults, journal, state, reason, closing };
         // Who forces before anything has begun wants nothing to begin.
         let first = self.shared.forced().map_or(Event::Begin, |by| Event::Force { by });
         executor.turn(first, &mut watch);
@@ -358,6 +364,7 @@ pub(crate) fn close_journal(others: &[StepSpec]) -> StepSpec {
 /// report before the journal is closed.
 struct Told {
     tell: Option<Tell>,
+    faults: Option<FaultCoordinator>,
     journal: Option<Journal>,
     state: StateMachine<CleanupState>,
     reason: Cause,
@@ -387,6 +394,11 @@ impl Watch for Told {
                 self.closing.prepare(run, step);
             }
             Action::Ended { step } => {
+                if let Some((faults, verdict)) = self.faults.as_ref().zip(run.verdict(step)) {
+                    let spec = run.plan().step(step);
+                    let of = (&*spec.name, spec.channel.as_deref(), spec.phase);
+                    faults.step_ended(of, verdict, run.detail(step));
+                }
                 if let Some((tell, verdict)) = self.tell.as_ref().zip(run.verdict(step)) {
                     let spec = run.plan().step(step);
                     tell.tell(Progress::StepEnded {
@@ -427,6 +439,7 @@ mod tests {
             may_exit: false,
             threads: ThreadCoordinator::default(),
             state: cleanup_state(&States::default()),
+            faults: None,
         };
         setup.start().unwrap();
         shared.arm();

@@ -3,13 +3,15 @@
 use super::{Inner, Keel};
 use crate::buffers::BufferManager;
 use crate::cleanup::{CleanupCoordinator, Spawn};
+use crate::clock;
 use crate::components::ComponentCoordinator;
+use crate::faults::{FaultCoordinator, Limits, Means, Policies};
 use crate::journal::{Journal, JournalOptions};
 use crate::monitoring::MonitoringCoordinator;
 use crate::resources::PoolLimits;
 use crate::signals::Signals;
 use crate::state::{Past, States};
-use crate::stop::{AskChannels, Progress, Setup, Shared, Tell, cleanup_state};
+use crate::stop::{AskChannels, Progress, Request, Setup, Shared, Tell, cleanup_state};
 use crate::threads::ThreadCoordinator;
 use evenkeel_core::cleanup::ChannelReport;
 use evenkeel_log::storage::{DirStorage, Storage};
@@ -59,6 +61,7 @@ pub struct Builder {
     concurrency_max: usize,
     pool: PoolLimits,
     threads: Option<ThreadCoordinator>,
+    supervision: (Policies, Limits),
     report: Option<PathBuf>,
     channels: Option<AskChannels>,
     listener: Option<Listener>,
@@ -85,6 +88,7 @@ impl Builder {
             concurrency_max: 16,
             pool: PoolLimits::default(),
             threads: None,
+            supervision: (Policies::default(), Limits::default()),
             report: None,
             channels: None,
             listener: None,
@@ -142,6 +146,12 @@ impl Builder {
     /// Threads and jobs on a coordinator of the caller's. One with the defaults is made if nothing is said.
     pub fn threads(mut self, threads: ThreadCoordinator) -> Self {
         self.threads = Some(threads);
+        self
+    }
+
+    /// What is done about which fault, how often and how long; the documented defaults if nothing is said.
+    pub fn supervision(mut self, policies: Policies, limits: Limits) -> Self {
+        self.supervision = (policies, limits);
         self
     }
 
@@ -221,6 +231,7 @@ impl Builder {
         let buffers = BufferManager::new(monitoring.pool().clone());
         let cleanup = CleanupCoordinator::default();
         let shared = Shared::new().map_err(BuildError::Stop)?;
+        let faults = start_faults(&threads, &shared, journal.as_ref(), self.supervision)?;
         if let Some(journal) = &journal {
             let nudged = shared.clone();
             journal.on_durable(move |_| nudged.nudge());
@@ -252,6 +263,7 @@ impl Builder {
             may_exit: self.may_exit,
             threads: threads.clone(),
             state,
+            faults: Some(faults.clone()),
         };
         if !self.is_deferred {
             shared.arm();
@@ -267,11 +279,33 @@ impl Builder {
             stop_state,
             buffers,
             threads,
+            faults,
             journal,
             grace: self.grace,
             concurrency_max: self.concurrency_max,
         })))
     }
+}
+
+/// Starts what looks after faults. It has no handle of the journal: that is to end with the service.
+fn start_faults(
+    threads: &ThreadCoordinator,
+    shared: &Arc<Shared>,
+    journal: Option<&Journal>,
+    (policies, limits): (Policies, Limits),
+) -> Result<FaultCoordinator, BuildError> {
+    let asked = Arc::downgrade(shared);
+    let stop = move |reason| {
+        if let Some(shared) = asked.upgrade() {
+            shared.request(Request::of_program(reason, "evenkeel's supervision".to_owned()));
+        }
+    };
+    let journal = journal.map(|journal| Box::new(journal.downgrade()) as _);
+    let seed = clock::wall_ns() ^ (u64::from(std::process::id()) << 32);
+    let means = Means { threads: threads.clone(), journal, policies, limits, seed, stop: Box::new(stop) };
+    let faults = FaultCoordinator::start(means).map_err(|error| BuildError::Stop(error.into()))?;
+    faults.hear_of(threads);
+    Ok(faults)
 }
 
 /// The journal, and what it says of state machines that ran before.
