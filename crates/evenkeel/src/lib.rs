@@ -34,6 +34,7 @@ mod components;
 pub mod journal;
 mod keel;
 mod monitoring;
+pub mod recovery_log;
 mod resources;
 mod signals;
 mod stop;

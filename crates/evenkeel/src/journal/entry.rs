@@ -76,7 +76,7 @@ struct Fields {
 
 impl Entry {
     /// Reads the bytes of an entry; the error says why they are none.
-    pub(super) fn parse(payload: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(payload: &[u8]) -> Result<Self, String> {
         let fields: Fields = serde_json::from_slice(payload).map_err(|e| format!("not an entry: {e}"))?;
         let Fields { v, entry, time, kind, channel, prev, body } = fields;
         if v != VERSION {
