@@ -136,6 +136,8 @@ lock_order! {
     pub JournalObservers;
     // Whether the report was appended, and that it is appended once.
     also CleanupStatus < JournalQueue;
+    // A change of state and its entry are one: numbered in the order of the changes.
+    also MachineState < JournalQueue;
 
     // The log.
 

@@ -27,20 +27,24 @@
 //! durable is at stake. What was not durable when the process dies is gone, and
 //! the next [`Journal::open`] declares so with a gap in the log.
 
+mod draft;
 mod entry;
 mod keeper;
 mod shared;
+mod time;
 mod verify;
+mod weight;
 
 use crate::clock::stamp as now;
 use crate::threads::{Class, ThreadCoordinator};
-pub(crate) use entry::Draft;
+pub(crate) use draft::Draft;
 use entry::ZERO;
 pub use entry::{ENTRY_BYTES_MAX, Entry};
 use evenkeel_hierarchy::{After, Cap, JournalQueue, Level, with_root};
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{LogOptions, LogWriter, Recovery, recover};
 use keeper::Keeper;
+use serde::Serialize;
 use serde_json::{Map, Value};
 pub use shared::{GAP_KIND, OBSERVER_PANIC_KIND};
 use shared::{Order, Shared};
@@ -48,6 +52,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 pub use verify::{JournalVerification, entries, verify};
+pub use weight::Weight;
 
 /// Name of the journal's channel in its log; its topic is `/journal`.
 pub const CHANNEL: &str = "journal";
@@ -265,14 +270,47 @@ impl Journal {
 
     /// Numbers, chains and queues an entry; never waits for the disk. A body that
     /// makes the entry longer than [`ENTRY_BYTES_MAX`] is replaced by its length
-    /// and hash.
+    /// and hash. What it weighs is that of its kind: see [`Weight::of`].
     ///
     /// `None`: refused, because the queue is full (told later by an entry of kind
     /// [`GAP_KIND`]) or the journal is closed.
     #[must_use = "a refused entry is in no journal"]
     #[expect(clippy::needless_pass_by_value, reason = "bodies are made for their entry")]
     pub fn append(&self, kind: &str, channel: Option<&str>, body: Value) -> Option<Appended> {
-        let draft = Draft::new(kind, channel, &body);
+        self.record(kind, channel, None, &body)
+    }
+
+    /// The same about a component of the channel, with a body that is written as it is: without
+    /// a [`Value`] on the way. One that has no JSON form leaves why.
+    ///
+    /// ```
+    /// use evenkeel::journal::{Journal, JournalOptions};
+    /// use evenkeel_log::storage::DirStorage;
+    /// use std::sync::Arc;
+    ///
+    /// #[derive(serde::Serialize)]
+    /// struct Change<'a> {
+    ///     from: &'a str,
+    ///     to: &'a str,
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let (journal, _) = Journal::open(Arc::new(DirStorage::create(dir.path())?), JournalOptions::default())?;
+    /// let change = Change { from: "Ready", to: "Running" };
+    /// assert!(journal.record("state", Some("left"), Some("writer"), &change).is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use = "a refused entry is in no journal"]
+    pub fn record(
+        &self,
+        kind: &str,
+        channel: Option<&str>,
+        component: Option<&str>,
+        body: &(impl Serialize + ?Sized),
+    ) -> Option<Appended> {
+        let draft = Draft::of(kind, channel, component, body);
         with_root(|house| self.append_draft(house, &draft))
     }
 

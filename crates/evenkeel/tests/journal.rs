@@ -4,6 +4,8 @@
 
 #[path = "journal/gate.rs"]
 mod gate;
+#[path = "journal/golden.rs"]
+mod golden;
 #[path = "journal/tampering.rs"]
 mod tampering;
 

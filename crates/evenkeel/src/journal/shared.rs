@@ -4,7 +4,9 @@
 //! order of the queue; nothing under it waits for a disk or runs foreign code;
 //! `durable <= head.entry`, and only `ek-journal` moves `durable` and sets `end`.
 
-use super::entry::{Draft, Hash};
+use super::draft::Draft;
+use super::entry::{Hash, hash_after};
+use super::time::Times;
 use super::{Appended, Head, JournalError};
 use crate::callback::{call, call_alone, message};
 use crate::clock;
@@ -56,6 +58,7 @@ struct State {
     /// Number of the last entry given, and the chain after it.
     entry: u64,
     hash: Hash,
+    times: Times,
     queue: VecDeque<Pending>,
     queued_bytes: usize,
     durable: u64,
@@ -95,9 +98,10 @@ fn deadline(timeout: Duration) -> Instant {
 impl State {
     fn push(&mut self, draft: &Draft) -> Appended {
         let (entry, wall_ns) = (self.entry + 1, clock::wall_ns());
-        let payload = draft.encode(entry, wall_ns, &self.hash);
+        let mut payload = Vec::new();
+        draft.encode(&mut payload, &mut self.times, (entry, wall_ns), &self.hash);
         let prev = hex(&self.hash);
-        self.hash = super::entry::hash_after(&self.hash, &payload);
+        self.hash = hash_after(&self.hash, &payload);
         self.entry = entry;
         self.queued_bytes += payload.len();
         self.queue.push_back(Pending { wall_ns, payload, hash: self.hash });
@@ -108,7 +112,7 @@ impl State {
     fn tell_refused(&mut self) {
         if self.untold > 0 {
             let refused = std::mem::take(&mut self.untold);
-            self.push(&Draft::new(GAP_KIND, None, &json!({ "refused": refused })));
+            self.push(&Draft::of(GAP_KIND, None, None, &json!({ "refused": refused })));
         }
     }
 
@@ -171,6 +175,7 @@ impl Shared {
         let state = State {
             entry,
             hash,
+            times: Times::default(),
             queue: VecDeque::new(),
             queued_bytes: 0,
             durable: entry,
@@ -312,7 +317,7 @@ impl Shared {
                     && !observer.has_panicked.swap(true, Ordering::Relaxed)
                 {
                     let body = json!({ "panic": message(panic) });
-                    let _ = self.append(house, &Draft::new(OBSERVER_PANIC_KIND, None, &body));
+                    let _ = self.append(house, &Draft::of(OBSERVER_PANIC_KIND, None, None, &body));
                 }
             }
             call_alone(house, || drop(observers));
