@@ -152,10 +152,5 @@ fn unix_ns(entry: &Entry) -> Option<u64> {
     u64::try_from(since.as_nanos()).ok()
 }
 
-/// The component that an entry is about.
-fn component(entry: &Entry) -> Option<&str> {
-    entry.body.get("component").and_then(serde_json::Value::as_str)
-}
-
 #[cfg(test)]
 mod tests;

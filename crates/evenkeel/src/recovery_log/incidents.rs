@@ -3,7 +3,7 @@
 use super::incident::{Ended, Incident};
 use super::moment::{Moment, Role, word};
 use super::said::{Course, Failure, Said, class_of};
-use super::{RecoveryLogOptions, component, unix_ns};
+use super::{RecoveryLogOptions, unix_ns};
 use crate::journal::Entry;
 use evenkeel_core::fault::{Code, Severity};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -54,6 +54,8 @@ pub(super) struct Grouping {
     look_again_ns: u64,
     /// Whether there were entries since the last report.
     is_running: bool,
+    /// Whether every channel has an incident open, and there is room for none.
+    is_crowded: bool,
     crowded_out: u64,
 }
 
@@ -72,6 +74,7 @@ impl Grouping {
             now_ns: 0,
             look_again_ns: u64::MAX,
             is_running: false,
+            is_crowded: false,
             crowded_out: 0,
         }
     }
@@ -115,13 +118,9 @@ impl Grouping {
             _ => None,
         };
         let key = of.unwrap_or_else(|| entry.channel.clone());
-        if !self.channels.contains_key(&key) && self.channels.len() >= CHANNELS_MAX {
-            // Only those that are of no use any more make room.
-            self.channels.retain(|_, channel| channel.open.is_some());
-            if self.channels.len() >= CHANNELS_MAX {
-                self.crowded_out += u64::from(matches!(said, Said::Fault(_) | Said::Summary { .. }));
-                return;
-            }
+        if !self.channels.contains_key(&key) && !self.has_room() {
+            self.crowded_out += u64::from(matches!(said, Said::Fault(_) | Said::Summary { .. }));
+            return;
         }
         let (now_ns, options) = (self.now_ns, self.options);
         let channel = self.channels.entry(key.clone()).or_default();
@@ -146,6 +145,15 @@ impl Grouping {
         }
     }
 
+    /// Whether one more channel can be told apart; those without an incident make room.
+    fn has_room(&mut self) -> bool {
+        if self.channels.len() >= CHANNELS_MAX && !self.is_crowded {
+            self.channels.retain(|_, channel| channel.open.is_some());
+            self.is_crowded = self.channels.len() >= CHANNELS_MAX;
+        }
+        self.channels.len() < CHANNELS_MAX
+    }
+
     fn know(&mut self, id: u64, key: Key) {
         if self.faults.len() >= FAULTS_MAX {
             self.faults.pop_first();
@@ -155,7 +163,7 @@ impl Grouping {
 
     fn close_quiet(&mut self, closed: &mut dyn FnMut(Incident)) {
         let (now_ns, settle_ns) = (self.now_ns, self.options.settle.as_nanos());
-        self.look_again_ns = u64::MAX;
+        (self.look_again_ns, self.is_crowded) = (u64::MAX, false);
         for channel in self.channels.values_mut() {
             let Some(open) = &channel.open else { continue };
             let quiet_at = open.quiet_at(settle_ns);
@@ -172,7 +180,7 @@ impl Grouping {
         let mut all: Vec<_> = self.channels.values_mut().filter_map(|channel| channel.open.take()).collect();
         all.sort_by_key(|open| open.incident.first_entry);
         all.into_iter().for_each(|open| closed(open.close(ended)));
-        self.look_again_ns = u64::MAX;
+        (self.look_again_ns, self.is_crowded) = (u64::MAX, false);
     }
 }
 
@@ -190,7 +198,7 @@ impl Open {
     fn begin(entry: &Entry, said: &Said<'_>, now_ns: u64, recent: &mut VecDeque<Moment>) -> Self {
         let failed = match said {
             Said::Fault(failure) => failure.component.map(str::to_owned),
-            _ => component(entry).map(str::to_owned),
+            _ => entry.component.as_deref().map(str::to_owned),
         };
         let incident = Incident {
             id: Incident::id_of(entry.entry),
@@ -240,11 +248,13 @@ impl Open {
             Said::Summary { count, severity, .. } => {
                 self.incident.faults = self.incident.faults.saturating_add(*count);
                 self.incident.severity = self.incident.severity.max(*severity);
-                self.unwell_again(component(entry).map(str::to_owned), here);
+                self.unwell_again(entry.component.as_deref().map(str::to_owned), here);
             }
             Said::Measure { measure, .. } => self.measure(measure, here),
-            Said::Recovery { step, state, .. } => self.recovery(component(entry), step, state, here),
-            Said::State { to, table } => self.state(component(entry), table, to, here),
+            Said::Recovery { step, state, .. } => {
+                self.recovery(entry.component.as_deref(), step, state, here)
+            }
+            Said::State { to, table } => self.state(entry.component.as_deref(), table, to, here),
             Said::Child => {
                 self.count("run again");
                 self.is_given_up = false;

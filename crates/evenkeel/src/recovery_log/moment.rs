@@ -1,7 +1,7 @@
 //! One entry in words: what everybody may read, and what is private.
 
 use super::said::{self, number, text};
-use super::{component, unix_ns};
+use super::unix_ns;
 use crate::journal::Entry;
 use evenkeel_core::check_name;
 use serde::Serialize;
@@ -88,7 +88,9 @@ impl Moment {
             kind: cut(&entry.kind),
             role,
             channel: entry.channel.as_deref().map(cut),
-            component: component(entry)
+            component: entry
+                .component
+                .as_deref()
                 .or_else(|| entry.body.get("fault")?.get("component")?.as_str())
                 .map(cut),
             text: if text.is_empty() { public.clone() } else { cut(&text) },

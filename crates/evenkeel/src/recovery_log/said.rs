@@ -1,6 +1,5 @@
 //! What an entry says, as far as it matters here. Read leniently: who writes may know more than this version.
 
-use super::component;
 use crate::journal::Entry;
 use evenkeel_core::fault::{Code, Fault, FaultClass, Severity};
 use serde_json::Value;
@@ -95,7 +94,7 @@ impl<'a> Said<'a> {
                 id: None,
                 code: Some(Code::EXITED),
                 severity: Severity::Error,
-                component: component(entry),
+                component: entry.component.as_deref(),
                 course: if number(body, "again_after_ms").is_some() { Course::Open } else { Course::GivenUp },
             }),
             "fault-summary" => Self::Summary {
@@ -132,7 +131,7 @@ fn fault(entry: &Entry) -> Failure<'_> {
             id: None,
             code: None,
             severity: Severity::Error,
-            component: component(entry),
+            component: entry.component.as_deref(),
             course,
         };
     };
@@ -140,7 +139,7 @@ fn fault(entry: &Entry) -> Failure<'_> {
         id: number(body, "id"),
         code: text(fault, "code").and_then(|code| code.parse().ok()),
         severity: severity(fault).unwrap_or(Severity::Error),
-        component: component(entry).or_else(|| text(fault, "component")),
+        component: entry.component.as_deref().or_else(|| text(fault, "component")),
         course: Course::Open,
     }
 }

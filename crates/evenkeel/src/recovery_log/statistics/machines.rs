@@ -2,7 +2,6 @@
 
 use super::{Count, EdgeStats, MachineStats};
 use crate::journal::Entry;
-use crate::recovery_log::component;
 use crate::recovery_log::moment::{place, word};
 use crate::recovery_log::said::text;
 use crate::recovery_log::tally::Tally;
@@ -62,7 +61,7 @@ impl Default for Machines {
 impl Machines {
     pub(super) fn observe(&mut self, entry: &Entry, now_ns: u64) {
         let machine = word(text(&entry.body, "machine"));
-        let name = format!("{} {machine}", place(entry.channel.as_deref(), component(entry)));
+        let name = format!("{} {machine}", place(entry.channel.as_deref(), entry.component.as_deref()));
         let machine = self.0.of(&name);
         match entry.kind.as_str() {
             "state" => machine.change(entry, now_ns),
