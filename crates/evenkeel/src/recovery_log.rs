@@ -41,7 +41,7 @@ use evenkeel_log::ReadSummary;
 use evenkeel_log::storage::Storage;
 pub use incident::{Ended, Incident};
 use incidents::Grouping;
-pub use moment::{Moment, Role};
+pub use moment::{Moment, Role, in_words};
 pub use spread::Spread;
 pub use statistics::{
     CodeCount, Count, EdgeStats, Growth, MachineStats, RepairStats, RunEnd, RunStats, Statistics, StepStats,
@@ -148,8 +148,7 @@ pub fn analyse(
 
 /// When an entry was appended, in nanoseconds since 1970; `None` where it says no time.
 fn unix_ns(entry: &Entry) -> Option<u64> {
-    let since = entry.at()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-    u64::try_from(since.as_nanos()).ok()
+    said::nanoseconds(&entry.time)
 }
 
 #[cfg(test)]

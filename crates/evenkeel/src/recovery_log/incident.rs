@@ -1,6 +1,6 @@
 //! One incident: what went wrong in a channel, and all that followed.
 
-use super::moment::{Moment, duration, place};
+use super::moment::{Moment, in_words, place};
 use evenkeel_core::fault::{Code, FaultClass, Severity};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -137,9 +137,12 @@ impl Incident {
             Some(code) => format!("{} ({code})", code.explanation().title),
             None => "something failed".to_owned(),
         };
-        let faults =
-            if self.faults == 1 { "one fault".to_owned() } else { format!("{} faults", self.faults) };
-        let (took, done) = (duration(self.duration()), self.done_in_words());
+        let faults = if self.faults == 1 {
+            "one fault".to_owned()
+        } else {
+            format!("{} faults", thousands(self.faults))
+        };
+        let (took, done) = (in_words(self.duration()), self.done_in_words());
         let now = match self.ended {
             Ended::Recovered => format!("all was well again after {took}"),
             Ended::Quiet => format!("nothing more was heard of it after {took}"),
@@ -151,6 +154,20 @@ impl Incident {
         };
         format!("In {}: {what}; {faults}, {done}; {now}.", self.place())
     }
+}
+
+/// A count in groups of three digits.
+fn thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let head = digits.len() % 3;
+    let groups = digits.as_bytes()[head..].chunks(3).map(|group| String::from_utf8_lossy(group));
+    let groups: Vec<_> = groups.collect();
+    [&digits[..head], &groups.join(",")]
+        .iter()
+        .filter(|part| !part.is_empty())
+        .copied()
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn times_in_words(what: &str, times: u64) -> String {

@@ -245,14 +245,18 @@ impl Open {
         let here = (entry.entry, now_ns);
         match said {
             Said::Fault(failure) => self.fault(failure, here),
-            Said::Summary { count, severity, .. } => {
+            Said::Summary { count, severity, to_ns, .. } => {
                 self.incident.faults = self.incident.faults.saturating_add(*count);
                 self.incident.severity = self.incident.severity.max(*severity);
-                self.unwell_again(entry.component.as_deref().map(str::to_owned), here);
+                // It tells of what was before: perhaps all was well since.
+                let is_news = self.well.is_none_or(|(_, well_ns)| to_ns.is_none_or(|to_ns| to_ns > well_ns));
+                if is_news && *severity >= Severity::Error {
+                    self.unwell_again(entry.component.clone(), here);
+                }
             }
             Said::Measure { measure, .. } => self.measure(measure, here),
             Said::Recovery { step, state, .. } => {
-                self.recovery(entry.component.as_deref(), step, state, here)
+                self.recovery(entry.component.as_deref(), step, state, here);
             }
             Said::State { to, table } => self.state(entry.component.as_deref(), table, to, here),
             Said::Child => {

@@ -290,7 +290,7 @@ fn measure(body: &Value) -> Words {
 fn recovery(body: &Value) -> Words {
     let (step, state) = (word(text(body, "step")), word(text(body, "state")));
     let ms = body.get("ms").and_then(Value::as_f64).map_or(String::new(), |ms| {
-        format!(" in {}", duration(Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default()))
+        format!(" in {}", in_words(Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default()))
     });
     Words::new(Role::Recovery, format!("recovery: {step} {state}{ms}")).because(text(body, "why"))
 }
@@ -313,7 +313,7 @@ fn child(kind: &str, body: &Value) -> Words {
         }
         "child-failed" => {
             let again = number(body, "again_after_ms").map_or("for good".to_owned(), |ms| {
-                format!("again in {}", duration(Duration::from_millis(ms)))
+                format!("again in {}", in_words(Duration::from_millis(ms)))
             });
             Words::new(Role::Fault, format!("its command failed, {again}")).because(text(body, "fault"))
         }
@@ -323,7 +323,14 @@ fn child(kind: &str, body: &Value) -> Words {
 }
 
 /// A duration as people say it, to three digits.
-pub(super) fn duration(time: Duration) -> String {
+///
+/// ```
+/// use evenkeel::recovery_log::in_words;
+/// use std::time::Duration;
+///
+/// assert_eq!(in_words(Duration::from_millis(1234)), "1.23 s");
+/// ```
+pub fn in_words(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     let (value, unit) = match seconds {
         s if s < 1e-3 => (s * 1e6, "us"),
@@ -362,7 +369,7 @@ mod tests {
             (86_400_000_000_000, "24 h"),
             (864_000_000_000_000, "10 days"),
         ] {
-            assert_eq!(duration(Duration::from_nanos(ns)), said);
+            assert_eq!(in_words(Duration::from_nanos(ns)), said);
         }
     }
 

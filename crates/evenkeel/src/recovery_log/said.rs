@@ -16,7 +16,7 @@ pub(super) enum Said<'a> {
     /// Something went wrong.
     Fault(Failure<'a>),
     /// Many faults in one word.
-    Summary { count: u64, severity: Severity, first: Option<u64>, last: Option<u64> },
+    Summary { count: u64, severity: Severity, first: Option<u64>, last: Option<u64>, to_ns: Option<u64> },
     /// Something was decided about a fault.
     Measure { fault: Option<u64>, measure: &'a str },
     /// A part of a recovery.
@@ -57,6 +57,12 @@ pub(super) enum Course {
 /// A text under a key.
 pub(super) fn text<'a>(body: &'a Value, key: &str) -> Option<&'a str> {
     body.get(key)?.as_str()
+}
+
+/// A time in nanoseconds since 1970.
+pub(super) fn nanoseconds(time: &str) -> Option<u64> {
+    let since = humantime::parse_rfc3339(time).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_nanos()).ok()
 }
 
 /// A number under a key.
@@ -102,6 +108,7 @@ impl<'a> Said<'a> {
                 severity: severity(body).unwrap_or(Severity::Error),
                 first: number(body, "first"),
                 last: number(body, "last"),
+                to_ns: text(body, "to").and_then(nanoseconds),
             },
             "measure" => {
                 Self::Measure { fault: number(body, "fault"), measure: text(body, "measure").unwrap_or("") }

@@ -20,7 +20,7 @@ pub struct Statistics {
     pub version: u32,
     /// Runs, entries, bytes.
     pub growth: Growth,
-    /// The latest runs, at most 100.
+    /// The latest runs, at most 1,000.
     pub runs: Vec<RunStats>,
     /// Earlier runs that are not among them.
     pub runs_left_out: u64,

@@ -241,6 +241,23 @@ fn mild_faults_begin_nothing_and_summaries_count() {
     assert_eq!((statistics.faults, statistics.by_class[0].name.as_str()), (9991, "storage"));
 }
 
+// REQ M4
+#[test]
+fn a_summary_that_comes_late_makes_nothing_ill_again() {
+    for (severity, to_s, ended) in
+        [("error", 1, Ended::Recovered), ("error", 3, Ended::Open), ("notice", 3, Ended::Recovered)]
+    {
+        let mut story = Story::default();
+        story.at(0.0).fault("left/mic", 1, "EK-0200", "error");
+        story.at(2.0).state("left/mic", "Initialising", "Running");
+        let summary = json!({ "count": 12_345, "severity": severity, "to": rfc3339(DAWN + to_s * SECOND) });
+        story.at(4.0).say("fault-summary", "left/mic", summary);
+        let incident = &story.told().0[0];
+        assert_eq!((incident.ended, incident.faults), (ended, 12_346));
+        assert!(incident.headline().contains("; 12,346 faults, "), "{}", incident.headline());
+    }
+}
+
 // REQ E6
 #[test]
 fn nothing_private_is_in_what_is_public() {

@@ -100,7 +100,7 @@ impl Figures {
             Said::Summary { .. } => self.summary(&entry.body),
             Said::Report { .. } => self.steps.report(&entry.body),
             Said::Recovery { step, state, .. } => {
-                self.recovery.recovery(&entry.body, word(Some(step)), state)
+                self.recovery.recovery(&entry.body, word(Some(step)), state);
             }
             Said::Child => self.commands.add(&channel(), 1),
             _ if entry.kind.starts_with("state") => self.machines.observe(entry, self.now_ns),

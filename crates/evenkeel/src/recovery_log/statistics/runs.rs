@@ -6,7 +6,7 @@ use crate::recovery_log::said::Said;
 use std::collections::VecDeque;
 
 /// Runs that are kept.
-const RUNS_MAX: usize = 100;
+const RUNS_MAX: usize = 1000;
 
 /// Runs as they come.
 #[derive(Debug, Default)]
