@@ -7,6 +7,7 @@ mod lanes;
 
 use super::shown::{role, text as shown};
 use super::timeline::{duration, offset, time};
+use crate::text::count;
 use evenkeel::recovery_log::{Ended, Incident, Moment, Role};
 use std::fmt::Write as _;
 
@@ -51,7 +52,8 @@ pub(super) fn page(incident: &Incident, is_public: bool) -> String {
     let began_ns = incident.moments.first().map_or(0, |moment| moment.unix_ns);
     entries(&mut page, "What happened", &incident.moments, began_ns, is_public);
     if incident.left_out > 0 {
-        let _ = writeln!(page, "<p>{} more entries are left out in the middle.</p>", incident.left_out);
+        let _ =
+            writeln!(page, "<p>{} more entries are left out in the middle.</p>", count(incident.left_out));
     }
     entries(&mut page, "What came before, in the same channel", &incident.before, began_ns, is_public);
     page.push_str("</main>\n");
@@ -95,7 +97,7 @@ fn facts(page: &mut String, incident: &Incident) {
         ("Ended", format!("<span class=\"badge {look}\">{}</span>", incident.ended)),
         ("Began", if began_ns == 0 { "unknown".to_owned() } else { time(began_ns) }),
         ("Lasted", duration(incident.duration())),
-        ("Faults", incident.faults.to_string()),
+        ("Faults", count(incident.faults)),
         ("At worst", incident.severity.to_string()),
         ("Done", escaped(&incident.done_in_words())),
         ("Felt in", escaped(&incident.places.join(", "))),

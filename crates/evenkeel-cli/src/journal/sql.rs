@@ -20,6 +20,7 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use serde_json::{Value, json};
 use std::io::{self, Write};
+use std::time::Duration;
 
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -57,7 +58,7 @@ pub(super) fn run(arguments: &Sql) -> u8 {
         Ok(damaged) => damaged,
         Err(e) => return done(&arguments.dir, Err(e)),
     };
-    match ask(&index, query, arguments.rows as usize) {
+    match ask(&index, query, arguments.rows as usize, access::TIME_MAX) {
         Ok(answer) => {
             let told = with_output(|out| print(&answer, arguments.json, out));
             if answer.is_cut {
@@ -89,8 +90,8 @@ fn refused(error: &rusqlite::Error) -> u8 {
 }
 
 /// Asks a filled index.
-fn ask(index: &Connection, query: &str, rows_max: usize) -> rusqlite::Result<Answer> {
-    access::close(index)?;
+fn ask(index: &Connection, query: &str, rows_max: usize, time_max: Duration) -> rusqlite::Result<Answer> {
+    access::close(index, time_max)?;
     let mut statement = index.prepare(query)?;
     let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
     let (width, mut bytes) = (columns.len(), 0);

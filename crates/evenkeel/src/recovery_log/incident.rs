@@ -147,8 +147,8 @@ impl Incident {
             Ended::Recovered => format!("all was well again after {took}"),
             Ended::Quiet => format!("nothing more was heard of it after {took}"),
             Ended::Stopped => format!("the program was stopped {took} after it began, before all was well"),
-            Ended::Isolated => format!("cut off, and not released {took} after it began"),
-            Ended::Failed => format!("given up {took} after it began"),
+            Ended::Isolated => "it was not released since".to_owned(),
+            Ended::Failed => format!("it was given up after {took}"),
             Ended::Crashed => format!("the program died {took} after it began"),
             Ended::Open => format!("not well yet, {took} after it began"),
         };
@@ -178,7 +178,8 @@ fn times_in_words(what: &str, times: u64) -> String {
         "isolate" => ("the channel was cut off", "times cut off"),
         "release" => ("the channel was released", "times released"),
         "stop" => ("the system was stopped", "stops of the system"),
-        "run again" => ("the command was run again", "times the command was run again"),
+        "run again" if times > 1 => return format!("the command was run again {times} times"),
+        "run again" => ("the command was run again", ""),
         other => return if times == 1 { other.to_owned() } else { format!("{times} x {other}") },
     };
     if times == 1 { one.to_owned() } else { format!("{times} {many}") }

@@ -13,7 +13,7 @@ const WIDTH: f64 = 960.0;
 const LEFT: f64 = 170.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 34.0;
-const LANE: f64 = 34.0;
+const LANE: f64 = 40.0;
 const GAP: f64 = 6.0;
 /// Letters of a place that fit before its lane.
 const NAME_MAX: usize = 24;
@@ -142,7 +142,13 @@ impl Drawing<'_> {
 
     /// A mark, whose title says what it is.
     fn mark(&self, page: &mut String, moment: &Moment) {
-        let (x, y) = (self.x(moment.unix_ns), self.y(&moment.place()) + LANE / 2.0);
+        // What often happens at once stands above each other.
+        let height = match moment.role {
+            Role::Fault => 0.27,
+            Role::Measure | Role::Recovery => 0.73,
+            _ => 0.5,
+        };
+        let (x, y) = (self.x(moment.unix_ns), self.y(&moment.place()) + LANE * height);
         let after = duration(Duration::from_nanos(moment.unix_ns.saturating_sub(self.began_ns)));
         let words = if self.is_public { &moment.public } else { &moment.text };
         let title = format!("+{after}, entry {}: {}", moment.entry, escaped(words));

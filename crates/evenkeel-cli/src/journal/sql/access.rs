@@ -62,12 +62,12 @@ pub(super) fn tables_of(index: &Connection, query: &str) -> rusqlite::Result<u32
     Ok(read.load(Ordering::Relaxed))
 }
 
-/// From now on the index is only read, for so long.
-pub(super) fn close(index: &Connection) -> rusqlite::Result<()> {
+/// From now on the index is only read, for so long at most.
+pub(super) fn close(index: &Connection, time_max: Duration) -> rusqlite::Result<()> {
     index.pragma_update(None, "query_only", true)?;
     let seen = AtomicU32::new(0);
     index.authorizer(Some(move |context: AuthContext<'_>| authorize(&context.action, &seen)))?;
-    let until = Instant::now() + TIME_MAX;
+    let until = Instant::now() + time_max;
     index.progress_handler(STEPS, Some(move || Instant::now() >= until))
 }
 
