@@ -57,6 +57,21 @@ pub(super) fn unhex(text: &str) -> Option<Hash> {
     (hex(&hash) == text).then_some(hash)
 }
 
+/// The kind of an entry, by its first bytes alone; `None` when they are not those of one that can be read.
+pub(super) fn kind_of(payload: &[u8]) -> Option<&str> {
+    // What stands before it is at most so long: `v`, a number of 20 digits, a time.
+    const HEAD_BYTES: usize = 96;
+    const KEY: &[u8] = br#","kind":""#;
+    let known = [br#"{"v":1,"#.as_slice(), br#"{"v":2,"#];
+    if !known.iter().any(|head| payload.starts_with(head)) {
+        return None;
+    }
+    let head = &payload[..payload.len().min(HEAD_BYTES)];
+    let at = head.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
+    let end = payload[at..].iter().position(|byte| *byte == b'"')?;
+    std::str::from_utf8(&payload[at..at + end]).ok()
+}
+
 /// An entry as it is read back.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -157,6 +172,8 @@ mod tests {
         let entry = Entry::parse(&bytes).unwrap();
         assert_eq!((entry.version, entry.entry, entry.channel.as_deref()), (2, 7, Some("le\"ft")));
         assert_eq!(entry.component.as_deref(), Some("writer"));
+        assert_eq!(kind_of(&bytes), Some("step-intent"));
+        assert_eq!(kind_of(&encoded(&draft, u64::MAX, &ZERO)), Some("step-intent"));
         assert_eq!(entry.at(), Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(WALL_NS)));
         // Computed with `printf | sha256sum`, not with this code.
         assert_eq!(
@@ -231,5 +248,6 @@ mod tests {
         let of_other_fields = br#"{"v":4,"number":1}"#;
         assert!(Entry::parse(of_other_fields).unwrap_err().contains("version 4"));
         assert!(Entry::parse(b"{}").is_err());
+        assert!(kind_of(b"{}").is_none() && kind_of(of(3).as_bytes()).is_none());
     }
 }

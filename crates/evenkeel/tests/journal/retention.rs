@@ -1,0 +1,217 @@
+//! Removing the journal's oldest segments, and crashing on the way.
+
+use super::snapshots::{Keeper, Sum, restored};
+use super::{LONG, all, open, small_segments};
+use evenkeel::journal::{
+    ANCHOR_KIND, Journal, JournalOptions, JournalRetention, JournalVerification, restore, verify,
+};
+use evenkeel_log::Outcome;
+use evenkeel_log::sim::{Faults, SimStorage};
+use evenkeel_log::storage::Storage;
+use fastrand::Rng;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+fn options() -> JournalOptions {
+    let retention = JournalRetention { bytes: Some(10_000), age_ns: None };
+    JournalOptions { retention, snapshot_entries: 12, ..small_segments() }
+}
+
+fn segments(storage: &SimStorage) -> Vec<String> {
+    let mut names: Vec<String> = storage.list().unwrap().into_iter().map(|entry| entry.name).collect();
+    names.retain(|name| name.contains(".mcap"));
+    names.sort();
+    names
+}
+
+/// Adds so many numbers, each durable before the next.
+fn add(keeper: &Keeper, journal: &Journal, count: u64) {
+    for n in 0..count {
+        assert!(journal.wait_durable(keeper.add(journal, n), LONG));
+    }
+}
+
+#[track_caller]
+fn assert_sound(storage: &SimStorage, context: &str) -> JournalVerification {
+    let verification = verify(storage, false).unwrap();
+    assert!(verification.findings.is_empty(), "{context}: {verification:#?}");
+    assert!(verification.outcome <= Outcome::Declared, "{context}: {verification:#?}");
+    verification
+}
+
+// REQ C11, REQ S7
+#[test]
+fn old_segments_go_and_what_is_left_verifies_from_the_anchor() {
+    let (storage, keeper) = (SimStorage::new(), Keeper::default());
+    for run in 0..3 {
+        let journal = open(&storage, options());
+        keeper.register(&journal, 0);
+        add(&keeper, &journal, 150);
+        journal.finish(LONG).unwrap();
+        journal.verify_last().unwrap();
+        let verification = assert_sound(&storage, &format!("run {run}"));
+        let first = verification.first_entry.unwrap();
+        assert!(first > 1 && verification.anchored_from == Some(first), "{verification:#?}");
+        assert!(all(&storage).iter().map(|entry| entry.entry).eq(first..=verification.last_entry));
+        assert_eq!(restored(&storage, false).0, keeper.sum());
+        let bytes: usize = segments(&storage).iter().map(|name| storage.content(name).unwrap().len()).sum();
+        assert!(bytes < 30_000, "{bytes} bytes are left");
+    }
+}
+
+// REQ C11
+#[test]
+fn without_an_anchor_that_covers_it_a_missing_head_is_found() {
+    let (storage, keeper) = (SimStorage::new(), Keeper::default());
+    let journal = open(&storage, options());
+    keeper.register(&journal, 0);
+    add(&keeper, &journal, 150);
+    journal.finish(LONG).unwrap();
+    let anchors: Vec<_> = all(&storage).into_iter().filter(|entry| entry.kind == ANCHOR_KIND).collect();
+    let last = anchors.last().unwrap().body["first_entry"].as_u64().unwrap();
+    let names = segments(&storage);
+    for (at, name) in names.iter().enumerate().take(names.len() - 1) {
+        storage.remove(name).unwrap();
+        let verification = verify(&storage, false).unwrap();
+        let begins = verification.first_entry.unwrap();
+        assert!(begins > last, "retention left what it was not asked to leave");
+        let found = verification.findings.iter().any(|found| found.contains("what stood before is missing"));
+        assert!(found, "{at} more removed: {verification:#?}");
+        assert_eq!(verification.outcome, Outcome::Loss);
+    }
+}
+
+/// A journal with limits that removed nothing yet, and how many segments it has.
+fn watched(storage: &SimStorage, act: impl FnOnce(&Journal)) -> u64 {
+    let keeper = Keeper::default();
+    let journal = open(storage, options());
+    act(&journal);
+    keeper.register(&journal, 0);
+    add(&keeper, &journal, 120);
+    journal.finish(LONG).unwrap();
+    assert_sound(storage, "kept").first_entry.unwrap()
+}
+
+// REQ C11, REQ S7
+#[test]
+fn what_somebody_needs_stays() {
+    let storage = SimStorage::new();
+    let journal = open(&storage, options());
+    for n in 0..100 {
+        let entry = journal.append("state", None, json!({ "n": n, "filling": "x".repeat(200) })).unwrap();
+        assert!(journal.wait_durable(entry.entry, LONG));
+    }
+    journal.finish(LONG).unwrap();
+    assert_eq!(assert_sound(&storage, "without a snapshot").first_entry, Some(1));
+
+    let storage = SimStorage::new();
+    assert!(watched(&storage, |journal| journal.keep_from("me", 40)) <= 40);
+    let storage = SimStorage::new();
+    assert!(watched(&storage, |_| ()) > 40);
+    for (kind, reader) in [("child", "child"), ("leftover-remains", "child"), ("retention", "retention")] {
+        let storage = SimStorage::new();
+        let begins = watched(&storage, |journal| {
+            let _ = journal.append(kind, Some("left"), json!({})).unwrap();
+        });
+        assert_eq!(begins, 1, "{kind} is read back from the beginning");
+        let storage = SimStorage::new();
+        let begins = watched(&storage, |journal| {
+            let appended = journal.append(kind, Some("left"), json!({})).unwrap();
+            journal.keep_from(reader, appended.entry + 1);
+        });
+        assert!(begins > 40, "{kind} was let go");
+    }
+}
+
+/// By number of an entry: what the sum was as of it.
+type Truth = BTreeMap<u64, Sum>;
+
+/// A crash image has to be sound as it is, open without a hand, restore what was durable, and go on.
+fn check_image(image: &SimStorage, durable: u64, truth: &Truth, context: &str) {
+    let before = assert_sound(image, context);
+    let (sum, summary) = restored(image, false);
+    assert!(!summary.damaged, "{context}");
+    let least = truth.range(..=durable).next_back().map_or(Sum::default(), |(_, sum)| *sum);
+    assert!(sum.sequence >= least.sequence, "{context}: {least:?} was durable, {sum:?} is there");
+    let stands = truth.values().any(|known| *known == sum) || sum == Sum::default();
+    assert!(stands, "{context}: {sum:?} never was");
+    let (journal, recovery) = Journal::open(Arc::new(image.clone()), options()).unwrap();
+    assert!(!recovery.is_loss(), "{context}");
+    assert!(journal.head().entry >= durable, "{context}");
+    assert_eq!(restored(image, true).0, sum, "{context}, opened");
+    let keeper = Keeper::default();
+    keeper.set(sum);
+    keeper.register(&journal, 0);
+    add(&keeper, &journal, 3);
+    journal.finish(LONG).unwrap();
+    let after = assert_sound(image, context);
+    assert!(after.last_entry > before.last_entry, "{context}");
+    assert_eq!(restored(image, false).0, keeper.sum(), "{context}, gone on");
+}
+
+// REQ C11, REQ S6, REQ S7, REQ Q2
+#[test]
+fn no_crash_at_any_write_sync_rename_or_removal_needs_a_hand() {
+    let (mut images, mut removals) = (0, 0);
+    for seed in 0..4 {
+        let mut rng = Rng::with_seed(seed);
+        let (storage, keeper) = (SimStorage::new(), Keeper::default());
+        storage.set_faults(Faults { pads: seed % 2 == 1, ..Faults::default() });
+        let journal = open(&storage, options());
+        keeper.register(&journal, rng.usize(0..30));
+        storage.watch(rng.fork());
+        let (mut truth, mut before) = (Truth::new(), 0);
+        for step in 0..60 {
+            for n in 0..rng.u64(1..4) {
+                let entry = keeper.add(&journal, n);
+                truth.insert(entry, keeper.sum());
+            }
+            let last = *truth.last_key_value().unwrap().0;
+            assert!(journal.wait_durable(last, LONG));
+            for image in storage.take_images() {
+                images += 1;
+                check_image(&image, before, &truth, &format!("seed {seed}, step {step}"));
+            }
+            before = last;
+        }
+        check_image(&storage.kill(), before, &truth, &format!("seed {seed}, killed"));
+        removals += usize::from(verify(&storage.kill(), false).unwrap().anchored_from.is_some());
+    }
+    assert!(images > 300 && removals == 4, "only {images} images, {removals} of 4 removed");
+}
+
+// REQ C11, REQ Q2
+#[test]
+fn a_removal_that_fails_is_told_and_nothing_is_lost() {
+    let operations = {
+        let (storage, keeper) = (SimStorage::new(), Keeper::default());
+        let journal = open(&storage, options());
+        keeper.register(&journal, 0);
+        add(&keeper, &journal, 80);
+        journal.finish(LONG).unwrap();
+        storage.operations()
+    };
+    for at in (0..operations).step_by(7) {
+        let (storage, keeper) = (SimStorage::new(), Keeper::default());
+        let journal = open(&storage, options());
+        let at = at + storage.operations();
+        storage.set_faults(Faults { at: Some(at), ..Faults::default() });
+        keeper.register(&journal, 0);
+        let mut last = 0;
+        for n in 0..80 {
+            last = keeper.add(&journal, n);
+        }
+        assert!(journal.wait_durable(last, LONG), "operation {at}");
+        journal.finish(LONG).unwrap();
+        assert_sound(&storage, &format!("operation {at} failed"));
+        assert_eq!(restored(&storage, false).0, keeper.sum());
+        let mut seen = 0;
+        restore(&storage, false, &[], &mut |_| {
+            seen += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert!(seen > 0);
+    }
+}
