@@ -41,7 +41,7 @@ fn a_command_that_failed_and_ran_again_is_told_of_as_one_repaired_incident() {
     let id = incidents[0]["id"].as_str().unwrap();
     assert!(text(&["journal", "timeline", &dir]).contains(id));
     let told = text(&["journal", "timeline", &dir, "--incident", id]);
-    assert!(told.contains("its command failed, again in") && told.contains("exit code 3"), "{told}");
+    assert!(told.contains("its command failed, again in") && told.contains("exit status 3"), "{told}");
 
     let stats = json(&["journal", "stats", &dir, "--json"]);
     let repair = &stats["repair"][0];

@@ -1,6 +1,7 @@
 //! The words of `evenkeel journal`.
 
 use clap::{ArgGroup, Args, Subcommand};
+use evenkeel::journal::VerifyingKey;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -80,12 +81,12 @@ pub(crate) struct VerifyJournal {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Signed checkpoints that were kept elsewhere, one JSON object a line
+    /// Signed checkpoints that were kept elsewhere, as `journal export --checkpoint` prints them
     #[arg(long, value_name = "FILE", requires = "key")]
     pub(crate) against: Option<PathBuf>,
-    /// The public key that must have signed them, 64 hexadecimal digits
-    #[arg(long, value_name = "HEX", requires = "against")]
-    pub(crate) key: Option<String>,
+    /// The public key that must have signed them and those in the journal, 64 hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    pub(crate) key: Option<VerifyingKey>,
 }
 
 #[derive(Debug, Args)]

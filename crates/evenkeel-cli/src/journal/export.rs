@@ -1,8 +1,9 @@
 //! `evenkeel journal export`: one incident, written down for who was not there.
 
-use super::{done, html, timeline, with_output};
+use super::{done, html, opened, timeline, with_output};
 use crate::args::journal::ExportIncident;
 use crate::{exit, text};
+use evenkeel::journal::{CHECKPOINT_KIND, Checkpoint, entries};
 use evenkeel::recovery_log::{Incident, Moment};
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
@@ -12,8 +13,7 @@ use std::path::Path;
 
 pub(super) fn run(arguments: &ExportIncident) -> u8 {
     if arguments.checkpoint {
-        text::complain("--checkpoint: not in this version");
-        return exit::USAGE;
+        return done(&arguments.dir, checkpoint(&arguments.dir));
     }
     let (incident, damaged) = match timeline::one(&arguments.dir, arguments.incident) {
         Ok((Some(incident), damaged)) => (incident, damaged),
@@ -32,6 +32,25 @@ pub(super) fn run(arguments: &ExportIncident) -> u8 {
         }
         _ => done(&arguments.dir, Ok(Some(damaged))),
     }
+}
+
+/// Prints the newest checkpoint of the journal; `None` where it has none, which was said.
+fn checkpoint(dir: &Path) -> io::Result<Option<bool>> {
+    let (storage, live) = opened(dir)?;
+    let mut newest = None;
+    let read = entries(&storage, live, &mut |entry| {
+        if entry.kind == CHECKPOINT_KIND
+            && let Ok(checkpoint) = serde_json::from_value::<Checkpoint>(entry.body)
+        {
+            newest = Some(checkpoint);
+        }
+        Ok(())
+    })?;
+    let Some(newest) = newest else {
+        text::complain("the journal has no signed checkpoint: whoever opened it had no key");
+        return Ok(None);
+    };
+    print(&json!(newest)).map(|()| Some(read.damaged))
 }
 
 fn print(value: &Value) -> io::Result<()> {

@@ -27,6 +27,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Letters of a cell that people are shown; `--json` has all.
 const CELL_CHARS_MAX: usize = 200;
 
+const READ_ONLY: &str = "only SELECT over the tables of `journal sql DIR --schema` is allowed";
+
 /// What came of a question.
 #[derive(Debug, Default, PartialEq)]
 struct Answer {
@@ -74,10 +76,9 @@ pub(super) fn run(arguments: &Sql) -> u8 {
 fn refused(error: &rusqlite::Error) -> u8 {
     let why = match error {
         rusqlite::Error::MultipleStatement => "one statement at a time".to_owned(),
+        rusqlite::Error::InvalidQuery => READ_ONLY.to_owned(),
         error => match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::AuthorizationForStatementDenied) => {
-                "only SELECT over the tables of `journal sql --schema` is allowed".to_owned()
-            }
+            Some(rusqlite::ErrorCode::AuthorizationForStatementDenied) => READ_ONLY.to_owned(),
             Some(rusqlite::ErrorCode::OperationInterrupted) => {
                 format!("it took longer than {} s", access::TIME_MAX.as_secs())
             }
@@ -92,7 +93,7 @@ fn refused(error: &rusqlite::Error) -> u8 {
 /// Asks a filled index.
 fn ask(index: &Connection, query: &str, rows_max: usize, time_max: Duration) -> rusqlite::Result<Answer> {
     access::close(index, time_max)?;
-    let mut statement = index.prepare(query)?;
+    let mut statement = access::reading(index, query)?;
     let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
     let (width, mut bytes) = (columns.len(), 0);
     let mut answer = Answer { columns, ..Answer::default() };

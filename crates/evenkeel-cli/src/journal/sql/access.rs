@@ -4,7 +4,7 @@ use super::schema::TABLES;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Statement};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ const MEMORY_BYTES_MAX: i64 = 4 << 30;
 const STEPS: i32 = 10_000;
 /// Tables of functions over JSON.
 const JSON_TABLES: [&str; 2] = ["json_each", "json_tree"];
+/// What the names of tables begin with that are SQLite's own.
+const FORBIDDEN_TABLES: [&str; 3] = ["sqlite_", "pragma_", "dbstat"];
 /// Functions that reach out of the index.
 const FORBIDDEN_FUNCTIONS: [&str; 2] = ["load_extension", "fts3_tokenizer"];
 /// What bounds a question, besides time, memory and rows.
@@ -56,10 +58,17 @@ pub(super) fn tables_of(index: &Connection, query: &str) -> rusqlite::Result<u32
     let read = Arc::new(AtomicU32::new(0));
     let seen = read.clone();
     index.authorizer(Some(move |context: AuthContext<'_>| authorize(&context.action, &seen)))?;
-    let prepared = index.prepare(query).map(|_| ());
+    let prepared = reading(index, query).map(|_| ());
     index.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
     prepared?;
     Ok(read.load(Ordering::Relaxed))
+}
+
+/// Prepares one statement that reads, and does nothing else: `VACUUM` asks the authorizer only when it runs.
+pub(super) fn reading<'a>(index: &'a Connection, query: &str) -> rusqlite::Result<Statement<'a>> {
+    let statement = index.prepare(query)?;
+    let is_question = statement.readonly() && statement.column_count() > 0;
+    if is_question { Ok(statement) } else { Err(rusqlite::Error::InvalidQuery) }
 }
 
 /// From now on the index is only read, for so long at most.
@@ -74,14 +83,16 @@ pub(super) fn close(index: &Connection, time_max: Duration) -> rusqlite::Result<
 fn authorize(action: &AuthAction<'_>, read: &AtomicU32) -> Authorization {
     match action {
         AuthAction::Select | AuthAction::Recursive => Authorization::Allow,
-        AuthAction::Read { table_name, .. } => {
+        AuthAction::Read { table_name, column_name } => {
             let name = table_name.to_ascii_lowercase();
             if let Some(at) = TABLES.iter().position(|table| table.name == name) {
                 read.fetch_or(1 << at, Ordering::Relaxed);
                 return Authorization::Allow;
             }
-            // A question's own tables (`WITH`) have no name here.
-            let is_allowed = JSON_TABLES.contains(&name.as_str()) || name.is_empty();
+            // A question's own tables (`WITH`) are named only where none of their columns is.
+            let is_own = column_name.is_empty()
+                && !FORBIDDEN_TABLES.iter().any(|forbidden| name.starts_with(forbidden));
+            let is_allowed = is_own || JSON_TABLES.contains(&name.as_str());
             if is_allowed { Authorization::Allow } else { Authorization::Deny }
         }
         AuthAction::Function { function_name } => {

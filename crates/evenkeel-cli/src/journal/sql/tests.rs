@@ -67,6 +67,7 @@ fn sql_is_all_there_for_reading() {
         ("SELECT row_number() OVER (ORDER BY entry DESC) FROM faults", json!(1)),
         ("SELECT 1 UNION SELECT 2; -- and no more", json!(1)),
         ("SELECT x'00ff'", json!("00ff")),
+        ("WITH n AS (SELECT 1 UNION ALL SELECT 2) SELECT 'x' FROM n", json!("x")),
     ] {
         assert_eq!(asked(query)[0][0], expected, "{query}");
     }
@@ -96,6 +97,8 @@ fn nothing_but_reading_is_allowed_and_no_file_is_touched() {
         "DETACH main".to_owned(),
         format!("VACUUM INTO '{file}'"),
         "VACUUM".to_owned(),
+        String::new(),
+        "-- nothing".to_owned(),
         "PRAGMA query_only = off".to_owned(),
         "PRAGMA temp_store_directory = '/tmp'".to_owned(),
         format!("PRAGMA journal_mode('{file}')"),
@@ -108,6 +111,9 @@ fn nothing_but_reading_is_allowed_and_no_file_is_touched() {
         "SELECT fts3_tokenizer('simple', x'00')".to_owned(),
         "SELECT * FROM sqlite_master".to_owned(),
         "SELECT * FROM dbstat".to_owned(),
+        "SELECT count(*) FROM dbstat".to_owned(),
+        "SELECT 1 FROM sqlite_schema".to_owned(),
+        "SELECT 1 FROM pragma_function_list".to_owned(),
         "CREATE TABLE t (x)".to_owned(),
         "CREATE TEMP TABLE t (x)".to_owned(),
         "CREATE TEMP TRIGGER t AFTER INSERT ON entries BEGIN SELECT 1; END".to_owned(),
@@ -163,7 +169,7 @@ fn a_question_may_take_so_much_and_no_more() {
     }
     let wide = format!("SELECT {}", vec!["1"; 300].join(", "));
     assert!(access::tables_of(&access::empty().unwrap(), &wide).is_err());
-    let deep = format!("SELECT {}1{}", "(".repeat(2000), ")".repeat(2000));
+    let deep = format!("SELECT {}1", "1 + ".repeat(200));
     assert!(access::tables_of(&access::empty().unwrap(), &deep).is_err());
     let long = format!("SELECT '{}'", "x".repeat(70_000));
     assert!(access::tables_of(&access::empty().unwrap(), &long).is_err());
@@ -224,10 +230,10 @@ fn whatever_is_asked_the_index_stays_as_it_is() {
     let changes = filled.total_changes();
     let mut rng = fastrand::Rng::with_seed(9);
     let mut understood = 0;
-    for _ in 0..20_000 {
+    for _ in 0..40_000 {
         let starts = [WORDS[0], WORDS[8], WORDS[9], WORDS[10], WORDS[25], WORDS[17]];
         let mut asked = vec![starts[rng.usize(0..starts.len())]];
-        for _ in 0..rng.usize(1..8) {
+        for _ in 0..rng.usize(1..6) {
             asked.push(WORDS[rng.usize(0..WORDS.len())]);
         }
         let asked = asked.join(" ");
