@@ -1,8 +1,11 @@
 //! The words of the command line, checked before anything is touched.
 
+pub(crate) mod journal;
+
 use crate::words;
 use clap::{Args, Parser, Subcommand};
 use evenkeel_recorder::Durability;
+use journal::Journal;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,7 +31,7 @@ pub(crate) enum Command {
     Export(Export),
     /// Show how a recording would be stopped: order, times, critical path
     Plan(Plan),
-    /// Print the entries of a recording's journal
+    /// Print the entries of a recording's journal, or what it tells as a whole
     Journal(Journal),
     /// Tell how a running recorder does: exit code 0, 3 where nothing runs, 1 where what runs does not answer
     Status(Status),
@@ -130,24 +133,6 @@ pub(crate) struct Export {
     /// Only out of this segment file
     #[arg(long, value_name = "FILE")]
     pub(crate) segment: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Journal {
-    /// The recording directory
-    pub(crate) dir: PathBuf,
-    /// Print each entry as it stands in the journal, one JSON object a line
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Only entries since then: RFC 3339, such as 2026-11-21T09:30:00Z, or so long ago, such as 10m
-    #[arg(long, value_name = "T", value_parser = crate::journal::since)]
-    pub(crate) since: Option<std::time::SystemTime>,
-    /// Only entries about this channel
-    #[arg(long, value_name = "NAME")]
-    pub(crate) channel: Option<String>,
-    /// Only entries of this kind, such as step-intent
-    #[arg(long, value_name = "KIND")]
-    pub(crate) kind: Option<String>,
 }
 
 #[derive(Debug, Args)]

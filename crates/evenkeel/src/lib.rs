@@ -35,6 +35,7 @@ pub mod faults;
 pub mod journal;
 mod keel;
 mod monitoring;
+pub mod recovery_log;
 mod resources;
 mod signals;
 pub mod state;
