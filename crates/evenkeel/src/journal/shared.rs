@@ -95,7 +95,8 @@ pub(super) struct Shared {
 
 /// A hash in 64 digits, for who asks.
 fn hex_text(hash: &Hash) -> String {
-    String::from_utf8_lossy(&hex_digits(hash)).into_owned()
+    let digits = hex_digits(hash);
+    std::str::from_utf8(&digits).expect("invariant: digits are ASCII").to_owned()
 }
 
 /// When a time that begins now is over; a time without an end is a year.

@@ -141,20 +141,21 @@ fn foreign_keys_and_bent_signatures_vouch_for_nothing() {
     let found = verify_against(&storage, false, &kept, &mine.public()).unwrap();
     is_found(&found, "is of a foreign key");
     assert_eq!(found.signed_through, None);
-    let bent: [(&str, fn(&mut Checkpoint)); 5] = [
-        ("signature", |kept| {
-            kept.signature.replace_range(3..4, if &kept.signature[3..4] == "0" { "1" } else { "0" })
-        }),
-        ("signature", |kept| kept.time.replace_range(3..4, "9")),
-        ("signature", |kept| kept.of_entry += 1),
-        ("signature", |kept| kept.head = "f".repeat(64)),
-        ("signature", |kept| kept.signature.truncate(64)),
+    let bent: [fn(&mut Checkpoint); 5] = [
+        |kept| {
+            let other = if &kept.signature[3..4] == "0" { "1" } else { "0" };
+            kept.signature.replace_range(3..4, other);
+        },
+        |kept| kept.time.replace_range(3..4, "9"),
+        |kept| kept.of_entry += 1,
+        |kept| kept.head = "f".repeat(64),
+        |kept| kept.signature.truncate(64),
     ];
-    for (at, (named, bend)) in bent.into_iter().enumerate() {
+    for (at, bend) in bent.into_iter().enumerate() {
         let mut one = kept[1].clone();
         bend(&mut one);
         let found = against(&storage, &[one]);
-        is_found(&found, named);
+        is_found(&found, "signature");
         assert_eq!(found.findings.len(), 1, "bent {at}: {found:#?}");
     }
     let mut of_mine = kept[1].clone();
