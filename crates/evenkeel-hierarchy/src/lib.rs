@@ -147,7 +147,7 @@ lock_order! {
 
     /// The head of the chain and what is queued (`journal/shared.rs`).
     pub JournalQueue;
-    /// Who is told what is durable (`journal/shared.rs`).
+    /// Who is told what is durable (`journal/shared.rs`), who is asked for a snapshot (`journal/snapshot.rs`).
     pub JournalObservers;
     // Whether the report was appended, and that it is appended once.
     also CleanupStatus < JournalQueue;

@@ -13,8 +13,8 @@
 //!
 //! Invariants:
 //! 1. A snapshot has all sources or is not appended: one that panicked is told, and asked again later.
-//! 2. The parts of one are appended one after the other, as there is room; nobody is refused for them
-//!    but those that come while they wait in the queue.
+//! 2. The parts of one are appended one after the other, as there is room for notes: the last quarter
+//!    of the queue stays the records'.
 //! 3. Nobody is asked while the house is locked.
 
 use super::draft::Draft;
@@ -33,8 +33,8 @@ pub const SNAPSHOT_KIND: &str = "snapshot";
 pub const MACHINES: &str = "machines";
 /// Longer ones are not appended, but told.
 const SNAPSHOT_BYTES_MAX: usize = 64 << 20;
-/// Bytes of JSON in one part: escaped once more it is twice as long at most.
-const PART_BYTES: usize = 256 << 10;
+/// Bytes of JSON in one part: escaped once more it is twice as long at most, a small share of the queue.
+const PART_BYTES: usize = 64 << 10;
 
 struct Source {
     name: String,

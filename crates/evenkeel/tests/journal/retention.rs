@@ -234,3 +234,49 @@ fn a_removal_that_fails_is_told_and_nothing_is_lost() {
         assert!(seen > 0);
     }
 }
+
+// REQ S7, REQ C11
+#[test]
+fn what_the_newest_whole_snapshot_needs_stays_while_the_next_one_is_written() {
+    let (storage, keeper) = (SimStorage::new(), Keeper::default());
+    // Each part of a snapshot fills segments, and there is no room for all parts at a time.
+    let journal = open(&storage, JournalOptions { queue_bytes_max: 300_000, ..keeping(0) });
+    keeper.register(&journal, 150_000);
+    let mut is_whole = false;
+    for n in 0..60 {
+        assert!(journal.wait_durable(keeper.add(&journal, n), LONG));
+        let (sum, summary) = restored(&storage.kill(), false);
+        assert!(summary.snapshot.is_some() || !is_whole, "the snapshot is gone");
+        is_whole |= summary.snapshot.is_some();
+        assert!(sum.sequence <= keeper.sum().sequence);
+    }
+    journal.finish(LONG).unwrap();
+    assert_eq!(restored(&storage, false).0, keeper.sum());
+    assert!(is_whole && assert_sound(&storage, "at the end").anchored_from.is_some());
+}
+
+// REQ C11, REQ Q2
+#[test]
+fn nothing_goes_before_its_anchor_is_durable_on_a_full_disk() {
+    let mut full = 0;
+    for capacity in (4_000..9_000).step_by(100) {
+        let (storage, keeper) = (SimStorage::new(), Keeper::default());
+        let journal = open(&storage, keeping(0));
+        storage.set_faults(Faults { capacity_bytes: Some(capacity), ..Faults::default() });
+        keeper.register(&journal, 0);
+        let is_full = || journal.trouble().is_some_and(|trouble| trouble.contains("full"));
+        for n in 0..60 {
+            let last = keeper.add(&journal, n);
+            while !journal.wait_durable(last, Duration::from_millis(1)) && !is_full() {}
+        }
+        full += usize::from(is_full());
+        let image = storage.kill();
+        assert_sound(&image, &format!("{capacity} bytes"));
+        assert!(restored(&image, false).0.sequence <= keeper.sum().sequence);
+        storage.set_faults(Faults::default());
+        journal.finish(LONG).unwrap();
+        assert_sound(&storage, &format!("{capacity} bytes, and then room"));
+        assert_eq!(restored(&storage, false).0, keeper.sum(), "{capacity} bytes");
+    }
+    assert!(full > 3, "the disk was full {full} times");
+}
