@@ -162,10 +162,12 @@ fn what_names_a_fault_belongs_to_its_incident_wherever_it_happens() {
     assert_eq!(incidents[0].moments.iter().map(|m| m.entry).collect::<Vec<_>>(), [2, 3, 5]);
     assert_eq!(incidents[0].places, ["left/writer", "right/reader", "left"]);
     // A number of another run is another fault.
-    story.at(1.0).say("start", "-", json!({})).measure("right/reader", 7, "restart");
+    story.at(1.0).say("start", "-", json!({})).fault("left/writer", 1, "EK-0800", "error");
+    story.measure("right/reader", 7, "restart");
     let (incidents, _) = story.told();
-    assert_eq!(short(&incidents), [("I-00002", 2, 5, Ended::Recovered, 1)]);
-    assert_eq!(incidents[0].moments.len(), 3);
+    let expected = [("I-00002", 2, 5, Ended::Recovered, 1), ("I-00007", 7, 7, Ended::Open, 1)];
+    assert_eq!(short(&incidents), expected);
+    assert_eq!((incidents[0].moments.len(), incidents[1].moments.len()), (3, 1));
 }
 
 // REQ M4
@@ -307,6 +309,9 @@ fn memory_is_bounded_however_strange_the_journal_is() {
     }
     for n in 0..500 {
         story.say("stderr", "c1", json!({ "text": format!("line {n}") }));
+        if n % 100 == 50 {
+            story.fault("c1/x1", 9000 + n, "EK-0200", "error");
+        }
     }
     let options = RecoveryLogOptions { moments_max: 10, ..RecoveryLogOptions::default() };
     let (incidents, statistics) = story.told_with(options);
@@ -314,7 +319,7 @@ fn memory_is_bounded_however_strange_the_journal_is() {
     assert!(incidents.iter().all(|incident| incident.moments.len() <= 10 && incident.places.len() <= 64));
     assert_eq!((incidents[0].faults, incidents[0].left_out), (2001, 2002 - 10));
     // Output gives way to all else, and not all else to output.
-    assert_eq!(incidents[1].moments.iter().filter(|m| m.role != Role::Output).count(), 2);
+    assert_eq!(incidents[1].moments.iter().filter(|m| m.role != Role::Output).count(), 7);
     assert!(statistics.growth.by_kind.len() <= 1025 && statistics.machines[0].edges.len() <= 65);
     assert_eq!(
         statistics.growth.by_kind.iter().map(|kind| kind.count).sum::<u64>(),

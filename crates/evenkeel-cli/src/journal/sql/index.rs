@@ -26,6 +26,7 @@ pub(super) fn fill(
     Ok(damaged)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "that is how `map_err` calls it")]
 fn other(e: rusqlite::Error) -> io::Error {
     io::Error::other(format!("the index cannot be made: {e}"))
 }
