@@ -26,6 +26,8 @@ pub(crate) fn guarded(all: &States) -> StateMachine<Lamp> {
     let has_power = Arc::new(AtomicBool::new(true));
     let holds = has_power.clone();
     let ask = |is: bool| if is { Ok(()) } else { Err("no power".to_owned()) };
-    let builder = all.machine(&LAMP, "lamp").guard("power", move |_| ask(has_power.load(Ordering::Relaxed)));
+    // Who loses its processor for a millisecond is not slow: here all stay in the thread that changes.
+    let builder = all.machine(&LAMP, "lamp").slow_after(std::time::Duration::from_secs(1));
+    let builder = builder.guard("power", move |_| ask(has_power.load(Ordering::Relaxed)));
     builder.invariant("power", move |_| ask(holds.load(Ordering::Relaxed))).build().unwrap()
 }
