@@ -88,13 +88,14 @@ lock_order! {
         /// No lock: the pool's limits never change.
         BufferUpdate;
 
-    // The state machine decides as a plain value that one thread owns: it has no lock yet.
+    // A state machine. Its callbacks are handed out as a snapshot, and called with nothing held.
 
-    /// No lock: callbacks are handed out as a snapshot and called with nothing held.
+    /// What waits for one observer (`state/mailbox.rs`).
     pub MachineCallbacks <
-        /// No lock: the state is a value of its owner.
+        /// One machine: its state, what is under way, whom it tells. What is read often is an atomic beside it
+        /// (`state/inner.rs`).
         MachineState <
-        /// No lock: bounded, and a part of the same value.
+        /// No lock: bounded, and a part of the machine.
         MachineHistory <
         /// No lock: fixed when it is made.
         MachineInvariants <
@@ -104,6 +105,9 @@ lock_order! {
     also CleanupStatus < Component;
     also ComponentThread < BufferCleanup;
     also BufferUpdate < MachineCallbacks;
+
+    /// Which machines there are (`state/registry.rs`).
+    pub MachineBook;
 
     // Threads and jobs; each alone.
 

@@ -15,6 +15,7 @@ use crate::components::{Component, ComponentCoordinator, ComponentError};
 use crate::faults::{FaultCoordinator, Supervision};
 use crate::journal::Journal;
 use crate::monitoring::MonitoringCoordinator;
+use crate::state::{CleanupState, MachineBuilder, State, StateReader, States, Table};
 use crate::stop::{Request, Shared, Stopped, close_journal};
 use crate::threads::ThreadCoordinator;
 pub use build::{BuildError, Builder};
@@ -40,6 +41,8 @@ struct Inner {
     cleanup: CleanupCoordinator,
     monitoring: MonitoringCoordinator,
     components: ComponentCoordinator,
+    states: States,
+    stop_state: StateReader<CleanupState>,
     buffers: BufferManager,
     threads: ThreadCoordinator,
     faults: FaultCoordinator,
@@ -107,6 +110,16 @@ impl Keel {
     /// All components.
     pub fn components(&self) -> &ComponentCoordinator {
         &self.0.components
+    }
+
+    /// All state machines.
+    pub fn states(&self) -> &States {
+        &self.0.states
+    }
+
+    /// How far the stop is, to read and observe. Who observes is told by jobs, and holds up no stop.
+    pub fn stop_state(&self) -> &StateReader<CleanupState> {
+        &self.0.stop_state
     }
 
     /// Buffer space by channel.
@@ -284,6 +297,11 @@ impl Channel {
     /// Describes a step of the stop that belongs to this channel.
     pub fn cleanup(&self, name: impl Into<String>) -> StepBuilder {
         StepBuilder::new(self.keel.0.cleanup.clone(), name.into(), Some(self.name.clone()))
+    }
+
+    /// Describes a state machine of this channel.
+    pub fn machine<S: State>(&self, table: &'static Table<S>, name: &str) -> MachineBuilder<S> {
+        self.keel.0.states.machine_of(Some(&self.name), None, table, name)
     }
 
     /// Takes in a component of this channel.

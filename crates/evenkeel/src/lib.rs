@@ -37,12 +37,14 @@ mod keel;
 mod monitoring;
 mod resources;
 mod signals;
+pub mod state;
 mod stop;
 pub mod threads;
 mod wake;
 
 pub use buffers::BufferManager;
-pub use components::{Component, ComponentCoordinator, ComponentError, ComponentState};
+pub use components::{Component, ComponentCoordinator, ComponentError};
+pub use evenkeel_core::state::ComponentState;
 pub use keel::{BuildError, Builder, Channel, Keel, RunUntilSignal, main, plan_of};
 pub use monitoring::MonitoringCoordinator;
 pub use resources::{Exhausted, PoolLimits, Reservation, ResourcePool};

@@ -10,7 +10,8 @@ use crate::journal::{Journal, JournalOptions};
 use crate::monitoring::MonitoringCoordinator;
 use crate::resources::PoolLimits;
 use crate::signals::Signals;
-use crate::stop::{AskChannels, Progress, Request, Setup, Shared, Tell};
+use crate::state::{Past, States};
+use crate::stop::{AskChannels, Progress, Request, Setup, Shared, Tell, cleanup_state};
 use crate::threads::ThreadCoordinator;
 use evenkeel_core::cleanup::ChannelReport;
 use evenkeel_log::storage::{DirStorage, Storage};
@@ -55,6 +56,7 @@ pub struct Builder {
     name: String,
     journal: Option<Place>,
     journal_options: JournalOptions,
+    past: Option<Past>,
     grace: Duration,
     concurrency_max: usize,
     pool: PoolLimits,
@@ -81,6 +83,7 @@ impl Builder {
             name,
             journal: None,
             journal_options: JournalOptions::default(),
+            past: None,
             grace: Duration::from_secs(20),
             concurrency_max: 16,
             pool: PoolLimits::default(),
@@ -112,6 +115,13 @@ impl Builder {
     /// Limits of the journal.
     pub fn journal_options(mut self, options: JournalOptions) -> Self {
         self.journal_options = options;
+        self
+    }
+
+    /// What is known of state machines that ran before: each goes on where it was when it is made again. It is
+    /// read from the journal if nothing is said.
+    pub fn past(mut self, past: Past) -> Self {
+        self.past = Some(past);
         self
     }
 
@@ -208,14 +218,20 @@ impl Builder {
             return Err(BuildError::NoGrace);
         }
         let threads = self.threads.unwrap_or_default();
-        let journal = self.journal.map(|place| open_journal(&threads, place, self.journal_options));
-        let journal = journal.transpose()?;
+        let (journal, past) = match self.journal {
+            None => (None, self.past.unwrap_or_default()),
+            Some(place) => {
+                let (journal, past) = open_journal(&threads, place, self.journal_options, self.past)?;
+                (Some(journal), past)
+            }
+        };
         let monitoring = MonitoringCoordinator::new(self.pool);
-        let components = ComponentCoordinator::new(monitoring.pool().clone());
+        let states = States::new(threads.clone(), journal.clone(), past);
+        let components = ComponentCoordinator::new(monitoring.pool().clone(), states.clone());
         let buffers = BufferManager::new(monitoring.pool().clone());
         let cleanup = CleanupCoordinator::default();
         let shared = Shared::new().map_err(BuildError::Stop)?;
-        let faults = start_faults(&threads, &shared, journal.as_ref(), self.supervision)?;
+        let faults = start_faults(&threads, &shared, (journal.as_ref(), &states), self.supervision)?;
         if let Some(journal) = &journal {
             let nudged = shared.clone();
             journal.on_durable(move |_| nudged.nudge());
@@ -226,6 +242,8 @@ impl Builder {
             let _ = journal.append("start", None, body);
             super::threads::journal_events(&threads, journal);
         }
+        let state = cleanup_state(&states);
+        let stop_state = state.reader();
         let signals = self.hears_signals.then(Signals::register).transpose().map_err(BuildError::Stop)?;
         let setup = Setup {
             shared: shared.clone(),
@@ -245,6 +263,7 @@ impl Builder {
             may_exit: self.may_exit,
             threads: threads.clone(),
             faults: Some(faults.clone()),
+            state,
         };
         if !self.is_deferred {
             shared.arm();
@@ -256,6 +275,8 @@ impl Builder {
             cleanup,
             monitoring,
             components,
+            states,
+            stop_state,
             buffers,
             threads,
             faults,
@@ -270,7 +291,7 @@ impl Builder {
 fn start_faults(
     threads: &ThreadCoordinator,
     shared: &Arc<Shared>,
-    journal: Option<&Journal>,
+    (journal, states): (Option<&Journal>, &States),
     (policies, limits): (Policies, Limits),
 ) -> Result<FaultCoordinator, BuildError> {
     let asked = Arc::downgrade(shared);
@@ -281,17 +302,20 @@ fn start_faults(
     };
     let journal = journal.map(|journal| Box::new(journal.downgrade()) as _);
     let seed = clock::wall_ns() ^ (u64::from(std::process::id()) << 32);
-    let means = Means { threads: threads.clone(), journal, policies, limits, seed, stop: Box::new(stop) };
+    let (threads, states, stop) = (threads.clone(), states.clone(), Box::new(stop));
+    let means = Means { threads: threads.clone(), states, journal, policies, limits, seed, stop };
     let faults = FaultCoordinator::start(means).map_err(|error| BuildError::Stop(error.into()))?;
-    faults.hear_of(threads);
+    faults.hear_of(&threads);
     Ok(faults)
 }
 
+/// The journal, and what it says of state machines that ran before.
 fn open_journal(
     threads: &ThreadCoordinator,
     place: Place,
     options: JournalOptions,
-) -> Result<Journal, BuildError> {
+    past: Option<Past>,
+) -> Result<(Journal, Past), BuildError> {
     let (place, storage) = match place {
         Place::Directory(path) => {
             let place = path.display().to_string();
@@ -300,6 +324,11 @@ fn open_journal(
         }
         Place::Storage(storage) => ("its storage".to_owned(), Ok(storage)),
     };
-    let opened = storage.and_then(|storage| Journal::open_on(threads, storage, options));
-    opened.map(|(journal, _)| journal).map_err(|source| BuildError::Journal { place, source })
+    let opened = storage.and_then(|storage| {
+        let (journal, _) = Journal::open_on(threads, storage.clone(), options)?;
+        // What was not whole is recovered by now.
+        let past = past.map_or_else(|| Past::read(&*storage), Ok)?;
+        Ok((journal, past))
+    });
+    opened.map_err(|source| BuildError::Journal { place, source })
 }
