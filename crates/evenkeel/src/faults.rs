@@ -29,6 +29,7 @@ mod inbox;
 mod lane;
 mod mailbox;
 mod procedure;
+mod recovering;
 mod register;
 mod report;
 mod sources;
@@ -37,6 +38,7 @@ mod written;
 use crate::callback::contained;
 use crate::clock;
 use crate::journal::Journal;
+use crate::state::States;
 use crate::threads::{Class, ThreadCoordinator, ThreadError};
 use book::Book;
 use desk::Desk;
@@ -100,6 +102,8 @@ pub struct FaultCounts {
 /// What a coordinator is made with.
 pub(crate) struct Means {
     pub(crate) threads: ThreadCoordinator,
+    /// Where the recoveries of channels are to be seen.
+    pub(crate) states: States,
     pub(crate) journal: Option<Box<GetJournal>>,
     pub(crate) policies: Policies,
     pub(crate) limits: Limits,
@@ -147,7 +151,7 @@ impl Inner {
         Self {
             inbox: Inbox::default(),
             tell_period: supervisor.limits().tell_period,
-            book: Mutex::new(Book::new(supervisor)),
+            book: Mutex::new(Book::new(supervisor, means.states)),
             system: Arc::new(Lane::new(None)),
             lanes: AtomicUsize::new(0),
             next: AtomicU64::new(1),
@@ -245,6 +249,8 @@ struct Owner(Arc<Inner>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        // They have the journal, which is to end with the service, and not with a thread of ours.
+        drop(self.0.with(Book::take_states));
         self.0.is_over.store(true, Relaxed);
         self.0.is_ending.store(true, Relaxed);
         self.0.inbox.ring();

@@ -131,6 +131,9 @@ impl Desk {
             (whose, name, procedures(book, id, step), nothing(book, id, step), limit)
         });
         let is_first = step == RecoveryStep::StopCapture;
+        if let Some(recovering) = inner.recovering(id) {
+            recovering.begins(step, &cause.code.to_string());
+        }
         // A release is told when it has worked.
         if is_first {
             self.measure(place(&whose), name.as_str(), cause, "recover", 1);
@@ -177,6 +180,9 @@ impl Desk {
         let word = if cut == Cut::Isolated { "isolate" } else { "release" };
         self.measure(place(&whose), name, cause, word, 1);
         whose.lane.set_isolated(cut == Cut::Isolated);
+        if let (Cut::Isolated, Some(recovering)) = (cut, inner.recovering(id)) {
+            recovering.failed(&cause.code.to_string());
+        }
         if let Some(mailbox) = mailbox {
             mailbox.push(&inner.run, cut, |_| false);
         }
@@ -193,7 +199,20 @@ impl Desk {
         let is_ok = matches!(outcome, Outcome::Done(_));
         match (task, outcome) {
             (Task::Restart(component), _) => self.handle(Event::RestartDone { component, is_up: is_ok }),
-            (Task::Part(channel, step), _) => self.handle(Event::RecoveryStep { channel, step, is_ok }),
+            (Task::Part(channel, step), _) => {
+                if let (Some(recovering), Some(begun)) = (self.inner.recovering(channel), &begun) {
+                    let cause = begun.cause.code.to_string();
+                    match step {
+                        _ if begun.is_lapsed => {}
+                        RecoveryStep::Verify if is_ok => recovering.is_verified(&cause),
+                        RecoveryStep::Reinitialise | RecoveryStep::Verify if !is_ok => {
+                            recovering.failed(&cause);
+                        }
+                        _ => {}
+                    }
+                }
+                self.handle(Event::RecoveryStep { channel, step, is_ok });
+            }
             (Task::Retry(component), Outcome::Done(_)) => self.handle(Event::Succeeded { component }),
             (Task::Retry(_), Outcome::Failed { causes, is_told: false }) => {
                 if let Some(begun) = begun {
@@ -222,21 +241,24 @@ impl Desk {
     }
 }
 
-/// What there is to do for a part: of the beginning anew, resources first, then components.
+/// What there is to do for a part: resources first, then components.
 fn procedures(book: &Book, id: ChannelId, step: RecoveryStep) -> Vec<Procedure> {
     let part = book.channels[id.index()].parts[step.index()].clone();
-    let restarts = match step {
-        RecoveryStep::Reinitialise => book.supervisor.tree().owned(id),
-        _ => &[],
+    let of_component = |id: &ComponentId| {
+        let component = &book.components[id.index()];
+        match step {
+            RecoveryStep::Reinitialise => component.restart.clone(),
+            RecoveryStep::Verify => component.verify.clone(),
+            RecoveryStep::StopCapture | RecoveryStep::Flush => None,
+        }
     };
-    let restarts = restarts.iter().filter_map(|id| book.components[id.index()].restart.clone());
-    part.into_iter().chain(restarts).collect()
+    let components = book.supervisor.tree().owned(id).iter().filter_map(of_component);
+    part.into_iter().chain(components).collect()
 }
 
 /// What is answered where there is nothing to do.
 fn nothing(book: &Book, id: ChannelId, step: RecoveryStep) -> Outcome {
-    let channel = &book.channels[id.index()];
-    let verifies = channel.parts[RecoveryStep::Verify.index()].is_some();
+    let verifies = !procedures(book, id, RecoveryStep::Verify).is_empty();
     match step {
         RecoveryStep::Reinitialise if !verifies => Outcome::failed("nobody said how it is begun anew"),
         RecoveryStep::Verify => Outcome::Done(Some("nobody said how it is verified")),

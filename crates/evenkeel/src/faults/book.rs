@@ -9,8 +9,10 @@ use super::inbox::News;
 use super::lane::Lane;
 use super::mailbox::Mailbox;
 use super::procedure::Procedure;
+use super::recovering::Recovering;
 use super::report::Whose;
 use super::{Dependency, Inner};
+use crate::state::States;
 use evenkeel_core::fault::{Name, PublicFace};
 use evenkeel_core::supervision::{
     BreakerState, ChannelId, ComponentId, ComponentSpec, FaultId, RecoveryStep, Supervisor, TreeError,
@@ -69,6 +71,7 @@ pub(super) struct Component {
     pub(super) seen: Arc<Seen>,
     pub(super) retry: Option<Procedure>,
     pub(super) restart: Option<Procedure>,
+    pub(super) verify: Option<Procedure>,
     pub(super) told: Option<Arc<Mailbox<Dependency>>>,
 }
 
@@ -84,6 +87,8 @@ pub(super) struct Channel {
     pub(super) lane: Arc<Lane>,
     pub(super) parts: [Option<Procedure>; RecoveryStep::ALL.len()],
     pub(super) cut: Option<Arc<Mailbox<Cut>>>,
+    /// How far its recovery is, for who looks.
+    pub(super) recovering: Option<Recovering>,
     /// Somebody has said how it is recovered or cut off.
     pub(super) is_supervised: bool,
 }
@@ -98,10 +103,12 @@ pub(super) struct Book {
     pub(super) threads: BTreeMap<String, Whose>,
     pub(super) observers: Vec<Arc<Mailbox<PublicFace>>>,
     recent: VecDeque<PublicFace>,
+    /// Where machines are made, as long as there is a service.
+    pub(super) states: Option<States>,
 }
 
 impl Book {
-    pub(super) fn new(supervisor: Supervisor) -> Self {
+    pub(super) fn new(supervisor: Supervisor, states: States) -> Self {
         Self {
             supervisor,
             components: Vec::new(),
@@ -110,6 +117,7 @@ impl Book {
             threads: BTreeMap::new(),
             observers: Vec::new(),
             recent: VecDeque::new(),
+            states: Some(states),
         }
     }
 
@@ -124,8 +132,13 @@ impl Book {
         let id =
             self.supervisor.add_channel(name.clone()).expect("invariant: lanes and channels are the same");
         let lane = Arc::new(Lane::new(Some(name.clone())));
-        let channel =
-            Channel { lane: lane.clone(), parts: Default::default(), cut: None, is_supervised: false };
+        let channel = Channel {
+            lane: lane.clone(),
+            parts: Default::default(),
+            cut: None,
+            recovering: None,
+            is_supervised: false,
+        };
         self.channels.push(channel);
         self.lanes.insert(name.clone(), (lane.clone(), id));
         Some((lane, id))
@@ -195,11 +208,18 @@ impl Book {
         self.recent.iter().skip(skipped).cloned().collect()
     }
 
+    /// The registry of machines, and those that were made.
+    pub(super) fn take_states(&mut self) -> (Option<States>, Vec<Recovering>) {
+        let machines = self.channels.iter_mut().filter_map(|channel| channel.recovering.take());
+        (self.states.take(), machines.collect())
+    }
+
     /// All that users said how to do: nothing of it is done any more.
     pub(super) fn take_procedures(&mut self) -> Vec<Box<dyn std::any::Any + Send>> {
         let mut taken: Vec<Box<dyn std::any::Any + Send>> = Vec::new();
         for component in &mut self.components {
-            taken.push(Box::new((component.retry.take(), component.restart.take(), component.told.take())));
+            let procedures = [component.retry.take(), component.restart.take(), component.verify.take()];
+            taken.push(Box::new((procedures, component.told.take())));
         }
         for channel in &mut self.channels {
             taken.push(Box::new((std::mem::take(&mut channel.parts), channel.cut.take())));

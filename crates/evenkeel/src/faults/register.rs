@@ -6,6 +6,7 @@ use super::mailbox::Mailbox;
 use super::procedure::{Attempt, Procedure, procedure};
 use super::report::{FaultBuilder, Whose};
 use super::{Dependency, Inner};
+use crate::state::{RecoveryState, StateReader};
 use evenkeel_core::NameError;
 use evenkeel_core::fault::{Code, Name, Severity};
 use evenkeel_core::supervision::{
@@ -75,6 +76,10 @@ impl Supervision {
         self.lane.is_isolated()
     }
 
+    pub(crate) fn recovery_state(&self) -> Option<StateReader<RecoveryState>> {
+        self.id.and_then(|id| self.inner.recovering(id)).map(|recovering| recovering.reader())
+    }
+
     pub(crate) fn release(&self) {
         self.inner.release(&self.lane, self.id);
     }
@@ -92,6 +97,7 @@ impl Supervision {
             threads: Vec::new(),
             retry: None,
             restart: None,
+            verify: None,
             told: None,
         }
     }
@@ -145,6 +151,7 @@ pub struct SuperviseBuilder {
     threads: Vec<String>,
     retry: Option<Procedure>,
     restart: Option<Procedure>,
+    verify: Option<Procedure>,
     told: Option<Told>,
 }
 
@@ -204,6 +211,16 @@ impl SuperviseBuilder {
         self
     }
 
+    /// How it is found out that it works, when its channel was begun anew; after the channel's own
+    /// [`verify`](RecoveryBuilder::verify).
+    pub fn verify<E: Into<Box<dyn Error + Send + Sync>>>(
+        mut self,
+        verify: impl Fn(&Attempt<'_>) -> Result<(), E> + Send + Sync + 'static,
+    ) -> Self {
+        self.verify = Some(procedure(verify));
+        self
+    }
+
     /// Is told, on a job of its own and in order, how something is that it needs. Who is slow is told only the latest
     /// of each.
     pub fn on_dependency(mut self, told: impl Fn(&Dependency) + Send + Sync + 'static) -> Self {
@@ -235,8 +252,8 @@ impl SuperviseBuilder {
             has_restart: self.restart.is_some(),
             ..ComponentSpec::new(name)
         };
-        let (retry, restart) = (self.retry, self.restart);
-        let component = Component { whose: whose.clone(), seen: seen.clone(), retry, restart, told };
+        let (retry, restart, verify) = (self.retry, self.restart, self.verify);
+        let component = Component { whose: whose.clone(), seen: seen.clone(), retry, restart, verify, told };
         let (inner, threads) = (self.inner, self.threads);
         let added = inner.with(|book| {
             if inner.is_over() {
@@ -315,7 +332,8 @@ impl Supervised {
 ///
 /// A recovery does its parts in this order: no more is [taken in](Self::stop_capture); what was taken in is
 /// [stored](Self::flush); it is [begun anew](Self::reinitialise), first what is said here, then the restarts of the
-/// channel's components in the order of their registration; it is [looked at](Self::verify) whether it works. A part
+/// channel's components in the order of their registration; it is [looked at](Self::verify) whether it works, the channel
+/// and then its components. How far it is can be [read](crate::Channel::recovery_state). A part
 /// that is not said is passed over, but one of the last two or a restart there must be, or a recovery has failed.
 ///
 /// ```
@@ -432,6 +450,9 @@ impl RecoveryBuilder {
             std::mem::swap(&mut channel.parts, &mut parts);
             std::mem::swap(&mut channel.cut, &mut cut);
             Ok(())
-        })
+        })?;
+        // It is in the registry from now on.
+        let _ = inner.recovering(id);
+        Ok(())
     }
 }

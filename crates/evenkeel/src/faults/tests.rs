@@ -8,6 +8,7 @@ use super::desk::Desk;
 use super::procedure::{Job, Run};
 use super::*;
 use crate::journal::{JournalOptions, entries};
+use crate::state::RecoveryState;
 use crate::threads::Pulse;
 use evenkeel_log::sim::SimStorage;
 use serde_json::Value;
@@ -55,6 +56,7 @@ impl Rig {
         let asked = stops.clone();
         let means = Means {
             threads: ThreadCoordinator::default(),
+            states: crate::state::States::default(),
             journal: Some(Box::new(journal.downgrade())),
             policies,
             limits,
@@ -223,12 +225,19 @@ fn a_recovery_runs_its_parts_in_order_and_the_components_after_the_resources() {
         .register()
         .unwrap();
     let writer = left.supervise("writer").restart(does("writer")).register().unwrap();
-    left.supervise("mic").needs(&writer).restart(does("mic")).register().unwrap();
+    let mic = left.supervise("mic").needs(&writer).restart(does("mic")).verify(does("mic works"));
+    mic.register().unwrap();
+    let machine = left.recovery_state().unwrap();
+    assert_eq!(
+        (machine.state(), machine.name().to_string()),
+        (RecoveryState::Idle, "left: recovery".to_owned())
+    );
     left.fault(Code::STORAGE, Severity::Error).report();
     rig.pass(Duration::from_secs(60));
-    let expected = ["stop-capture", "flush", "resources", "writer", "mic", "verify"];
+    let expected = ["stop-capture", "flush", "resources", "writer", "mic", "verify", "mic works"];
     assert_eq!(*order.lock().unwrap(), expected);
     assert!(rig.inner.with(|book| book.supervisor.is_calm()));
+    assert_eq!((machine.state(), machine.sequence()), (RecoveryState::Completed, 7));
     let written = rig.written();
     for step in ["stop-capture", "flush", "reinitialise", "verify"] {
         assert_eq!(states(&written, step), ["begun", "done"], "{step}");
@@ -328,11 +337,13 @@ fn isolation_cuts_off_and_a_person_releases() {
     rig.pass(Duration::from_secs(100_000));
     assert_eq!(*order.lock().unwrap(), ["cut off"]);
     assert!(left.is_isolated() && !mic.may_use() && mic.breaker() == BreakerState::Closed);
+    assert_eq!(left.recovery_state().unwrap().state(), RecoveryState::Idle);
     left.release();
     left.release();
     rig.pass(Duration::from_secs(20));
     assert_eq!(*order.lock().unwrap(), ["cut off", "back"]);
     assert!(!left.is_isolated() && mic.may_use());
+    assert_eq!(left.recovery_state().unwrap().state(), RecoveryState::Completed);
 }
 
 // REQ E3

@@ -231,7 +231,7 @@ impl Builder {
         let buffers = BufferManager::new(monitoring.pool().clone());
         let cleanup = CleanupCoordinator::default();
         let shared = Shared::new().map_err(BuildError::Stop)?;
-        let faults = start_faults(&threads, &shared, journal.as_ref(), self.supervision)?;
+        let faults = start_faults(&threads, &shared, (journal.as_ref(), &states), self.supervision)?;
         if let Some(journal) = &journal {
             let nudged = shared.clone();
             journal.on_durable(move |_| nudged.nudge());
@@ -291,7 +291,7 @@ impl Builder {
 fn start_faults(
     threads: &ThreadCoordinator,
     shared: &Arc<Shared>,
-    journal: Option<&Journal>,
+    (journal, states): (Option<&Journal>, &States),
     (policies, limits): (Policies, Limits),
 ) -> Result<FaultCoordinator, BuildError> {
     let asked = Arc::downgrade(shared);
@@ -302,9 +302,10 @@ fn start_faults(
     };
     let journal = journal.map(|journal| Box::new(journal.downgrade()) as _);
     let seed = clock::wall_ns() ^ (u64::from(std::process::id()) << 32);
-    let means = Means { threads: threads.clone(), journal, policies, limits, seed, stop: Box::new(stop) };
+    let (threads, states, stop) = (threads.clone(), states.clone(), Box::new(stop));
+    let means = Means { threads: threads.clone(), states, journal, policies, limits, seed, stop };
     let faults = FaultCoordinator::start(means).map_err(|error| BuildError::Stop(error.into()))?;
-    faults.hear_of(threads);
+    faults.hear_of(&threads);
     Ok(faults)
 }
 

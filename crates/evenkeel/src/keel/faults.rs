@@ -5,6 +5,7 @@ use crate::faults::{
     Code, FaultBuilder, FaultCoordinator, Name, PublicFace, RecoveryBuilder, Severity, SuperviseBuilder,
     Supervision,
 };
+use crate::state::{RecoveryState, StateReader};
 
 impl Keel {
     /// Faults, and what is done about them.
@@ -50,6 +51,12 @@ impl Channel {
     /// Whether it is cut off: nothing of it is to run or to be taken in.
     pub fn is_isolated(&self) -> bool {
         self.supervision().is_isolated()
+    }
+
+    /// How far its recovery is, to read and observe: the machine `recovery` of the channel. `None` where that name is taken, or
+    /// of too many channels.
+    pub fn recovery_state(&self) -> Option<StateReader<RecoveryState>> {
+        self.supervision().recovery_state()
     }
 
     /// Has it tried whether it works again, if it is cut off.
