@@ -267,7 +267,7 @@ impl<S: State> StateReader<S> {
 
     /// What became of the changes along each edge.
     pub fn metrics(&self) -> Vec<EdgeMetrics<S>> {
-        self.0.with(|core| core.machine.metrics().to_vec())
+        self.0.with(|core| core.machine.metrics())
     }
 
     /// How many changes were not even tried: not in the table, out of turn, or flapping.

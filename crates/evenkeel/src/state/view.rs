@@ -150,7 +150,7 @@ impl<S: State> AnyMachine for Inner<S> {
     }
 
     fn figures(&self) -> Vec<EdgeFigures> {
-        let all = self.with(|core| core.machine.metrics().to_vec());
+        let all = self.with(|core| core.machine.metrics());
         let figures = all.into_iter().map(|edge| EdgeFigures {
             from: edge.from.name(),
             to: edge.to.name(),
