@@ -9,8 +9,12 @@ mod journalled;
 mod model;
 #[path = "state/observers.rs"]
 mod observers;
+#[path = "state/overlap.rs"]
+mod overlap;
 #[path = "state/registry.rs"]
 mod registry;
+#[path = "state/turns.rs"]
+mod turns;
 
 use evenkeel::state::{
     ChangeError, ChangeKind, Outcome, Point, StateEvent, StateWhat, States, Table, TakeBackError,

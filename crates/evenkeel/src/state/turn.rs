@@ -144,6 +144,8 @@ impl<S: State> Inner<S> {
             if core.outbox.len() >= self.options.outbox_max
                 && let Some(turn) = self.take_over(core, now)
             {
+                // While it tells, it is not in the way of what those who are told change.
+                self.leave_line(core, wait);
                 return Outcome::Relieve(turn);
             }
             if self.give_up_hung(core, now) {
@@ -152,8 +154,9 @@ impl<S: State> Inner<S> {
             }
             if now >= wait.until {
                 self.leave_line(core, wait);
-                // The table's word is better than the time's.
-                let refused = act(core, now).err().filter(|_| wait.until == wait.since);
+                // Who would not wait is told what is under way. Only then it is asked for: it must not begin.
+                let asks = wait.until == wait.since && core.machine.under_way().is_some();
+                let refused = if asks { act(core, now).err() } else { None };
                 return Outcome::No(
                     refused.unwrap_or_else(|| self.timed_out(core, to, now.since(wait.since))),
                 );
