@@ -13,6 +13,8 @@ mod observers;
 mod overlap;
 #[path = "state/registry.rs"]
 mod registry;
+#[path = "state/remembered.rs"]
+mod remembered;
 #[path = "state/turns.rs"]
 mod turns;
 

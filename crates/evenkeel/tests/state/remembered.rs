@@ -1,0 +1,171 @@
+//! A machine that went, or is to come: whoever makes it again finds it where it was.
+
+use super::observers::flip;
+use super::{LAMP, LONG, Lamp};
+use evenkeel::journal::{Entry, Journal, JournalOptions, entries};
+use evenkeel::state::{Limits, MachineError, Past, Point, States, Table, state_table};
+use evenkeel::threads::ThreadCoordinator;
+use evenkeel_log::sim::{Faults, SimStorage};
+use std::sync::Arc;
+use std::thread;
+
+/// The same lamp, of a later version of its table.
+static LATER: Table<Lamp> = state_table! {
+    Lamp, "lamp", version 2, initial Off, final [Broken],
+    Off -> On: "push",
+    On -> Off: "push",
+    On -> Bright: "turn",
+    Bright -> Off: "push",
+    On -> Broken: "hammer",
+    Broken -> Off: "repair",
+};
+
+fn open(storage: &SimStorage, options: JournalOptions) -> Journal {
+    Journal::open(Arc::new(storage.clone()), options).unwrap().0
+}
+
+fn states(journal: &Journal, past: Past) -> States {
+    States::new(ThreadCoordinator::default(), Some(journal.clone()), past)
+}
+
+fn read(storage: &SimStorage) -> Vec<Entry> {
+    let mut all = Vec::new();
+    entries(storage, false, &mut |entry| {
+        all.push(entry);
+        Ok(())
+    })
+    .unwrap();
+    all
+}
+
+fn without(past: Past) -> States {
+    States::new(ThreadCoordinator::default(), None, past)
+}
+
+// REQ S6
+#[test]
+fn what_the_journal_lacks_of_a_machine_is_told_although_that_went_and_came_again() {
+    let storage = SimStorage::new();
+    let journal = open(&storage, JournalOptions { queue_bytes_max: 64 << 10, ..JournalOptions::default() });
+    let all = states(&journal, Past::default());
+    let make = || all.machine(&LAMP, "lamp").best_effort().build().unwrap();
+    let mut lamp = make();
+    lamp.change_durable(Lamp::On, "first", LONG).unwrap();
+    storage.set_faults(Faults { capacity_bytes: Some(0), ..Faults::default() });
+    let filler = || serde_json::json!({ "text": "x".repeat(1000) });
+    loop {
+        while journal.append("report", None, filler()).is_some() {}
+        let to = if lamp.state() == Lamp::Off { Lamp::On } else { Lamp::Off };
+        if lamp.change(to, "missed").unwrap().entry().is_none() {
+            break;
+        }
+    }
+    drop(lamp);
+    lamp = make();
+    storage.set_faults(Faults::default());
+    while journal.append("report", None, filler()).is_none() {
+        thread::yield_now();
+    }
+    let to = if lamp.state() == Lamp::Off { Lamp::On } else { Lamp::Off };
+    lamp.change_durable(to, "told", LONG).unwrap();
+    let snapshot = lamp.snapshot();
+    journal.finish(LONG).unwrap();
+    let entries: Vec<Entry> = read(&storage).into_iter().filter(|entry| entry.kind == "state").collect();
+    let again = without(Past::of(entries.iter())).machine(&LAMP, "lamp").build().unwrap();
+    assert_eq!(again.snapshot(), snapshot);
+}
+
+// REQ S6, REQ S7
+#[test]
+fn two_who_make_one_machine_again_get_its_past_or_nothing() {
+    let storage = SimStorage::new();
+    let journal = open(&storage, JournalOptions::default());
+    let lamp = states(&journal, Past::default()).machine(&LAMP, "lamp").build().unwrap();
+    flip(&lamp);
+    journal.finish(LONG).unwrap();
+    let all = without(Past::read(&storage).unwrap());
+    let others = all.clone();
+    let first = all.machine(&LATER, "lamp").migrate(move |_| {
+        // While this is asked, another makes the machine.
+        match others.machine(&LAMP, "lamp").build() {
+            Ok(other) => {
+                assert_eq!(other.state_and_sequence(), (Lamp::On, 1));
+                other.reader().observe("keeps", |_| ()).unwrap().keep();
+            }
+            Err(error) => assert!(matches!(error, MachineError::Duplicate { .. }), "{error}"),
+        }
+        Ok(Lamp::On)
+    });
+    match first.build() {
+        Ok(first) => assert_eq!(first.state_and_sequence(), (Lamp::On, 1)),
+        Err(error) => assert!(matches!(error, MachineError::Duplicate { .. }), "{error}"),
+    }
+}
+
+// REQ S6, REQ S7
+#[test]
+fn every_snapshot_has_every_machine_whoever_comes_and_goes() {
+    let storage = SimStorage::new();
+    let options = JournalOptions { snapshot_entries: 1, ..JournalOptions::default() };
+    let journal = open(&storage, options);
+    let all = states(&journal, Past::default());
+    for at in 0..2000_u64 {
+        let lamp = all.machine(&LAMP, "lamp").build().unwrap_or_else(|error| panic!("after {at}: {error}"));
+        assert_eq!(lamp.sequence(), at, "it goes on where it was");
+        flip(&lamp);
+    }
+    journal.finish(LONG).unwrap();
+    let (mut snapshots, mut has_begun) = (0, false);
+    for entry in read(&storage).iter().filter(|entry| entry.kind == "snapshot") {
+        let machines = entry.body["machines"].as_array().unwrap();
+        has_begun |= !machines.is_empty();
+        snapshots += 1;
+        assert!(!has_begun || machines.iter().any(|it| it["machine"] == "lamp"), "entry {}", entry.entry);
+    }
+    assert!(snapshots > 1);
+}
+
+// REQ S6
+#[test]
+fn a_machine_that_may_go_back_further_than_before_is_restored() {
+    let storage = SimStorage::new();
+    let few = Limits { points_max: 2, ..Limits::default() };
+    let journal = open(&storage, JournalOptions::default());
+    let lamp = states(&journal, Past::default()).machine(&LAMP, "lamp").limits(few).build().unwrap();
+    for _ in 0..3 {
+        flip(&lamp);
+    }
+    journal.finish(LONG).unwrap();
+    let journal = open(&storage, JournalOptions::default());
+    let all = states(&journal, Past::read(&storage).unwrap());
+    let lamp = all.machine(&LAMP, "lamp").build().unwrap();
+    for _ in 0..5 {
+        flip(&lamp);
+    }
+    lamp.take_back(Point::after(3), "far back").unwrap();
+    journal.finish(LONG).unwrap();
+    // Without the snapshots: where the newest is from before the machine was made again, it says no more.
+    let entries: Vec<Entry> = read(&storage).into_iter().filter(|entry| entry.kind == "state").collect();
+    let again = without(Past::of(entries.iter())).machine(&LAMP, "lamp").build().unwrap();
+    assert_eq!(again.state_and_sequence(), lamp.state_and_sequence());
+}
+
+// REQ S6
+#[test]
+fn a_machine_that_cannot_be_read_takes_no_other_with_it() {
+    let storage = SimStorage::new();
+    let journal = open(&storage, JournalOptions { snapshot_entries: 1, ..JournalOptions::default() });
+    let all = states(&journal, Past::default());
+    let (a, b) = (all.machine(&LAMP, "a").build().unwrap(), all.machine(&LAMP, "b").build().unwrap());
+    flip(&a);
+    b.change_durable(Lamp::On, "push", LONG).unwrap();
+    journal.finish(LONG).unwrap();
+    let mut snapshot = read(&storage).into_iter().rfind(|entry| entry.kind == "snapshot").unwrap();
+    snapshot.body["machines"][0]["snapshot"]["sequence"] = "three".into();
+    let past = Past::of([&snapshot]);
+    assert_eq!(past.unread(), 1);
+    let again = without(past);
+    assert_eq!(again.machine(&LAMP, "b").build().unwrap().state(), Lamp::On);
+    let unread = again.machine(&LAMP, "a").build().unwrap_err();
+    assert!(unread.to_string().contains("cannot be read"), "{unread}");
+}
