@@ -3,9 +3,10 @@
 use super::observers::flip;
 use super::{LAMP, LONG, Lamp};
 use evenkeel::journal::{Entry, Journal, JournalOptions, entries};
-use evenkeel::state::{Limits, MachineError, Past, Point, States, Table, state_table};
+use evenkeel::state::{Limits, MachineError, Past, Point, StateMachine, States, Table, state_table};
 use evenkeel::threads::ThreadCoordinator;
 use evenkeel_log::sim::{Faults, SimStorage};
+use serde_json::json;
 use std::sync::Arc;
 use std::thread;
 
@@ -52,7 +53,7 @@ fn what_the_journal_lacks_of_a_machine_is_told_although_that_went_and_came_again
     let mut lamp = make();
     lamp.change_durable(Lamp::On, "first", LONG).unwrap();
     storage.set_faults(Faults { capacity_bytes: Some(0), ..Faults::default() });
-    let filler = || serde_json::json!({ "text": "x".repeat(1000) });
+    let filler = || json!({ "text": "x".repeat(1000) });
     loop {
         while journal.append("report", None, filler()).is_some() {}
         let to = if lamp.state() == Lamp::Off { Lamp::On } else { Lamp::Off };
@@ -150,17 +151,37 @@ fn a_machine_that_may_go_back_further_than_before_is_restored() {
     assert_eq!(again.state_and_sequence(), lamp.state_and_sequence());
 }
 
+/// Whatever is in a journal.
+fn some_entry() -> Entry {
+    let storage = SimStorage::new();
+    let journal = open(&storage, JournalOptions::default());
+    assert!(journal.append("report", None, json!({})).is_some());
+    journal.finish(LONG).unwrap();
+    read(&storage).remove(0)
+}
+
+/// A snapshot of these machines that was begun after an entry and is written as another.
+fn snapshot_of(lamps: &[&StateMachine<Lamp>], from_entry: u64, like: &Entry) -> Entry {
+    let body =
+        |lamp: &&StateMachine<Lamp>| json!({ "machine": lamp.name().name(), "snapshot": lamp.snapshot() });
+    let machines: Vec<_> = lamps.iter().map(body).collect();
+    let body = json!({ "from_entry": from_entry, "machines": machines, "parts": {} });
+    let mut snapshot = like.clone();
+    (snapshot.kind, snapshot.body) = ("snapshot".to_owned(), body);
+    snapshot
+}
+
 // REQ S6
 #[test]
 fn a_machine_that_cannot_be_read_takes_no_other_with_it() {
     let storage = SimStorage::new();
-    let journal = open(&storage, JournalOptions { snapshot_entries: 1, ..JournalOptions::default() });
+    let journal = open(&storage, JournalOptions::default());
     let all = states(&journal, Past::default());
     let (a, b) = (all.machine(&LAMP, "a").build().unwrap(), all.machine(&LAMP, "b").build().unwrap());
     flip(&a);
-    b.change_durable(Lamp::On, "push", LONG).unwrap();
+    flip(&b);
     journal.finish(LONG).unwrap();
-    let mut snapshot = read(&storage).into_iter().rfind(|entry| entry.kind == "snapshot").unwrap();
+    let mut snapshot = snapshot_of(&[&a, &b], 1, &some_entry());
     snapshot.body["machines"][0]["snapshot"]["sequence"] = "three".into();
     let past = Past::of([&snapshot]);
     assert_eq!(past.unread(), 1);
@@ -168,4 +189,76 @@ fn a_machine_that_cannot_be_read_takes_no_other_with_it() {
     assert_eq!(again.machine(&LAMP, "b").build().unwrap().state(), Lamp::On);
     let unread = again.machine(&LAMP, "a").build().unwrap_err();
     assert!(unread.to_string().contains("cannot be read"), "{unread}");
+}
+
+// REQ S6
+#[test]
+fn what_is_not_whole_is_not_taken_for_new_after_the_next_snapshot() {
+    let storage = SimStorage::new();
+    let journal = open(&storage, JournalOptions::default());
+    let lamp = states(&journal, Past::default()).machine(&LAMP, "lamp").build().unwrap();
+    for _ in 0..3 {
+        flip(&lamp);
+    }
+    journal.finish(LONG).unwrap();
+    let mut holed: Vec<Entry> = read(&storage).into_iter().filter(|entry| entry.kind == "state").collect();
+    holed.remove(1);
+    // This run does not make the lamp, and takes a snapshot.
+    let options = JournalOptions { snapshot_entries: 1, ..JournalOptions::default() };
+    let journal = open(&storage, options);
+    let all = states(&journal, Past::of(holed.iter()));
+    let other = all.machine(&LAMP, "other").build().unwrap();
+    other.change_durable(Lamp::On, "push", LONG).unwrap();
+    other.change_durable(Lamp::Off, "push", LONG).unwrap();
+    journal.finish(LONG).unwrap();
+    let again = without(Past::read(&storage).unwrap());
+    let refused = again.machine(&LAMP, "lamp").build().unwrap_err();
+    assert!(refused.to_string().contains("after change 1 comes change 3"), "{refused}");
+    let migrated = again.machine(&LAMP, "lamp").migrate(|was| {
+        assert_eq!((was.state.as_str(), was.sequence), ("On", 1));
+        Ok(Lamp::Broken)
+    });
+    assert_eq!(migrated.build().unwrap().state(), Lamp::Broken);
+}
+
+// REQ S6
+#[test]
+fn a_snapshot_that_is_older_than_what_is_missing_does_not_make_it_whole() {
+    let storage = SimStorage::new();
+    let journal = open(&storage, JournalOptions::default());
+    let lamp = states(&journal, Past::default()).machine(&LAMP, "lamp").build().unwrap();
+    flip(&lamp);
+    flip(&lamp);
+    let second = snapshot_of(&[&lamp], 2, &some_entry());
+    flip(&lamp);
+    let third = snapshot_of(&[&lamp], 3, &second);
+    journal.finish(LONG).unwrap();
+    let all = read(&storage);
+    let changes: Vec<&Entry> = all.iter().filter(|entry| entry.kind == "state").collect();
+    // The second change is missing; the snapshot was begun before the third, and written after it.
+    let past = Past::of([changes[0], changes[2], &second]);
+    let refused = without(past).machine(&LAMP, "lamp").build().unwrap_err();
+    assert!(refused.to_string().contains("some are missing"), "{refused}");
+    // One that has the third is all that is wanted.
+    let past = Past::of([changes[0], changes[2], &third]);
+    assert_eq!(without(past).machine(&LAMP, "lamp").build().unwrap().sequence(), 3);
+}
+
+// REQ S6
+#[test]
+fn a_registry_that_is_gone_leaves_what_it_knew_to_the_snapshots() {
+    let storage = SimStorage::new();
+    let journal = open(&storage, JournalOptions { snapshot_entries: 1, ..JournalOptions::default() });
+    let all = states(&journal, Past::default());
+    let lamp = all.machine(&LAMP, "lamp").build().unwrap();
+    lamp.change_durable(Lamp::On, "push", LONG).unwrap();
+    drop((lamp, all));
+    for at in 0..20 {
+        let entry = journal.append("report", None, json!({ "at": at })).unwrap().entry;
+        assert!(journal.wait_durable(entry, LONG));
+    }
+    journal.finish(LONG).unwrap();
+    let newest = read(&storage).into_iter().rfind(|entry| entry.kind == "snapshot").unwrap();
+    let again = without(Past::of([&newest]));
+    assert_eq!(again.machine(&LAMP, "lamp").build().unwrap().state_and_sequence(), (Lamp::On, 1));
 }
