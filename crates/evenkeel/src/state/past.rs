@@ -59,8 +59,9 @@ pub struct PastMachine {
     broken: Option<String>,
     /// The entry that it began anew with, if it did.
     begun: u64,
-    /// The highest change that was met, whether it follows or not.
+    /// The highest change that was met, whether it follows or not, and the entry that was met last.
     met: u64,
+    last: u64,
     /// Whether the journal lacks changes before this moment.
     pub(super) is_untold: bool,
 }
@@ -101,7 +102,7 @@ impl PastMachine {
 
     fn begun(base: Snapshot, begun: u64) -> Self {
         let met = base.sequence;
-        Self { base, tail: VecDeque::new(), broken: None, begun, met, is_untold: false }
+        Self { base, tail: VecDeque::new(), broken: None, begun, met, last: begun, is_untold: false }
     }
 
     /// Where it stood, and the changes after that.
@@ -232,6 +233,8 @@ impl Past {
                 let machine = entry.body.get("machine").and_then(Value::as_str).map(name);
                 if let Some(known) = machine.and_then(|name| self.machines.get_mut(&name)) {
                     known.broken = Some(format!("entry {} cannot be read: {error}", entry.entry));
+                    // Which change it is, nobody knows: a snapshot has it that was begun after it.
+                    (known.met, known.last) = (u64::MAX, entry.entry);
                 }
                 return Err(error);
             }
@@ -288,6 +291,7 @@ impl Past {
         }
         // It may go back further from here on. Points that it had no more before do no harm.
         known.base.points_max = known.base.points_max.max(body.points_max);
+        known.last = entry.entry;
         known.push(change);
         Ok(())
     }
@@ -342,12 +346,19 @@ impl Past {
             }
             return Ok(());
         };
-        // It is another machine of that name since; or what is missing is missing after the snapshot.
-        if known.begun > from_entry || (known.broken.is_some() && known.met > snapshot.sequence) {
+        // It is another machine of that name since.
+        if known.begun > from_entry {
             return Ok(());
         }
-        let mut new = PastMachine { broken, ..PastMachine::begun(snapshot, known.begun) };
-        std::mem::take(&mut known.tail).into_iter().for_each(|change| new.push(change));
+        let last = known.last;
+        // What is missing is missing after the snapshot.
+        if last > from_entry && known.broken.is_some() && known.met > snapshot.sequence {
+            return Ok(());
+        }
+        let mut new = PastMachine { broken, last, ..PastMachine::begun(snapshot, known.begun) };
+        if last > from_entry {
+            std::mem::take(&mut known.tail).into_iter().for_each(|change| new.push(change));
+        }
         *known = new;
         Ok(())
     }

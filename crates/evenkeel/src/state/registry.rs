@@ -333,9 +333,10 @@ impl Registry {
                 }
             }
             let past = book.past.get(name).cloned();
-            // Whatever goes has a place in the past.
-            let known = book.machines.len() + book.making.len() + book.past.len();
-            if past.is_none() && known >= MACHINES_MAX {
+            let made = book.machines.len() + book.making.len();
+            // Whatever goes has a place in the past, where it is remembered.
+            let remembered = if begins_anew || past.is_some() { 0 } else { book.past.len() };
+            if made + remembered >= MACHINES_MAX {
                 return Err(MachineError::TooMany { machine: name.clone(), most: MACHINES_MAX });
             }
             if !book.making.insert(name.clone()) {

@@ -259,3 +259,28 @@ impl<S: State> Inner<S> {
         self.let_next(core);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
+    use super::super::{COMPONENT, ChangeError, ComponentState, States};
+    use std::thread;
+
+    // REQ S7
+    #[test]
+    fn who_comes_when_it_is_free_again_does_not_get_past_who_waits() {
+        for _ in 0..20 {
+            let machine = States::default().machine(&COMPONENT, "power").build().unwrap();
+            let first = machine.propose(ComponentState::Initialising, "first").unwrap();
+            let waits = machine.clone();
+            let waits = thread::spawn(move || waits.change(ComponentState::Initialising, "waits").unwrap());
+            while machine.0.0.with(|core| core.line.len()) == 0 {
+                thread::yield_now();
+            }
+            drop(first);
+            let late = machine.try_change(ComponentState::Initialising, "late").unwrap_err();
+            assert!(matches!(late, ChangeError::TimedOut { .. } | ChangeError::Refused { .. }), "{late}");
+            assert_eq!(waits.join().unwrap().sequence, 1);
+        }
+    }
+}

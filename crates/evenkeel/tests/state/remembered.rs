@@ -251,7 +251,7 @@ fn a_registry_that_is_gone_leaves_what_it_knew_to_the_snapshots() {
     let journal = open(&storage, JournalOptions { snapshot_entries: 1, ..JournalOptions::default() });
     let all = states(&journal, Past::default());
     let lamp = all.machine(&LAMP, "lamp").build().unwrap();
-    lamp.change_durable(Lamp::On, "push", LONG).unwrap();
+    let last = lamp.change(Lamp::On, "push").unwrap().entry().unwrap();
     drop((lamp, all));
     for at in 0..20 {
         let entry = journal.append("report", None, json!({ "at": at })).unwrap().entry;
@@ -259,6 +259,76 @@ fn a_registry_that_is_gone_leaves_what_it_knew_to_the_snapshots() {
     }
     journal.finish(LONG).unwrap();
     let newest = read(&storage).into_iter().rfind(|entry| entry.kind == "snapshot").unwrap();
+    assert!(newest.body["from_entry"].as_u64().unwrap() > last, "there are snapshots as before");
     let again = without(Past::of([&newest]));
     assert_eq!(again.machine(&LAMP, "lamp").build().unwrap().state_and_sequence(), (Lamp::On, 1));
+}
+
+/// Has the journal take nothing any more, not even something short.
+fn fill(storage: &SimStorage, journal: &Journal) {
+    storage.set_faults(Faults { capacity_bytes: Some(0), ..Faults::default() });
+    while journal.append("report", None, json!({ "text": "x".repeat(1000) })).is_some() {}
+    while journal.append("report", None, json!({})).is_some() {}
+}
+
+/// The disk is well again, and the journal takes something.
+fn recover(storage: &SimStorage, journal: &Journal) {
+    storage.set_faults(Faults::default());
+    while journal.append("report", None, json!({ "text": "x".repeat(1000) })).is_none() {
+        thread::yield_now();
+    }
+}
+
+// REQ S4, REQ S6
+#[test]
+fn a_way_back_tells_what_the_journal_lacks_and_what_it_lacks_of_one_is_told_too() {
+    let storage = SimStorage::new();
+    let journal = open(&storage, JournalOptions { queue_bytes_max: 64 << 10, ..JournalOptions::default() });
+    let all = states(&journal, Past::default());
+    let lax = all.machine(&LAMP, "lax").best_effort().build().unwrap();
+    let strict = all.machine(&LAMP, "strict").build().unwrap();
+    for lamp in [&lax, &strict] {
+        lamp.change_durable(Lamp::On, "first", LONG).unwrap();
+    }
+    fill(&storage, &journal);
+    loop {
+        // Between two syncs there may be room for one.
+        let (to, was) = (if lax.state() == Lamp::On { Lamp::Off } else { Lamp::On }, lax.sequence());
+        if lax.change(to, "missed").unwrap().entry().is_none() && was > 0 {
+            break;
+        }
+        fill(&storage, &journal);
+    }
+    let lost = strict.take_back(Point::after(0), "back").unwrap();
+    assert_eq!(lost.entry, None);
+    recover(&storage, &journal);
+    let told = lax.take_back(Point::after(0), "back").unwrap();
+    assert!(told.entry.is_some());
+    strict.change_durable(Lamp::On, "again", LONG).unwrap();
+    journal.finish(LONG).unwrap();
+    let entries: Vec<Entry> = read(&storage).into_iter().filter(|entry| entry.kind == "state").collect();
+    let again = without(Past::of(entries.iter()));
+    for lamp in [&lax, &strict] {
+        let restored = again.machine(&LAMP, lamp.name().name()).build().unwrap();
+        assert_eq!(restored.snapshot(), lamp.snapshot());
+    }
+}
+
+// REQ S6
+#[test]
+fn one_that_began_anew_is_not_where_the_one_before_it_was() {
+    let storage = SimStorage::new();
+    let journal = open(&storage, JournalOptions::default());
+    let all = states(&journal, Past::default());
+    let lamp = all.machine(&LAMP, "lamp").build().unwrap();
+    flip(&lamp);
+    drop(lamp);
+    let anew = all.machine(&LAMP, "lamp").anew().build().unwrap();
+    assert_eq!(anew.state_and_sequence(), (Lamp::Off, 0));
+    let snapshot = snapshot_of(&[&anew], u64::MAX, &some_entry());
+    journal.finish(LONG).unwrap();
+    let mut entries = read(&storage);
+    entries.push(snapshot);
+    let again = without(Past::of(entries.iter())).machine(&LAMP, "lamp").build().unwrap();
+    assert_eq!(again.state_and_sequence(), (Lamp::Off, 0));
 }
