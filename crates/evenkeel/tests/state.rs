@@ -9,8 +9,14 @@ mod journalled;
 mod model;
 #[path = "state/observers.rs"]
 mod observers;
+#[path = "state/overlap.rs"]
+mod overlap;
 #[path = "state/registry.rs"]
 mod registry;
+#[path = "state/remembered.rs"]
+mod remembered;
+#[path = "state/turns.rs"]
+mod turns;
 
 use evenkeel::state::{
     ChangeError, ChangeKind, Outcome, Point, StateEvent, StateWhat, States, Table, TakeBackError,

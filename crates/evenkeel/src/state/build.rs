@@ -164,22 +164,16 @@ impl<S: State> MachineBuilder<S> {
         let Self { states, table, name, limits, rules, options, migration } = self;
         check_name(name.name())?;
         let registry = states.registry();
-        let past = registry.claim(&name, options.begins_anew)?;
-        let (machine, is_untold) = match &past {
+        let claim = registry.claim(&name, options.begins_anew)?;
+        let (machine, is_untold) = match &claim.past {
             None => (Machine::new(table, limits, clock::mono()), false),
-            Some(known) => match restore(table, limits, &name, known, migration) {
-                Ok(restored) => restored,
-                Err(refused) => {
-                    registry.give_back(&name, past.expect("invariant: it was there"));
-                    return Err(refused);
-                }
-            },
+            Some(known) => restore(table, limits, &name, known, migration)?,
         };
         let bounds = (options, limits.clamped().points_max);
         let inner = Arc::new(Inner::new(name.clone(), machine, rules, bounds, registry.clone()));
         inner.with(|core| core.is_untold = is_untold);
         let weak: Weak<dyn AnyMachine> = Arc::downgrade(&inner) as Weak<dyn AnyMachine>;
-        registry.enter(&name, weak)?;
+        claim.enter(weak);
         Ok(StateMachine::new(inner))
     }
 }
@@ -196,7 +190,7 @@ fn restore<S: State>(
     let machine = name.clone();
     let refused = match past.whole() {
         Ok((snapshot, tail)) => match Machine::restore(table, limits, now, snapshot, tail) {
-            Ok(restored) => return Ok((restored, false)),
+            Ok(restored) => return Ok((restored, past.is_untold)),
             Err(source) => MachineError::Restore { machine, source },
         },
         Err(why) => MachineError::Past { machine, why: why.to_owned() },

@@ -11,7 +11,7 @@
 //! that comes back at last finds that it has nothing more to do.
 
 use super::inner::{Core, Inner, me};
-use super::observe::{Mode, Observer, Snapshot};
+use super::observe::{Mode, Observer, Snapshot, drop_observer};
 use super::{Change, State, StateWhat};
 use crate::callback::{call, message};
 use crate::clock;
@@ -75,7 +75,7 @@ pub(super) struct Turn<S: State> {
     observers: Snapshot<S>,
     /// Of the observers.
     first: usize,
-    /// One that hangs, and from whom the turn was taken.
+    /// One that hangs, from whose thread the turn was taken, and that is to be told.
     stalled: Option<(Arc<Observer<S>>, Duration)>,
 }
 
@@ -121,7 +121,7 @@ impl<S: State> Inner<S> {
         let told = core.delivering.as_mut()?;
         let since = Mono::from_nanos(self.place.since.load(Ordering::Relaxed));
         let stood = now.since(since);
-        if told.thread == me() || stood < self.options.slow_after * STALLED_TIMES {
+        if told.thread == me() || stood < self.options.slow_after.saturating_mul(STALLED_TIMES) {
             return None;
         }
         let word = self.place.word.load(Ordering::Acquire);
@@ -130,19 +130,27 @@ impl<S: State> Inner<S> {
             // It is not inside of a user's code: it only has not got a processor.
             return None;
         }
+        let hangs = (position != START).then(|| (position & !CALLS) as usize);
+        if let Some(at) = hangs {
+            // Before its thread can see that it lost the turn, and before anybody else can have it.
+            told.observers[at].is_left_inside();
+        }
         let number = core.deliveries + 1;
         let new = number << POSITION_BITS | START;
         if self.place.word.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            if let Some(at) = hangs {
+                told.observers[at].is_outside();
+            }
             return None;
         }
         self.place.since.store(now.as_nanos(), Ordering::Relaxed);
         (core.deliveries, told.number, told.thread) = (number, number, me());
         let (change, observers) = (told.change.clone(), told.observers.clone());
         let mut stalled = None;
-        if position != START {
-            let at = (position & !CALLS) as usize;
+        if let Some(at) = hangs {
             told.first = at + 1;
-            stalled = Some((observers[at].clone(), stood));
+            // Under the lock: whoever has the next turn finds it so.
+            stalled = observers[at].move_aside().then(|| (observers[at].clone(), stood));
         }
         Some(Turn { number, change, observers, first: told.first, stalled })
     }
@@ -154,8 +162,9 @@ impl<S: State> Inner<S> {
 
     fn tell_on(self: &Arc<Self>, house: &mut Cap<House>, mut turn: Turn<S>) {
         for told in 0.. {
-            if let Some((observer, stood)) = turn.stalled.take() {
-                self.set_aside(house, &observer, stood);
+            if let Some((observer, took)) = turn.stalled.take() {
+                self.told(house, StateWhat::ObserverSlow { observer: observer.name.clone(), took });
+                drop_observer(house, observer);
             }
             let next = match self.tell_all(house, &turn) {
                 Ok(position) => self.next(house, turn.number, position),
@@ -222,8 +231,9 @@ impl<S: State> Inner<S> {
         if observer.mode().is_over() {
             return;
         }
+        observer.enter();
         let panicked = call(house, || (observer.call)(change)).err();
-        observer.saw(change.sequence);
+        observer.has_left(change.sequence);
         self.has_settled(house);
         let Some(panic) = panicked else { return observer.is_well() };
         let (text, panics) = (message(panic), observer.panicked());

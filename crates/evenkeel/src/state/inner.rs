@@ -161,7 +161,9 @@ impl<S: State> Inner<S> {
 impl<S: State> Drop for Inner<S> {
     fn drop(&mut self) {
         let is_remembered = self.journal().is_some() && !self.options.begins_anew;
-        let last = is_remembered.then(|| PastMachine::at(self.core.get_mut().machine.snapshot()));
+        let core = self.core.get_mut();
+        let last = is_remembered.then(|| PastMachine::at(core.machine.snapshot(), core.is_untold));
+        // First of all: until then its name is not free, and who takes a snapshot waits for it.
         self.registry.forget(&self.name, last);
         let observers = std::mem::take(&mut self.core.get_mut().observers);
         let delivering = self.core.get_mut().delivering.take();

@@ -47,7 +47,7 @@ use std::time::Duration;
 /// assert_eq!((back.to, door.state(), door.sequence()), (Door::Open, Door::Open, 2));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct StateMachine<S: State>(StateReader<S>);
+pub struct StateMachine<S: State>(pub(super) StateReader<S>);
 
 /// A state machine that can be read and observed, and not changed. Cheap to clone.
 ///

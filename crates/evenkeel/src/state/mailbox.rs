@@ -1,16 +1,15 @@
 //! Observers that take long: each has a mailbox, which a job of the coordinator's empties.
 //!
-//! Invariant: one thread at a time calls an observer. Who serves its mailbox has `is_served`; so has, from afar, the thread
-//! that still is inside of an inline call which took too long.
+//! Invariant: one thread at a time calls an observer. Who serves its mailbox has `is_served`; and nobody serves it while
+//! a thread still is inside of an inline call which took too long ([`Observer::is_left_inside`]): that one serves it then.
 
 use super::inner::Inner;
 use super::observe::Observer;
-use super::{Change, State, StateWhat};
+use super::{Change, State};
 use crate::threads::{Class, Pulse};
 use evenkeel_hierarchy::{Cap, House, with_root};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Changes that one job tells; then it goes to the back of the queue.
 const SERVED_MAX: u32 = 256;
@@ -18,22 +17,11 @@ const SERVED_MAX: u32 = 256;
 pub(super) struct Mailbox<S> {
     queue: VecDeque<Change<S>>,
     is_served: bool,
-    away: Away,
-}
-
-/// A thread that is inside of an inline call while others go on telling.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Away {
-    Nobody,
-    /// It serves when it comes back.
-    Inside,
-    /// It came back before anybody said that it was away.
-    Back,
 }
 
 impl<S> Default for Mailbox<S> {
     fn default() -> Self {
-        Self { queue: VecDeque::new(), is_served: false, away: Away::Nobody }
+        Self { queue: VecDeque::new(), is_served: false }
     }
 }
 
@@ -65,8 +53,8 @@ impl<S: State> Inner<S> {
             if waiting < self.options.mailbox_max {
                 mailbox.queue.push_back(change.clone());
             }
-            let begins = !mailbox.is_served;
-            mailbox.is_served = true;
+            let begins = !mailbox.is_served && !to.has_one_inside();
+            mailbox.is_served |= begins;
             (waiting, begins)
         };
         if waiting >= self.options.mailbox_max {
@@ -77,29 +65,12 @@ impl<S: State> Inner<S> {
         }
     }
 
-    /// An observer hangs, and the turn to tell was taken from its thread, which serves the mailbox when it is back.
-    pub(super) fn set_aside(&self, house: &mut Cap<House>, observer: &Arc<Observer<S>>, stood: Duration) {
-        let is_new = observer.move_aside();
-        {
-            let mut mailbox = observer.mailbox.lock(house);
-            if mailbox.away == Away::Back {
-                mailbox.away = Away::Nobody;
-            } else {
-                (mailbox.away, mailbox.is_served) = (Away::Inside, true);
-            }
-        }
-        if is_new {
-            self.told(house, StateWhat::ObserverSlow { observer: observer.name.clone(), took: stood });
-        }
-    }
-
-    /// The other side of that: the thread is back.
+    /// The thread is back from which the turn to tell was taken while it was inside of an observer.
     pub(super) fn came_back(self: &Arc<Self>, house: &mut Cap<House>, observer: &Arc<Observer<S>>) {
+        observer.is_outside();
         let serves = {
             let mut mailbox = observer.mailbox.lock(house);
-            let was_told = mailbox.away == Away::Inside;
-            mailbox.away = if was_told { Away::Nobody } else { Away::Back };
-            was_told
+            !std::mem::replace(&mut mailbox.is_served, true)
         };
         if serves {
             self.serve_soon(house, observer);

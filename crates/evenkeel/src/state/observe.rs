@@ -1,6 +1,6 @@
 //! Who is told of changes.
 
-use super::inner::Inner;
+use super::inner::{Inner, me};
 use super::mailbox::Mailbox;
 use super::{Change, MachineName, ObserveError, State, StateWhat};
 use crate::callback::call_alone;
@@ -55,6 +55,10 @@ pub(super) struct Observer<S: State> {
     /// The last change that it was told of.
     seen: AtomicU64,
     panics: AtomicU32,
+    /// The thread that is inside of it; 0 for none.
+    caller: AtomicU64,
+    /// How many threads are inside, or were just now, from which the turn to tell was taken.
+    left_inside: AtomicU32,
     pub(super) mailbox: Mutex<MachineCallbacks, Mailbox<S>>,
 }
 
@@ -81,8 +85,34 @@ impl<S: State> Observer<S> {
         let _ = self.mode.fetch_update(Ordering::AcqRel, Ordering::Acquire, end);
     }
 
-    pub(super) fn saw(&self, sequence: u64) {
+    /// The turn to tell is taken from a thread that is inside, or was just now: nobody else may go in meanwhile.
+    pub(super) fn is_left_inside(&self) {
+        self.left_inside.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// That thread is outside again, or was not taken the turn.
+    pub(super) fn is_outside(&self) {
+        self.left_inside.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn has_one_inside(&self) -> bool {
+        self.left_inside.load(Ordering::SeqCst) > 0
+    }
+
+    /// The calling thread goes in.
+    pub(super) fn enter(&self) {
+        self.caller.store(me(), Ordering::Relaxed);
+    }
+
+    /// It is outside again, and was told of this change.
+    pub(super) fn has_left(&self, sequence: u64) {
+        self.caller.store(0, Ordering::Relaxed);
         self.seen.store(sequence, Ordering::SeqCst);
+    }
+
+    /// Whether it is the calling thread that is inside.
+    pub(super) fn is_called_by_me(&self) -> bool {
+        self.caller.load(Ordering::Relaxed) == me()
     }
 
     pub(super) fn has_seen(&self, sequence: u64) -> bool {
@@ -154,6 +184,11 @@ pub(super) fn drop_outside<S: State>(house: &mut Cap<House>, observers: Snapshot
     }
 }
 
+/// Drops one handle of an observer, which is a user's.
+pub(super) fn drop_observer<S: State>(house: &mut Cap<House>, observer: Arc<Observer<S>>) {
+    call_alone(house, || drop(observer));
+}
+
 /// How an observer stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -187,6 +222,8 @@ impl<S: State> Inner<S> {
             mode: AtomicU8::new(mode as u8),
             seen: AtomicU64::new(since),
             panics: AtomicU32::new(0),
+            caller: AtomicU64::new(0),
+            left_inside: AtomicU32::new(0),
             mailbox: Mutex::new(Mailbox::default()),
         };
         with_root(|house| {

@@ -59,6 +59,11 @@ pub struct PastMachine {
     broken: Option<String>,
     /// The entry that it began anew with, if it did.
     begun: u64,
+    /// The highest change that was met, whether it follows or not, and the entry that was met last.
+    met: u64,
+    last: u64,
+    /// Whether the journal lacks changes before this moment.
+    pub(super) is_untold: bool,
 }
 
 #[derive(Deserialize)]
@@ -85,16 +90,19 @@ struct SnapshotOf {
     channel: Option<String>,
     component: Option<String>,
     snapshot: Snapshot,
+    /// Why it was not whole.
+    broken: Option<String>,
 }
 
 impl PastMachine {
-    /// Where it stands now, with nothing after that.
-    pub(super) fn at(snapshot: Snapshot) -> Self {
-        Self::begun(snapshot, 0)
+    /// Where it stands now, with nothing after that; whether the journal lacks something of it.
+    pub(super) fn at(snapshot: Snapshot, is_untold: bool) -> Self {
+        Self { is_untold, ..Self::begun(snapshot, 0) }
     }
 
     fn begun(base: Snapshot, begun: u64) -> Self {
-        Self { base, tail: VecDeque::new(), broken: None, begun }
+        let met = base.sequence;
+        Self { base, tail: VecDeque::new(), broken: None, begun, met, last: begun, is_untold: false }
     }
 
     /// Where it stood, and the changes after that.
@@ -122,6 +130,7 @@ impl PastMachine {
 
     fn push(&mut self, change: SavedChange) {
         let newest = self.sequence();
+        self.met = self.met.max(change.sequence);
         if self.broken.is_some() || change.sequence <= newest {
             return;
         }
@@ -157,7 +166,7 @@ impl Past {
     fn add_restored(&mut self, restored: Restored<'_>) {
         let is_read = match restored {
             Restored::Snapshot { from_entry, machines, .. } => {
-                machines.into_iter().all(|machine| self.add_machine(from_entry, &machine).is_ok())
+                self.add_machines(from_entry, &machines).is_ok()
             }
             Restored::Entry(glimpse) => glimpse.parse().is_ok_and(|entry| self.add_change(&entry).is_ok()),
         };
@@ -199,6 +208,14 @@ impl Past {
         self.machines.remove(name)
     }
 
+    pub(super) fn get(&self, name: &MachineName) -> Option<&PastMachine> {
+        self.machines.get(name)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.machines.len()
+    }
+
     /// Takes a machine in, unless there are too many.
     pub(super) fn put(&mut self, name: MachineName, machine: PastMachine) {
         if self.machines.len() < MACHINES_MAX {
@@ -216,6 +233,8 @@ impl Past {
                 let machine = entry.body.get("machine").and_then(Value::as_str).map(name);
                 if let Some(known) = machine.and_then(|name| self.machines.get_mut(&name)) {
                     known.broken = Some(format!("entry {} cannot be read: {error}", entry.entry));
+                    // Which change it is, nobody knows: a snapshot has it that was begun after it.
+                    (known.met, known.last) = (u64::MAX, entry.entry);
                 }
                 return Err(error);
             }
@@ -270,6 +289,9 @@ impl Past {
                 format!("change {} is of another table, version {found}, not {version}", change.sequence);
             known.broken.get_or_insert(why);
         }
+        // It may go back further from here on. Points that it had no more before do no harm.
+        known.base.points_max = known.base.points_max.max(body.points_max);
+        known.last = entry.entry;
         known.push(change);
         Ok(())
     }
@@ -280,32 +302,77 @@ impl Past {
             return Ok(());
         }
         let SnapshotBody { from_entry, machines } = SnapshotBody::deserialize(body)?;
-        machines.iter().try_for_each(|machine| self.add_machine(from_entry, machine))
+        self.add_machines(from_entry, &machines)
+    }
+
+    /// Takes all of them in; the error is the first of one that cannot be read, and so is not whole.
+    fn add_machines(&mut self, from_entry: u64, bodies: &[Value]) -> Result<(), serde_json::Error> {
+        let mut all = Ok(());
+        for body in bodies {
+            let added = self.add_machine(from_entry, body).inspect_err(|error| self.cannot_read(body, error));
+            all = all.and(added);
+        }
+        all
+    }
+
+    /// What is not known is not taken for one that never was.
+    fn cannot_read(&mut self, body: &Value, error: &serde_json::Error) {
+        let text = |field: &str| body.get(field).and_then(Value::as_str);
+        let Some(machine) = text("machine") else { return };
+        let name = MachineName::new(text("channel"), text("component"), machine);
+        let base = Snapshot {
+            table: String::new(),
+            version: 0,
+            fingerprint: String::new(),
+            sequence: 0,
+            state: String::new(),
+            points_max: 1,
+            oldest: 0,
+            oldest_state: String::new(),
+            steps: Vec::new(),
+        };
+        if self.machines.len() < MACHINES_MAX || self.machines.contains_key(&name) {
+            let known = self.machines.entry(name).or_insert_with(|| PastMachine::begun(base, 0));
+            known.broken = Some(format!("what a snapshot has of it cannot be read: {error}"));
+        }
     }
 
     fn add_machine(&mut self, from_entry: u64, body: &Value) -> Result<(), serde_json::Error> {
-        let SnapshotOf { machine, channel, component, snapshot } = SnapshotOf::deserialize(body)?;
+        let SnapshotOf { machine, channel, component, snapshot, broken } = SnapshotOf::deserialize(body)?;
         let name = MachineName::new(channel.as_deref(), component.as_deref(), &machine);
         let Some(known) = self.machines.get_mut(&name) else {
             if self.machines.len() < MACHINES_MAX {
-                self.machines.insert(name, PastMachine::begun(snapshot, 0));
+                self.machines.insert(name, PastMachine { broken, ..PastMachine::begun(snapshot, 0) });
             }
             return Ok(());
         };
-        // It is another machine of that name since; or what is missing is missing after the snapshot.
-        if known.begun > from_entry || (known.broken.is_some() && known.sequence() > snapshot.sequence) {
+        // It is another machine of that name since.
+        if known.begun > from_entry {
             return Ok(());
         }
-        let mut new = PastMachine::begun(snapshot, known.begun);
-        std::mem::take(&mut known.tail).into_iter().for_each(|change| new.push(change));
+        let last = known.last;
+        // What is missing is missing after the snapshot.
+        if last > from_entry && known.broken.is_some() && known.met > snapshot.sequence {
+            return Ok(());
+        }
+        let mut new = PastMachine { broken, last, ..PastMachine::begun(snapshot, known.begun) };
+        if last > from_entry {
+            std::mem::take(&mut known.tail).into_iter().for_each(|change| new.push(change));
+        }
         *known = new;
         Ok(())
     }
 
     /// Each machine as a snapshot has it.
     pub(super) fn bodies(&self) -> impl Iterator<Item = Value> {
-        let whole = self.machines.iter().filter(|(_, machine)| machine.broken.is_none());
-        whole.map(|(name, machine)| body_of(name, &machine.newest()))
+        self.machines.iter().map(|(name, machine)| {
+            let mut body = body_of(name, &machine.newest());
+            // Left out, it would be taken for one that never was.
+            if let (Some(why), Some(body)) = (&machine.broken, body.as_object_mut()) {
+                body.insert("broken".to_owned(), why.as_str().into());
+            }
+            body
+        })
     }
 }
 

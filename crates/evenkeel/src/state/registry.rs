@@ -1,7 +1,11 @@
 //! All machines of a service: by channel, component and name.
 //!
-//! Invariant: it keeps none of them; a machine is there for as long as somebody has a handle, and its name is free
-//! again after that.
+//! Invariants:
+//! 1. It keeps none of them; a machine is there for as long as somebody has a handle, and its name is free
+//!    again after that.
+//! 2. What is to be remembered of a name is always at one place: in the machine, or in the past. It leaves the past when
+//!    the machine is entered, and is back there before the name is free.
+//! 3. One at a time makes a machine of a name.
 
 use super::past::body_of;
 use super::view::{AnyMachine, MachineView};
@@ -13,27 +17,36 @@ use crate::callback::{call_alone, contained};
 use crate::journal::{Journal, MACHINES};
 use crate::threads::ThreadCoordinator;
 use evenkeel_core::state::Snapshot;
-use evenkeel_hierarchy::{Cap, House, MachineBook, Mutex, with_root};
+use evenkeel_hierarchy::{Cap, Condvar, House, MachineBook, Mutex, with_root};
 use serde_json::Value;
 use std::any::Any;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
-/// Most machines of one service.
+/// Most machines of one service, those that are remembered too.
 const MACHINES_MAX: usize = 65_536;
 /// Most hooks.
 const HOOKS_MAX: usize = 64;
 
+/// A machine whose last handle is being dropped is gone after less.
+const GOING: Duration = Duration::from_secs(1);
+
+type Held = BTreeMap<MachineName, Arc<dyn AnyMachine>>;
 type Hook = Arc<dyn Fn(&StateEvent) + Send + Sync>;
 
 pub(super) struct Registry {
     pub(super) threads: ThreadCoordinator,
     pub(super) journal: Option<Journal>,
     book: Mutex<MachineBook, Book>,
+    /// A machine has gone, or nobody looks at all of them any more.
+    gone: Condvar,
     has_hooks: AtomicBool,
+    /// For snapshots of the journal when there is no registry any more: what was left.
+    left: Arc<OnceLock<Value>>,
 }
 
 #[derive(Default)]
@@ -41,6 +54,34 @@ struct Book {
     machines: BTreeMap<MachineName, Weak<dyn AnyMachine>>,
     past: Past,
     hooks: Vec<Hook>,
+    /// Names whose machines are being made.
+    making: BTreeSet<MachineName>,
+    /// How many look at all machines now, and so have handles of them.
+    looking: u32,
+}
+
+/// The right to make the machine of a name; dropped, somebody else may.
+pub(super) struct Claim<'a> {
+    registry: &'a Registry,
+    name: &'a MachineName,
+    pub(super) past: Option<PastMachine>,
+}
+
+impl Claim<'_> {
+    /// From now on there is this machine.
+    pub(super) fn enter(self, machine: Weak<dyn AnyMachine>) {
+        with_root(|house| {
+            let mut book = self.registry.book.lock(house);
+            drop(book.past.take(self.name));
+            book.machines.insert(self.name.clone(), machine);
+        });
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        with_root(|house| self.registry.book.lock(house).making.remove(self.name));
+    }
 }
 
 /// The machines of a service; see [`Keel::states`](crate::Keel::states). Cheap to clone; all clones are one.
@@ -94,12 +135,15 @@ impl States {
     /// one; and a machine that the past knows goes on where it was.
     pub fn new(threads: ThreadCoordinator, journal: Option<Journal>, past: Past) -> Self {
         let book = Mutex::new(Book { past, ..Book::default() });
-        let has_hooks = AtomicBool::new(false);
-        let registry = Arc::new(Registry { threads, journal, book, has_hooks });
+        let (gone, has_hooks, left) = (Condvar::new(), AtomicBool::new(false), Arc::default());
+        let registry = Arc::new(Registry { threads, journal, book, gone, has_hooks, left });
         if let Some(journal) = &registry.journal {
-            let weak = Arc::downgrade(&registry);
-            journal
-                .on_snapshot(MACHINES, move || weak.upgrade().map_or(Value::Null, |all| all.for_snapshot()));
+            let (weak, left) = (Arc::downgrade(&registry), registry.left.clone());
+            journal.on_snapshot(MACHINES, move || {
+                let machines = weak.upgrade().map_or_else(|| left.get().cloned(), |all| all.for_snapshot());
+                // A snapshot has all of them, or there is none now.
+                machines.unwrap_or_else(|| resume_unwind(Box::new("machines come and go".to_owned())))
+            });
         }
         Self(registry)
     }
@@ -206,7 +250,11 @@ impl States {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        let hooks = std::mem::take(&mut self.book.get_mut().hooks);
+        let book = self.book.get_mut();
+        if self.journal.is_some() {
+            let _ = self.left.set(Value::Array(book.past.bodies().collect()));
+        }
+        let hooks = std::mem::take(&mut book.hooks);
         if !hooks.is_empty() {
             contained(|| drop(hooks));
         }
@@ -216,79 +264,100 @@ impl Drop for Registry {
 impl Registry {
     /// Looks at each; what may be the last handle of one is dropped with nothing held.
     fn each<T>(&self, mut look: impl FnMut(&dyn AnyMachine) -> T) -> Vec<T> {
-        let all: Vec<_> =
-            with_root(|house| self.book.lock(house).machines.values().filter_map(Weak::upgrade).collect());
-        let seen = all.iter().map(|machine: &Arc<dyn AnyMachine>| look(&**machine)).collect();
-        contained(|| drop(all));
+        let (all, _) = self.hold(|_| ());
+        let seen = all.values().map(|machine| look(&**machine)).collect();
+        self.let_go(all);
         seen
     }
 
-    /// What a snapshot of the journal has of machines: those that there are, and those that are not there again yet.
-    fn for_snapshot(&self) -> Value {
-        // In this order: one that is made meanwhile is in both, and the present one comes later, and counts.
-        let past = with_root(|house| self.book.lock(house).past.bodies().collect::<Vec<_>>());
-        let present = self
-            .each(|machine| machine.is_journalled().then(|| body_of(machine.name(), &machine.snapshot())));
-        Value::Array(past.into_iter().chain(present.into_iter().flatten()).collect())
-    }
-
-    /// What the past knows of a machine that is to be; it is told once.
-    pub(super) fn claim(
-        &self,
-        name: &MachineName,
-        begins_anew: bool,
-    ) -> Result<Option<PastMachine>, MachineError> {
+    /// Handles of all machines, and something of the book at the same moment; `None` of that if one was going all the
+    /// while.
+    fn hold<T>(&self, look: impl FnOnce(&Book) -> T) -> (Held, Option<T>) {
+        let until = Instant::now() + GOING;
+        let mut held = Held::new();
         with_root(|house| {
             let mut book = self.book.lock(house);
-            if book.machines.get(name).is_some_and(|known| known.strong_count() > 0) {
-                return Err(MachineError::Duplicate { machine: name.clone() });
+            book.looking += 1;
+            loop {
+                let mut is_whole = true;
+                for (name, machine) in &book.machines {
+                    if !held.contains_key(name) {
+                        match machine.upgrade() {
+                            Some(machine) => drop(held.insert(name.clone(), machine)),
+                            None => is_whole = false,
+                        }
+                    }
+                }
+                if is_whole {
+                    let seen = look(&book);
+                    return (held, Some(seen));
+                }
+                // Its last handle is being dropped: soon it is in the past.
+                if self.gone.wait_until(&mut book, until).timed_out() {
+                    return (held, None);
+                }
             }
-            if book.machines.len() >= MACHINES_MAX {
+        })
+    }
+
+    fn let_go(&self, all: Held) {
+        contained(|| drop(all));
+        with_root(|house| self.book.lock(house).looking -= 1);
+        self.gone.notify_all();
+    }
+
+    /// What a snapshot of the journal has of machines: those that there are, and those that are not there again yet.
+    fn for_snapshot(&self) -> Option<Value> {
+        let (all, past) = self.hold(|book| book.past.bodies().collect::<Vec<_>>());
+        let journalled = all.values().filter(|machine| machine.is_journalled());
+        let present: Vec<_> =
+            journalled.map(|machine| body_of(machine.name(), &machine.snapshot())).collect();
+        self.let_go(all);
+        Some(Value::Array(past?.into_iter().chain(present).collect()))
+    }
+
+    /// What the past knows of a machine that is to be, and the right to make it.
+    pub(super) fn claim<'a>(
+        &'a self,
+        name: &'a MachineName,
+        begins_anew: bool,
+    ) -> Result<Claim<'a>, MachineError> {
+        let until = Instant::now() + GOING;
+        with_root(|house| {
+            let mut book = self.book.lock(house);
+            while let Some(known) = book.machines.get(name) {
+                // It goes just now, or who looks at all of them may have its last handle.
+                let may_go = known.strong_count() == 0 || book.looking > 0;
+                if !may_go || self.gone.wait_until(&mut book, until).timed_out() {
+                    return Err(MachineError::Duplicate { machine: name.clone() });
+                }
+            }
+            let past = book.past.get(name).cloned();
+            let made = book.machines.len() + book.making.len();
+            // Whatever goes has a place in the past, where it is remembered.
+            let remembered = if begins_anew || past.is_some() { 0 } else { book.past.len() };
+            if made + remembered >= MACHINES_MAX {
                 return Err(MachineError::TooMany { machine: name.clone(), most: MACHINES_MAX });
             }
-            let past = book.past.take(name);
-            Ok(past.filter(|_| !begins_anew))
+            if !book.making.insert(name.clone()) {
+                return Err(MachineError::Duplicate { machine: name.clone() });
+            }
+            Ok(Claim { registry: self, name, past: past.filter(|_| !begins_anew) })
         })
     }
 
-    /// The machine was not made after all.
-    pub(super) fn give_back(&self, name: &MachineName, past: PastMachine) {
-        with_root(|house| self.book.lock(house).past.put(name.clone(), past));
-    }
-
-    /// From now on there is this machine.
-    pub(super) fn enter(
-        &self,
-        name: &MachineName,
-        machine: Weak<dyn AnyMachine>,
-    ) -> Result<(), MachineError> {
-        with_root(|house| match self.book.lock(house).machines.entry(name.clone()) {
-            Entry::Occupied(known) if known.get().strong_count() > 0 => {
-                Err(MachineError::Duplicate { machine: name.clone() })
-            }
-            Entry::Occupied(mut gone) => {
-                gone.insert(machine);
-                Ok(())
-            }
-            Entry::Vacant(place) => {
-                place.insert(machine);
-                Ok(())
-            }
-        })
-    }
-
-    /// The last handle of a machine is gone; another may have its name already. Where it was is remembered if it is
-    /// in the journal, for snapshots, and for who makes it again.
+    /// The last handle of a machine is gone. Where it was is remembered if it is in the journal, for snapshots, and
+    /// for who makes it again.
     pub(super) fn forget(&self, name: &MachineName, last: Option<PastMachine>) {
         with_root(|house| {
             let mut book = self.book.lock(house);
-            if book.machines.get(name).is_some_and(|known| known.strong_count() == 0) {
-                book.machines.remove(name);
-                if let Some(last) = last {
-                    book.past.put(name.clone(), last);
-                }
+            if book.machines.remove(name).is_some()
+                && let Some(last) = last
+            {
+                book.past.put(name.clone(), last);
             }
         });
+        self.gone.notify_all();
     }
 
     pub(super) fn tell(&self, house: &mut Cap<House>, machine: &MachineName, what: StateWhat) {

@@ -27,7 +27,9 @@ impl<S: State> Inner<S> {
                         return Some(true);
                     }
                     let now = clock::mono();
-                    let tells = core.delivering.as_ref().is_some_and(|told| told.thread == me());
+                    // By its mailbox, too, or by a thread that lost the turn to tell meanwhile.
+                    let tells = core.delivering.as_ref().is_some_and(|told| told.thread == me())
+                        || core.observers.iter().any(|observer| observer.is_called_by_me());
                     if now >= until || tells {
                         return Some(false);
                     }

@@ -144,6 +144,8 @@ impl<S: State> Inner<S> {
             if core.outbox.len() >= self.options.outbox_max
                 && let Some(turn) = self.take_over(core, now)
             {
+                // While it tells, it is not in the way of what those who are told change.
+                self.leave_line(core, wait);
                 return Outcome::Relieve(turn);
             }
             if self.give_up_hung(core, now) {
@@ -152,8 +154,9 @@ impl<S: State> Inner<S> {
             }
             if now >= wait.until {
                 self.leave_line(core, wait);
-                // The table's word is better than the time's.
-                let refused = act(core, now).err().filter(|_| wait.until == wait.since);
+                // Who would not wait is told what is under way. Only then it is asked for: it must not begin.
+                let asks = wait.until == wait.since && core.machine.under_way().is_some();
+                let refused = if asks { act(core, now).err() } else { None };
                 return Outcome::No(
                     refused.unwrap_or_else(|| self.timed_out(core, to, now.since(wait.since))),
                 );
@@ -254,5 +257,30 @@ impl<S: State> Inner<S> {
         core.owner = 0;
         core.is_undoing = false;
         self.let_next(core);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
+    use super::super::{COMPONENT, ChangeError, ComponentState, States};
+    use std::thread;
+
+    // REQ S7
+    #[test]
+    fn who_comes_when_it_is_free_again_does_not_get_past_who_waits() {
+        for _ in 0..20 {
+            let machine = States::default().machine(&COMPONENT, "power").build().unwrap();
+            let first = machine.propose(ComponentState::Initialising, "first").unwrap();
+            let waits = machine.clone();
+            let waits = thread::spawn(move || waits.change(ComponentState::Initialising, "waits").unwrap());
+            while machine.0.0.with(|core| core.line.len()) == 0 {
+                thread::yield_now();
+            }
+            drop(first);
+            let late = machine.try_change(ComponentState::Initialising, "late").unwrap_err();
+            assert!(matches!(late, ChangeError::TimedOut { .. } | ChangeError::Refused { .. }), "{late}");
+            assert_eq!(waits.join().unwrap().sequence, 1);
+        }
     }
 }

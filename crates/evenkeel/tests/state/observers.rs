@@ -21,13 +21,13 @@ impl Seen {
         self.0.lock().unwrap().clone()
     }
 
-    fn observe(&self, lamp: &StateMachine<Lamp>) -> Observation<Lamp> {
+    pub(crate) fn observe(&self, lamp: &StateMachine<Lamp>) -> Observation<Lamp> {
         let seen = self.clone();
         lamp.observe("seen", move |change| seen.add(change.sequence)).unwrap()
     }
 }
 
-fn flip(lamp: &StateMachine<Lamp>) {
+pub(crate) fn flip(lamp: &StateMachine<Lamp>) {
     let to = if lamp.state() == Lamp::Off { Lamp::On } else { Lamp::Off };
     lamp.change(to, "flip").unwrap();
 }
