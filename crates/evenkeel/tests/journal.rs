@@ -8,6 +8,8 @@ mod checkpoints;
 mod gate;
 #[path = "journal/golden.rs"]
 mod golden;
+#[path = "journal/odd.rs"]
+mod odd;
 #[path = "journal/retention.rs"]
 mod retention;
 #[path = "journal/shedding.rs"]
