@@ -4,6 +4,8 @@
 
 #[path = "journal/checkpoints.rs"]
 mod checkpoints;
+#[path = "journal/doubtful.rs"]
+mod doubtful;
 #[path = "journal/gate.rs"]
 mod gate;
 #[path = "journal/golden.rs"]

@@ -13,7 +13,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-fn options() -> JournalOptions {
+pub(super) fn options() -> JournalOptions {
     let retention = JournalRetention { bytes: Some(10_000), age_ns: None };
     JournalOptions { retention, snapshot_entries: 12, ..small_segments() }
 }
