@@ -320,3 +320,23 @@ fn inside(storage: &dyn Storage, live: bool) -> io::Result<Vec<Checkpoint>> {
     })?;
     Ok(inside)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // REQ C11
+    #[test]
+    fn what_is_signed_stays_as_it_is() {
+        let head: Hash = std::array::from_fn(|at| at as u8);
+        let checkpoint = SigningKey::from_seed([5; 32]).sign(7, &head, 1_795_253_400_123_456_789);
+        assert_eq!(checkpoint.time, "2026-11-21T09:30:00.123456789Z");
+        // Made with the `cryptography` package of Python after the head of this file, not with this code.
+        assert_eq!(checkpoint.key, "6e7a1cdd29b0b78fd13af4c5598feff4ef2a97166e3ca6f2e4fbfccd80505bf1");
+        assert_eq!(
+            checkpoint.signature,
+            "224335474b81eb42d356b0e6130a137ad5eb12daa58d2a4c15df68e491c45d66\
+             7c50576baa60c94f9c69885213f7467b4a993a497aae96b7b03dad4becf6a409"
+        );
+    }
+}

@@ -20,7 +20,7 @@ use super::{CHANNEL, Journal};
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{
     Anchor, Backwards, Found, GAPS_CHANNEL, Outcome, ReadSummary, Selection, hex, read, segment_names,
-    verify_segment,
+    verify_segment, verify_with,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -70,15 +70,20 @@ pub(super) fn checked(
     visit: &mut dyn FnMut(u64, &Hash),
 ) -> io::Result<(JournalVerification, Option<u64>)> {
     let mut check = Check::default();
-    let unread = check.read_all(storage, live, visit);
-    let anchor = check.anchor();
-    let log = evenkeel_log::verify(storage, live, anchor.as_ref())?;
+    let (mut unread, mut is_anchored) = (Ok(()), false);
+    // The log first: what is removed meanwhile an anchor covers that is read after that.
+    let log = verify_with(storage, live, &mut || {
+        unread = check.read_all(storage, live, visit);
+        let anchor = check.anchor();
+        is_anchored = anchor.is_some();
+        Ok(anchor)
+    })?;
     if log.outcome == Outcome::Unreadable {
         check = Check::default();
     } else {
         unread?;
     }
-    check.beginning(anchor.is_some());
+    check.beginning(is_anchored);
     let missing = log.channels.iter().filter(|c| c.name == CHANNEL).flat_map(|c| &c.missing);
     for (first, last) in missing {
         check.find(&format!("entries {first} to {last} are missing"));

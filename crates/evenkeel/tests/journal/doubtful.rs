@@ -8,11 +8,12 @@ use evenkeel::journal::{
     verify_against,
 };
 use evenkeel_log::sim::SimStorage;
-use evenkeel_log::storage::Storage;
+use evenkeel_log::storage::{self, AppendFile, ReadFile, Storage};
 use evenkeel_log::{LogOptions, LogWriter, Outcome, Resume, Stamp};
 use serde_json::{Value, json};
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 fn every(entries: u64) -> JournalOptions {
     JournalOptions { snapshot_entries: entries, ..small_segments() }
@@ -152,12 +153,19 @@ fn an_anchor_that_was_forged_behind_what_is_signed_covers_nothing() {
     })
     .unwrap();
     let (first_entry, chain) = second.unwrap();
-    let journal = open(&storage, small_segments());
-    let body =
-        json!({ "first_entry": first_entry, "prev": evenkeel_log::hex(&chain), "removed": [names[0]] });
-    let _ = journal.append(ANCHOR_KIND, None, body).unwrap();
-    journal.finish(LONG).unwrap();
-    storage.remove(&names[0]).unwrap();
+    let wrong = [[7; 32], chain];
+    for (at, prev) in wrong.into_iter().enumerate() {
+        let journal = open(&storage, small_segments());
+        let body =
+            json!({ "first_entry": first_entry, "prev": evenkeel_log::hex(&prev), "removed": [names[0]] });
+        let _ = journal.append(ANCHOR_KIND, None, body).unwrap();
+        journal.finish(LONG).unwrap();
+        if at == 0 {
+            storage.remove(&names[0]).unwrap();
+            let found = verify(&storage, false).unwrap();
+            assert_eq!((found.outcome, found.anchored_from), (Outcome::Loss, None), "{found:#?}");
+        }
+    }
     let alone = verify(&storage, false).unwrap();
     assert_eq!((alone.outcome, alone.anchored_from), (Outcome::Intact, Some(first_entry)), "{alone:#?}");
     let found = verify_against(&storage, false, &[kept], &key.public()).unwrap();
@@ -228,4 +236,71 @@ fn a_journal_that_says_that_it_has_all_entries_there_can_be_is_told_and_no_fault
     }
     assert_ne!(verify(&storage, false).unwrap().outcome, Outcome::Intact);
     assert_eq!(restored(&storage, false).0, Sum::default());
+}
+
+/// A storage in which something happens just before it is listed for the second time.
+struct Meanwhile<F> {
+    inner: SimStorage,
+    lists: AtomicU64,
+    act: F,
+}
+
+impl<F: Fn() + Send + Sync> Storage for Meanwhile<F> {
+    fn create(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
+        self.inner.create(name)
+    }
+
+    fn reopen(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
+        self.inner.reopen(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadFile>> {
+        self.inner.open(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<storage::Entry>> {
+        if self.lists.fetch_add(1, Ordering::Relaxed) == 1 {
+            (self.act)();
+        }
+        self.inner.list()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.inner.remove(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.inner.sync_dir()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.inner.free_bytes()
+    }
+}
+
+// REQ C11
+#[test]
+fn what_retention_removes_while_somebody_verifies_is_not_missing() {
+    let (storage, keeper) = (SimStorage::new(), Keeper::default());
+    let journal = open(&storage, removing());
+    keeper.register(&journal, 0);
+    let add = |count| {
+        for n in 0..count {
+            assert!(journal.wait_durable(keeper.add(&journal, n), LONG));
+        }
+    };
+    add(90);
+    let before = evenkeel_log::segment_names(&storage).unwrap();
+    let watched = Meanwhile { inner: storage.clone(), lists: AtomicU64::new(0), act: || add(90) };
+    let found = verify(&watched, true).unwrap();
+    assert!(found.findings.is_empty() && found.outcome <= Outcome::Declared, "{found:#?}");
+    assert!(watched.lists.into_inner() > 1);
+    assert!(
+        !evenkeel_log::segment_names(&storage).unwrap().contains(&before[0]),
+        "nothing was removed meanwhile"
+    );
 }

@@ -124,6 +124,12 @@ fn what_somebody_needs_stays() {
             journal.keep_from(reader, appended.entry + 1);
         });
         assert!(begins > 40, "{kind} was let go");
+        let storage = SimStorage::new();
+        let begins = watched(&storage, |journal| {
+            let appended = journal.append(kind, Some("left"), json!({})).unwrap();
+            journal.keep_from(reader, appended.entry);
+        });
+        assert_eq!(begins, 1, "{kind} is needed from itself on");
     }
 }
 
@@ -217,4 +223,40 @@ fn a_removal_that_fails_is_told_and_nothing_is_lost() {
         .unwrap();
         assert!(seen > 0);
     }
+}
+
+// REQ C11, REQ S7, REQ Q2
+#[test]
+fn nothing_goes_before_its_anchor_is_durable_whatever_write_fails() {
+    let mut removals = 0;
+    let mut at = 60;
+    let operations = loop {
+        let (storage, keeper) = (SimStorage::new(), Keeper::default());
+        let journal = open(&storage, options());
+        keeper.register(&journal, 0);
+        storage.watch(Rng::with_seed(at));
+        storage.set_faults(Faults { at: Some(storage.operations() + at), ..Faults::default() });
+        let mut last = 0;
+        for n in 0..60 {
+            last = keeper.add(&journal, n);
+            // What is refused by the disk is written later: what of it comes first is not waited for.
+            let _ = journal.wait_durable(last, std::time::Duration::from_millis(1));
+        }
+        assert!(journal.wait_durable(last, LONG), "operation {at}");
+        journal.finish(LONG).unwrap();
+        let mut begins = Vec::new();
+        for image in storage.take_images() {
+            let begin = segments(&image).first().cloned();
+            if begins.last() != Some(&begin) {
+                assert_sound(&image, &format!("operation {at} failed, {begin:?} is the first"));
+                begins.push(begin);
+            }
+        }
+        removals += begins.len();
+        if at > storage.operations() {
+            break storage.operations();
+        }
+        at += 5;
+    };
+    assert!(removals > 100, "{removals} removals in {operations} operations");
 }
