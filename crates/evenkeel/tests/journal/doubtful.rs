@@ -245,7 +245,7 @@ struct Meanwhile<F> {
     act: F,
 }
 
-impl<F: Fn() + Send + Sync> Storage for Meanwhile<F> {
+impl<F: Fn() + Send + Sync + 'static> Storage for Meanwhile<F> {
     fn create(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
         self.inner.create(name)
     }
@@ -288,14 +288,14 @@ fn what_retention_removes_while_somebody_verifies_is_not_missing() {
     let (storage, keeper) = (SimStorage::new(), Keeper::default());
     let journal = open(&storage, removing());
     keeper.register(&journal, 0);
-    let add = |count| {
-        for n in 0..count {
+    let add = move || {
+        for n in 0..90 {
             assert!(journal.wait_durable(keeper.add(&journal, n), LONG));
         }
     };
-    add(90);
+    add();
     let before = evenkeel_log::segment_names(&storage).unwrap();
-    let watched = Meanwhile { inner: storage.clone(), lists: AtomicU64::new(0), act: || add(90) };
+    let watched = Meanwhile { inner: storage.clone(), lists: AtomicU64::new(0), act: add };
     let found = verify(&watched, true).unwrap();
     assert!(found.findings.is_empty() && found.outcome <= Outcome::Declared, "{found:#?}");
     assert!(watched.lists.into_inner() > 1);
