@@ -90,8 +90,11 @@ fn name(text: &str) -> Cow<'_, str> {
     if text.len() <= NAME_BYTES_MAX {
         return text.into();
     }
-    let head = &text[..text.floor_char_boundary(NAME_BYTES_MAX)];
-    format!("{head} (cut: {} bytes)", text.len()).into()
+    let mut end = NAME_BYTES_MAX;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{} (cut: {} bytes)", &text[..end], text.len()).into()
 }
 
 /// What stands for a body that is too long.

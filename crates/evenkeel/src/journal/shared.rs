@@ -399,7 +399,7 @@ impl Shared {
             if self.offer(&told).is_none() {
                 self.with(|state| {
                     if state.is_open() {
-                        state.queue.refuse(&told)
+                        state.queue.refuse(&told);
                     }
                 });
             }
