@@ -116,7 +116,7 @@ fn read_named(
     let base = first_commit(&*file)?;
     let last_sequence = base.as_ref().map_or(0, |commit| last_of(commit, &selection.channel).unwrap_or(0));
     if let Some(commit) = base.filter(|_| last_sequence <= limit) {
-        let first_sequence = last_sequence + 1;
+        let first_sequence = last_sequence.saturating_add(1);
         visit(Found::Segment { name, chain: commit.chain, first_sequence })?;
     }
     let mut reader = Reader { selection, limit, last_sequence, visit, records: 0 };
@@ -203,7 +203,7 @@ impl<'s> Backwards<'s> {
             };
             let last = base.as_ref().map(|base| last_of(base, &self.channel).unwrap_or(0));
             let chain = base.as_ref().and_then(|base| base.chain);
-            let first_sequence = last.map(|last| last + 1);
+            let first_sequence = last.map(|last| last.saturating_add(1));
             let piece = Piece { name, limits: self.limits.clone(), first_sequence, chain };
             for (channel, state) in base.map(|base| base.entries).unwrap_or_default() {
                 let limit = self.limits.entry(channel).or_insert(u64::MAX);

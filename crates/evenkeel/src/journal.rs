@@ -265,6 +265,12 @@ impl Journal {
                 "the log there is no journal: it has no chain",
             ));
         }
+        if last == u64::MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the journal says that no number is left",
+            ));
+        }
         let chain = resume.chain.unwrap_or(ZERO);
         resume.chain = Some(chain);
         resume.opening.insert(CHANNEL.to_owned());

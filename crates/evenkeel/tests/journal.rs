@@ -4,10 +4,14 @@
 
 #[path = "journal/checkpoints.rs"]
 mod checkpoints;
+#[path = "journal/doubtful.rs"]
+mod doubtful;
 #[path = "journal/gate.rs"]
 mod gate;
 #[path = "journal/golden.rs"]
 mod golden;
+#[path = "journal/odd.rs"]
+mod odd;
 #[path = "journal/retention.rs"]
 mod retention;
 #[path = "journal/shedding.rs"]

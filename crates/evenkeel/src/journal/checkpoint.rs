@@ -91,6 +91,8 @@ impl SigningKey {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(&seed)?;
         file.sync_all()?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
         Ok(Self { seed })
     }
 
@@ -247,7 +249,8 @@ impl Checkpoints {
 /// kept elsewhere and those that stand in it, all of which have to be signed by the `trusted` key.
 ///
 /// It finds what the chain alone cannot: a tail that was cut off, and a beginning or end that was
-/// written anew with a chain of its own. Of an entry that retention removed nothing can be said.
+/// written anew with a chain of its own. Of an entry that retention removed nothing can be said; that it
+/// was retention has to be signed: a journal with a key signs each of its anchors before anything goes.
 ///
 /// # Errors
 /// What the storage says; what is wrong with the journal is in the answer.
@@ -269,7 +272,7 @@ pub fn verify_against(
         }
     }
     let mut met: BTreeMap<u64, Hash> = BTreeMap::from([(0, ZERO)]);
-    let mut found = checked(storage, live, &mut |entry, hash| {
+    let (mut found, anchor_entry) = checked(storage, live, &mut |entry, hash| {
         if vouched.contains_key(&entry) {
             met.insert(entry, *hash);
         }
@@ -289,6 +292,11 @@ pub fn verify_against(
             None if entry < removed_before => {}
             None => findings.push(format!("entry {entry}, which was signed, is missing")),
         }
+    }
+    if let Some(anchor) = anchor_entry.filter(|anchor| found.signed_through < Some(*anchor)) {
+        findings.push(format!(
+            "entry {anchor} says that all before entry {removed_before} was removed on purpose, and no signature covers it"
+        ));
     }
     if !findings.is_empty() {
         found.outcome = found.outcome.max(Outcome::Loss);
@@ -311,4 +319,24 @@ fn inside(storage: &dyn Storage, live: bool) -> io::Result<Vec<Checkpoint>> {
         Ok(())
     })?;
     Ok(inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // REQ C11
+    #[test]
+    fn what_is_signed_stays_as_it_is() {
+        let head: Hash = std::array::from_fn(|at| at as u8);
+        let checkpoint = SigningKey::from_seed([5; 32]).sign(7, &head, 1_795_253_400_123_456_789);
+        assert_eq!(checkpoint.time, "2026-11-21T09:30:00.123456789Z");
+        // Made with the `cryptography` package of Python after the head of this file, not with this code.
+        assert_eq!(checkpoint.key, "6e7a1cdd29b0b78fd13af4c5598feff4ef2a97166e3ca6f2e4fbfccd80505bf1");
+        assert_eq!(
+            checkpoint.signature,
+            "224335474b81eb42d356b0e6130a137ad5eb12daa58d2a4c15df68e491c45d66\
+             7c50576baa60c94f9c69885213f7467b4a993a497aae96b7b03dad4becf6a409"
+        );
+    }
 }

@@ -7,6 +7,7 @@ use evenkeel_log::hex;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::cell::Cell;
 
 /// More than `v`, `entry`, `time`, `prev` and all punctuation take, in bytes.
@@ -15,6 +16,10 @@ const FRAME_BYTES: usize = 288;
 const KEPT_BYTES_MAX: usize = 16 << 10;
 /// Most drafts fit without growing.
 const TEXT_BYTES: usize = 512;
+/// What is longer of a kind, of a channel's name or of a component's is cut off, and how much is said.
+const NAME_BYTES_MAX: usize = 16 << 10;
+/// Arrays and objects in one another that are written: whoever reads JSON stops at 128, the entry itself included.
+pub(super) const DEPTH_MAX: usize = 120;
 
 thread_local! {
     /// The text of a draft that is no more, to be used again.
@@ -40,19 +45,56 @@ impl Drop for Draft {
     fn drop(&mut self) {
         let text = std::mem::take(&mut self.text);
         if text.capacity() <= KEPT_BYTES_MAX {
-            SPARE.set(text);
+            // Of a thread that ends it may be gone by now.
+            let _ = SPARE.try_with(|spare| spare.set(text));
         }
     }
 }
 
-/// Writes the JSON form; what has none leaves the reason in its place.
+/// Writes the JSON form; what has none, or none that can be read back, leaves the reason in its place.
 fn push_json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     let begin = out.len();
-    if let Err(e) = serde_json::to_writer(&mut *out, value) {
-        out.truncate(begin);
-        let what = serde_json::json!({ "unwritable": e.to_string() });
-        serde_json::to_writer(out, &what).expect("invariant: an object of one string has a JSON form");
+    let why = match serde_json::to_writer(&mut *out, value) {
+        Ok(()) if is_too_deep(&out[begin..]) => format!("more than {DEPTH_MAX} levels deep"),
+        Ok(()) => return,
+        Err(e) => e.to_string(),
+    };
+    out.truncate(begin);
+    let what = serde_json::json!({ "unwritable": why });
+    serde_json::to_writer(out, &what).expect("invariant: an object of one string has a JSON form");
+}
+
+/// Whether a JSON text has more levels than are read back.
+pub(super) fn is_too_deep(json: &[u8]) -> bool {
+    // Nearly always there are too few that begin, which is soon counted.
+    if json.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() <= DEPTH_MAX {
+        return false;
     }
+    let (mut depth, mut deepest, mut is_text, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match (is_text, byte) {
+            _ if is_escaped => is_escaped = false,
+            (true, b'\\') => is_escaped = true,
+            (_, b'"') => is_text = !is_text,
+            (false, b'{' | b'[') => depth += 1,
+            (false, b'}' | b']') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest > DEPTH_MAX
+}
+
+/// A name as it is written: whole, unless it is too long to be one.
+fn name(text: &str) -> Cow<'_, str> {
+    if text.len() <= NAME_BYTES_MAX {
+        return text.into();
+    }
+    let mut end = NAME_BYTES_MAX;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{} (cut: {} bytes)", &text[..end], text.len()).into()
 }
 
 /// What stands for a body that is too long.
@@ -100,22 +142,22 @@ impl Draft {
     }
 
     fn begin(kind: &str, channel: Option<&str>, component: Option<&str>) -> Self {
-        let mut text = SPARE.take();
+        let mut text = SPARE.try_with(Cell::take).unwrap_or_default();
         text.clear();
         text.reserve(TEXT_BYTES);
         text.extend_from_slice(br#","kind":"#);
-        push_json(&mut text, kind);
+        push_json(&mut text, &name(kind));
         text.extend_from_slice(br#","channel":"#);
-        push_json(&mut text, &channel);
+        push_json(&mut text, &channel.map(name));
         text.extend_from_slice(br#","component":"#);
-        push_json(&mut text, &component);
+        push_json(&mut text, &component.map(name));
         text.extend_from_slice(br#","prev":""#);
         let prev_at = text.len();
         text.extend_from_slice(br#"","body":"#);
-        let mut name = Kind::default();
-        let known = kind.len().min(name.len());
-        name[..known].copy_from_slice(&kind.as_bytes()[..known]);
-        Self { text, prev_at, head_at: None, weight: Weight::of(kind), kind: name }
+        let mut told = Kind::default();
+        let known = kind.len().min(told.len());
+        told[..known].copy_from_slice(&kind.as_bytes()[..known]);
+        Self { text, prev_at, head_at: None, weight: Weight::of(kind), kind: told }
     }
 
     /// Puts its length and hash in the place of a body that is too long.

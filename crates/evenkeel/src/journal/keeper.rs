@@ -82,7 +82,8 @@ impl Keeper {
             if order == Order::Run {
                 self.snapshots.keep(&self.shared);
                 self.checkpoints.keep(&self.shared);
-                self.removals.keep(&self.shared, &*self.storage, self.snapshots.last, now().wall_ns);
+                let taken = self.snapshots.last;
+                self.removals.keep(&self.shared, &*self.storage, taken, &self.checkpoints, now().wall_ns);
             }
             self.keep_house();
             if order != Order::Run && drained {

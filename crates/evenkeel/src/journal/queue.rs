@@ -12,7 +12,8 @@
 use super::draft::{Draft, Kind};
 use super::entry::Hash;
 use super::weight::Weight;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Kinds of refused entries that are told by name.
 const KINDS_TOLD_MAX: usize = 8;
@@ -166,10 +167,11 @@ impl Queue {
             return None;
         }
         let Untold { refused, kinds, others } = std::mem::take(&mut self.untold);
-        let mut named: Map<String, Value> = Map::new();
+        // Of long ones only the beginning is known: those that look alike are one.
+        let mut named: BTreeMap<String, u64> = BTreeMap::new();
         for (kind, count) in kinds {
             let kind = String::from_utf8_lossy(&kind).trim_end_matches('\0').to_owned();
-            named.insert(kind, json!(count));
+            *named.entry(kind).or_default() += count;
         }
         Some(json!({
             "refused": refused.total(),

@@ -4,9 +4,9 @@
 //! what follows its `from_entry` is read forward. What is of another kind than asked for is told by
 //! its first bytes and not taken apart.
 //!
-//! How it fails: damage is left out and told by the answer, as [`entries`](super::entries) does. A snapshot of which a
-//! part is missing, or that cannot be read, does not count, and the one before it is taken. Without
-//! any, everything is read.
+//! How it fails: damage is left out and told by the answer, as [`entries`](super::entries) does, and so is
+//! that entries are missing. A snapshot of which a part is missing, or that cannot be read, does not count,
+//! and the one before it is taken. Without any, everything is read.
 
 use super::CHANNEL;
 use super::entry::{Entry, kind_of};
@@ -74,7 +74,7 @@ pub struct RestoreSummary {
     pub entries: u64,
     /// Segments that were read.
     pub segments: u64,
-    /// Whether bytes were damaged, or entries could not be read, in what was read.
+    /// Whether bytes were damaged, or entries could not be read or are missing, in what was read.
     pub damaged: bool,
 }
 
@@ -103,12 +103,12 @@ struct Snapshot {
     body: WholeBody,
 }
 
-/// Parts that were met of one snapshot: by their `from_entry`.
+/// Parts that were met of one snapshot, by their number, and its `from_entry`.
 #[derive(Default)]
-struct Parts(BTreeMap<u64, BTreeMap<usize, (u64, String)>>);
-
-/// Snapshots that are put together at a time: one that is not whole stays behind.
-const PARTS_OF_MAX: usize = 4;
+struct Parts {
+    from_entry: u64,
+    met: BTreeMap<usize, (u64, String)>,
+}
 
 impl Parts {
     /// Takes what stands in an entry; answers the snapshot that it makes whole.
@@ -120,20 +120,19 @@ impl Parts {
             }
             SnapshotBody::Part { from_entry, part, of, text } => (from_entry, part, of, text),
         };
-        let met = self.0.entry(from_entry).or_default();
-        met.insert(part, (entry, text));
-        if met.len() == of && met.keys().copied().eq(1..=of) {
-            let last = met.values().map(|(entry, _)| *entry).max().unwrap_or(entry);
-            let text: String = met.values().map(|(_, text)| text.as_str()).collect();
-            self.0.remove(&from_entry);
-            let body = serde_json::from_str(&text).ok()?;
-            return Some(Snapshot { entry: last, from_entry, body });
+        // The parts of one follow one another: of what is newer than this none is to come.
+        if self.from_entry != from_entry {
+            *self = Self { from_entry, met: BTreeMap::new() };
         }
-        while self.0.len() > PARTS_OF_MAX {
-            // The oldest, which is the one least wanted.
-            self.0.pop_first();
+        self.met.insert(part, (entry, text));
+        if self.met.len() != of || !self.met.keys().copied().eq(1..=of) {
+            return None;
         }
-        None
+        let met = std::mem::take(&mut self.met);
+        let last = met.values().map(|(entry, _)| *entry).max().unwrap_or(entry);
+        let text: String = met.values().map(|(_, text)| text.as_str()).collect();
+        let body = serde_json::from_str(&text).ok()?;
+        Some(Snapshot { entry: last, from_entry, body })
     }
 }
 
@@ -185,7 +184,7 @@ pub fn restore(
             newest = newest_of(storage, live, &piece, &mut parts, &mut summary)?;
         }
         let from = newest.as_ref().map_or(0, |snapshot: &Snapshot| snapshot.from_entry);
-        let reaches = piece.first_sequence.is_some_and(|first| first <= from + 1);
+        let reaches = piece.first_sequence.is_some_and(|first| first <= from.saturating_add(1));
         pieces.push(piece);
         if newest.is_some() && reaches {
             break;
@@ -196,13 +195,18 @@ pub fn restore(
         (summary.snapshot, from) = (Some(entry), from_entry);
         visit(Restored::Snapshot { from_entry, machines, parts })?;
     }
+    let mut next = from.saturating_add(1);
     for piece in pieces.iter().rev() {
         summary.segments += 1;
+        // One that begins later than it should has lost those before it.
+        summary.damaged |= piece.first_sequence.is_some_and(|first| first > next);
         let read = piece.read(storage, live, CHANNEL, &mut |found| {
             let Found::Message { sequence, payload, .. } = found else { return Ok(()) };
             if sequence <= from {
                 return Ok(());
             }
+            summary.damaged |= sequence != next;
+            next = sequence.saturating_add(1);
             let Some(kind) = kind_of(payload) else {
                 summary.damaged = true;
                 return Ok(());

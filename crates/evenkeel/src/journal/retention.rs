@@ -6,16 +6,19 @@
 //!
 //! Invariants:
 //! 1. Whole sealed segments go, the oldest first, and only once an anchor that names the hash before
-//!    the first entry that stays is durable. A crash in between leaves more than the anchor says, or all.
+//!    the first entry that stays is durable; in a journal with a key, signed by a checkpoint as well. A
+//!    crash in between leaves more than the anchor says, or all.
 //! 2. Nothing goes that the newest snapshot of this run needs, and without one nothing goes at all.
 //! 3. Nothing goes from an entry on that somebody [keeps](super::Journal::keep_from).
 //! 4. Entries that are read back from the beginning, those of commands and of what was removed of a
 //!    recording, go only once their reader has said from where on it needs them: see [`READ_BACK`].
 //!
-//! How it fails: a segment that is damaged stays, with all after it. What cannot be done is told as the journal's trouble and tried again after the next
-//! segment. Appending does not wait for any of it.
+//! How it fails: a segment that is damaged stays, with all after it. What cannot be done is told as the
+//! journal's trouble and tried again after the next segment. Appending does not wait for any of it; syncs
+//! do, which is why a few go at a time.
 
 use super::CHANNEL;
+use super::checkpoint::Checkpoints;
 use super::draft::Draft;
 use super::entry::kind_of;
 use super::shared::Shared;
@@ -28,8 +31,8 @@ use std::io;
 
 /// Kind of the entries that say up to where the journal was removed.
 pub const ANCHOR_KIND: &str = "anchor";
-/// Segments that one removal takes, at most.
-const SEGMENTS_MAX: usize = 1_000;
+/// Segments that one removal takes, at most: they are read through while nothing is synced.
+const SEGMENTS_MAX: usize = 16;
 /// Who reads which kinds back from the beginning, by how those begin.
 const READ_BACK: [(&str, &str); 3] = [("child", "child"), ("child", "leftover-"), ("retention", "retention")];
 
@@ -53,10 +56,13 @@ pub(super) struct AnchorBody {
     pub(super) removed: Vec<String>,
 }
 
-/// A removal that waits for its anchor to be durable.
+/// A removal that waits for its anchor to be durable, and for the checkpoint that signs that.
 struct Planned {
-    anchor_entry: u64,
+    last_entry: u64,
     through: u64,
+    is_signed: bool,
+    /// Whether more is to go after it.
+    is_full: bool,
 }
 
 /// What `ek-journal` keeps in mind of it.
@@ -88,21 +94,29 @@ impl Removals {
         shared: &Shared,
         storage: &dyn Storage,
         taken: Option<Taken>,
+        checkpoints: &Checkpoints,
         now_wall_ns: u64,
     ) {
         if self.limits == JournalRetention::default() {
             return;
         }
         let durable = shared.standing().0;
-        if let Some(planned) = self.planned.take_if(|planned| planned.anchor_entry <= durable) {
+        if let Some(planned) = self.planned.take_if(|it| it.is_signed && it.last_entry <= durable) {
             self.trouble = remove_segments(storage, planned.through).err().map(|e| e.to_string());
+            self.is_wanted |= planned.is_full && self.trouble.is_none();
         }
-        let Some(taken) = taken.filter(|taken| taken.last_part <= durable) else { return };
-        if self.is_wanted && self.planned.is_none() {
+        if let Some(taken) = taken.filter(|taken| taken.last_part <= durable)
+            && self.is_wanted
+            && self.planned.is_none()
+        {
+            self.is_wanted = false;
             match self.plan(shared, storage, taken, now_wall_ns) {
-                Ok(planned) => (self.planned, self.is_wanted) = (planned, false),
-                Err(e) => (self.trouble, self.is_wanted) = (Some(e.to_string()), false),
+                Ok(planned) => self.planned = planned,
+                Err(e) => self.trouble = Some(e.to_string()),
             }
+        }
+        if let Some(planned) = self.planned.as_mut().filter(|planned| !planned.is_signed) {
+            planned.sign(shared, checkpoints);
         }
     }
 
@@ -135,9 +149,24 @@ impl Removals {
             stays = Some((number, first, chain));
         }
         let Some((through, first_entry, chain)) = stays else { return Ok(None) };
+        let is_full = removed.len() == SEGMENTS_MAX;
         let body = AnchorBody { first_entry, prev: hex(&chain), removed };
         let appended = shared.offer(&Draft::of(ANCHOR_KIND, None, None, &body));
-        Ok(appended.map(|appended| Planned { anchor_entry: appended.entry, through }))
+        let planned = |last_entry: u64| Planned { last_entry, through, is_signed: false, is_full };
+        Ok(appended.map(|appended| planned(appended.entry)))
+    }
+}
+
+impl Planned {
+    /// Has the anchor signed where there is a key, once there is room: else anybody could append one.
+    fn sign(&mut self, shared: &Shared, checkpoints: &Checkpoints) {
+        let Some(draft) = checkpoints.draft(shared) else {
+            self.is_signed = true;
+            return;
+        };
+        if let Some(appended) = shared.offer(&draft) {
+            (self.last_entry, self.is_signed) = (appended.entry, true);
+        }
     }
 }
 

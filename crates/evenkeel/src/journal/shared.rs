@@ -163,18 +163,13 @@ impl State {
     /// What `ek-journal` is to do now; from here on it is busy.
     fn hand_over(&mut self, may_take: bool) -> Work {
         self.busy_since = Some(Instant::now());
-        let entries = if may_take || self.order != Order::Run {
+        let (entries, own) = if may_take || self.order != Order::Run {
             self.tell_refused();
-            self.queue.take()
+            (self.queue.take(), std::mem::take(&mut self.own))
         } else {
-            Entries::default()
+            Default::default()
         };
-        Work {
-            entries,
-            order: self.order,
-            drained: self.queue.is_empty(),
-            own: std::mem::take(&mut self.own),
-        }
+        Work { entries, order: self.order, drained: self.queue.is_empty(), own }
     }
 }
 
@@ -400,10 +395,17 @@ impl Shared {
         })
     }
 
-    /// Tells, where it was not told before, why a source of snapshots did not answer.
-    pub(super) fn tell_failed_source(&self, why: Option<String>) {
-        if let Some(why) = why {
-            let _ = self.offer(&Draft::of(OBSERVER_PANIC_KIND, None, None, &json!({ "snapshot": why })));
+    /// Tells, where it was not told before, why sources of snapshots did not answer.
+    pub(super) fn tell_failed_source(&self, why: &str) {
+        if !why.is_empty() {
+            let told = Draft::of(OBSERVER_PANIC_KIND, None, None, &json!({ "snapshot": why }));
+            if self.offer(&told).is_none() {
+                self.with(|state| {
+                    if state.is_open() {
+                        state.queue.refuse(&told);
+                    }
+                });
+            }
         }
     }
 

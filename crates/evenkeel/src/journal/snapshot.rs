@@ -12,12 +12,13 @@
 //! while the sources were asked is in both; a source has to know it by its sequence.
 //!
 //! Invariants:
-//! 1. A snapshot has all sources or is not appended: one that panicked is told, and asked again later.
+//! 1. A snapshot has all sources and can be read back, or is not appended: who panicked, or answered what
+//!    nobody can read, is told once, and asked again later.
 //! 2. The parts of one are appended one after the other, as there is room for notes: the last quarter
 //!    of the queue stays the records'.
 //! 3. Nobody is asked while the house is locked.
 
-use super::draft::Draft;
+use super::draft::{DEPTH_MAX, Draft, is_too_deep};
 use super::shared::Shared;
 use crate::callback::{call, call_alone, message};
 use evenkeel_hierarchy::{JournalObservers, Mutex, with_root};
@@ -42,9 +43,9 @@ struct Source {
     has_failed: AtomicBool,
 }
 
-/// Who is asked for a snapshot.
+/// Who is asked for a snapshot, and whether it was told that all of them say too much.
 #[derive(Default)]
-pub(super) struct Sources(Mutex<JournalObservers, Vec<Arc<Source>>>);
+pub(super) struct Sources(Mutex<JournalObservers, Vec<Arc<Source>>>, AtomicBool);
 
 #[derive(Serialize)]
 struct Whole<'a> {
@@ -86,35 +87,52 @@ impl Sources {
     }
 
     /// Asks all of them; the error says who did not answer, or nothing where that was told before.
-    fn ask(&self) -> Result<(Value, Map<String, Value>), Option<String>> {
+    fn ask(&self) -> Result<(Value, Map<String, Value>), String> {
         with_root(|house| {
             let sources = self.0.lock(house).clone();
-            let (mut machines, mut parts, mut failed) = (json!([]), Map::new(), None);
+            let (mut machines, mut parts) = (json!([]), Map::new());
+            let (mut is_whole, mut untold) = (true, Vec::new());
             for source in &sources {
-                match call(house, || (source.ask)()) {
-                    Ok(value) if source.name == MACHINES => machines = value,
-                    Ok(value) => drop(parts.insert(source.name.clone(), value)),
-                    Err(panic) => {
-                        let why = format!("{}: {}", source.name, message(panic));
-                        failed = Some((!source.has_failed.swap(true, Ordering::Relaxed)).then_some(why));
+                let why = match call(house, || (source.ask)()) {
+                    Ok(Value::Array(list)) if source.name == MACHINES => {
+                        machines = Value::Array(list);
+                        continue;
                     }
+                    Ok(_) if source.name == MACHINES => "the answer is no list".to_owned(),
+                    Ok(value) => {
+                        parts.insert(source.name.clone(), value);
+                        continue;
+                    }
+                    Err(panic) => message(panic),
+                };
+                is_whole = false;
+                if !source.has_failed.swap(true, Ordering::Relaxed) {
+                    untold.push(format!("{}: {why}", source.name));
                 }
             }
             call_alone(house, || drop(sources));
-            failed.map_or(Ok((machines, parts)), Err)
+            if is_whole { Ok((machines, parts)) } else { Err(untold.join("; ")) }
         })
+    }
+
+    /// The same again says nothing.
+    fn once(&self, why: String) -> String {
+        if self.1.swap(true, Ordering::Relaxed) { String::new() } else { why }
     }
 
     /// What to append, in order.
     ///
     /// # Errors
-    /// Why there is nothing, where that is to be told.
-    pub(super) fn drafts(&self, from_entry: u64) -> Result<VecDeque<Draft>, Option<String>> {
+    /// Why there is nothing; empty where that was told.
+    pub(super) fn drafts(&self, from_entry: u64) -> Result<VecDeque<Draft>, String> {
         let (machines, parts) = self.ask()?;
         let whole = Whole { from_entry, machines: &machines, parts: &parts };
-        let text = serde_json::to_string(&whole).map_err(|e| Some(e.to_string()))?;
+        let text = serde_json::to_string(&whole).map_err(|e| self.once(e.to_string()))?;
         if text.len() > SNAPSHOT_BYTES_MAX {
-            return Err(Some(format!("a snapshot of {} bytes is too long", text.len())));
+            return Err(self.once(format!("a snapshot of {} bytes is too long", text.len())));
+        }
+        if is_too_deep(text.as_bytes()) {
+            return Err(self.once(format!("a snapshot of more than {DEPTH_MAX} levels cannot be read back")));
         }
         if text.len() <= PART_BYTES {
             return Ok([Draft::of(SNAPSHOT_KIND, None, None, &whole)].into());
@@ -194,7 +212,7 @@ impl Snapshots {
             (self.is_wanted, self.entries, self.bytes) = (false, 0, 0);
             match shared.sources.drafts(self.taking) {
                 Ok(drafts) => self.waiting = drafts,
-                Err(why) => shared.tell_failed_source(why),
+                Err(why) => shared.tell_failed_source(&why),
             }
         }
         while let Some(draft) = self.waiting.front() {

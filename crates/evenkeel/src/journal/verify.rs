@@ -20,7 +20,7 @@ use super::{CHANNEL, Journal};
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{
     Anchor, Backwards, Found, GAPS_CHANNEL, Outcome, ReadSummary, Selection, hex, read, segment_names,
-    verify_segment,
+    verify_segment, verify_with,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -59,25 +59,31 @@ pub struct JournalVerification {
 /// # Errors
 /// What the storage says; what is wrong with the journal is in the answer.
 pub fn verify(storage: &dyn Storage, live: bool) -> io::Result<JournalVerification> {
-    checked(storage, live, &mut |_, _| ())
+    Ok(checked(storage, live, &mut |_, _| ())?.0)
 }
 
-/// The same; `visit` is told the number of each entry and the chain after it.
+/// The same; `visit` is told the number of each entry and the chain after it. Answers also which entry is
+/// the first anchor that covers what was removed.
 pub(super) fn checked(
     storage: &dyn Storage,
     live: bool,
     visit: &mut dyn FnMut(u64, &Hash),
-) -> io::Result<JournalVerification> {
+) -> io::Result<(JournalVerification, Option<u64>)> {
     let mut check = Check::default();
-    let unread = check.read_all(storage, live, visit);
-    let anchor = check.anchor();
-    let log = evenkeel_log::verify(storage, live, anchor.as_ref())?;
+    let (mut unread, mut is_anchored) = (Ok(()), false);
+    // The log first: what is removed meanwhile an anchor covers that is read after that.
+    let log = verify_with(storage, live, &mut || {
+        unread = check.read_all(storage, live, visit);
+        let anchor = check.anchor();
+        is_anchored = anchor.is_some();
+        Ok(anchor)
+    })?;
     if log.outcome == Outcome::Unreadable {
         check = Check::default();
     } else {
         unread?;
     }
-    check.beginning(anchor.is_some());
+    check.beginning(is_anchored);
     let missing = log.channels.iter().filter(|c| c.name == CHANNEL).flat_map(|c| &c.missing);
     for (first, last) in missing {
         check.find(&format!("entries {first} to {last} are missing"));
@@ -93,7 +99,8 @@ pub(super) fn checked(
         check.find(&format!("entries {} to {last} were lost to damage", gap.first_sequence));
     }
     let outcome = if check.count > 0 { log.outcome.max(Outcome::Loss) } else { log.outcome };
-    Ok(check.finish(outcome))
+    let anchor_entry = check.anchor_entry;
+    Ok((check.finish(outcome), anchor_entry))
 }
 
 /// Reads every whole entry, in order, up to the last commit. With `live`, a
@@ -180,6 +187,8 @@ struct Check {
     /// What the newest anchors say.
     anchors: VecDeque<(u64, AnchorBody)>,
     anchored_from: Option<u64>,
+    /// The first anchor that covers that.
+    anchor_entry: Option<u64>,
 }
 
 impl Default for Check {
@@ -196,6 +205,7 @@ impl Default for Check {
             beginnings: BTreeMap::new(),
             anchors: VecDeque::new(),
             anchored_from: None,
+            anchor_entry: None,
         }
     }
 }
@@ -263,7 +273,7 @@ impl Check {
             }
         };
         self.hash = hash_after(&before, payload);
-        self.next = sequence + 1;
+        self.next = sequence.saturating_add(1);
     }
 
     fn anchor_in(&mut self, entry: &Entry) {
@@ -288,10 +298,8 @@ impl Check {
             let stands = self.beginnings.get(&anchor.first_entry);
             anchor.first_entry >= *begins && stands.is_some_and(|hash| hex(hash) == anchor.prev)
         };
-        if !self.anchors.iter().any(|(_, anchor)| covers(anchor)) {
-            return None;
-        }
-        self.anchored_from = Some(*begins);
+        let (entry, _) = self.anchors.iter().find(|(_, anchor)| covers(anchor))?;
+        (self.anchor_entry, self.anchored_from) = (Some(*entry), Some(*begins));
         let channels = [(CHANNEL.to_owned(), begins - 1), (GAPS_CHANNEL.to_owned(), u64::MAX)];
         Some(Anchor { through: 0, channels: channels.into() })
     }
@@ -362,7 +370,7 @@ impl Check {
         } else if chain != self.hash {
             self.find(&format!("entry {last} was altered: its commit says another chain"));
         }
-        self.next = last_sequence + 1;
+        self.next = last_sequence.saturating_add(1);
         self.hash = chain;
     }
 

@@ -1,7 +1,7 @@
 //! Journals as each version of the format wrote them, kept as files: what is on people's disks stays readable.
 
 use super::{LONG, all};
-use evenkeel::journal::{Journal, JournalOptions, verify};
+use evenkeel::journal::{Journal, JournalOptions, Restored, restore, verify};
 use evenkeel_log::Outcome;
 use evenkeel_log::sim::SimStorage;
 use evenkeel_log::storage::DirStorage;
@@ -66,6 +66,12 @@ fn journals_of_every_version_are_read_verified_and_continued() {
             assert_eq!(entry.version, version);
             assert_says(entry, line);
         }
+        let mut intents = 0;
+        let summary = restore(&storage, false, &["step-intent"], &mut |restored| {
+            intents += u64::from(matches!(restored, Restored::Entry(_)));
+            Ok(())
+        });
+        assert!(!summary.unwrap().damaged && intents == 24, "version {version}: {intents}");
         let (journal, _) = Journal::open(Arc::new(storage.clone()), options()).unwrap();
         assert_eq!(journal.head().hash, verification.head);
         let appended =

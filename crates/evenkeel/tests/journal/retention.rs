@@ -3,18 +3,19 @@
 use super::snapshots::{Keeper, Sum, restored};
 use super::{LONG, all, open, small_segments};
 use evenkeel::journal::{
-    ANCHOR_KIND, Journal, JournalOptions, JournalRetention, JournalVerification, restore, verify,
+    ANCHOR_KIND, Journal, JournalOptions, JournalRetention, JournalVerification, SigningKey, restore, verify,
 };
 use evenkeel_log::Outcome;
 use evenkeel_log::sim::{Faults, SimStorage};
-use evenkeel_log::storage::Storage;
+use evenkeel_log::storage::{AppendFile, Entry, ReadFile, Storage};
 use fastrand::Rng;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-fn options() -> JournalOptions {
+pub(super) fn options() -> JournalOptions {
     keeping(10_000)
 }
 
@@ -129,6 +130,12 @@ fn what_somebody_needs_stays() {
             journal.keep_from(reader, appended.entry + 1);
         });
         assert!(begins > 40, "{kind} was let go");
+        let storage = SimStorage::new();
+        let begins = watched(&storage, |journal| {
+            let appended = journal.append(kind, Some("left"), json!({})).unwrap();
+            journal.keep_from(reader, appended.entry);
+        });
+        assert_eq!(begins, 1, "{kind} is needed from itself on");
     }
 }
 
@@ -279,4 +286,140 @@ fn nothing_goes_before_its_anchor_is_durable_on_a_full_disk() {
         assert_eq!(restored(&storage, false).0, keeper.sum(), "{capacity} bytes");
     }
     assert!(full > 3, "the disk was full {full} times");
+}
+
+// REQ C11, REQ S7, REQ Q2
+#[test]
+fn nothing_goes_before_its_anchor_is_durable_whatever_write_fails() {
+    let mut removals = 0;
+    let mut at = 60;
+    let operations = loop {
+        let (storage, keeper) = (SimStorage::new(), Keeper::default());
+        let journal = open(&storage, options());
+        keeper.register(&journal, 0);
+        storage.watch(Rng::with_seed(at));
+        storage.set_faults(Faults { at: Some(storage.operations() + at), ..Faults::default() });
+        let mut last = 0;
+        for n in 0..60 {
+            last = keeper.add(&journal, n);
+            // What is refused by the disk is written later: what of it comes first is not waited for.
+            let _ = journal.wait_durable(last, std::time::Duration::from_millis(1));
+        }
+        assert!(journal.wait_durable(last, LONG), "operation {at}");
+        journal.finish(LONG).unwrap();
+        let mut begins = Vec::new();
+        for image in storage.take_images() {
+            let begin = segments(&image).first().cloned();
+            if begins.last() != Some(&begin) {
+                assert_sound(&image, &format!("operation {at} failed, {begin:?} is the first"));
+                begins.push(begin);
+            }
+        }
+        removals += begins.len();
+        if at > storage.operations() {
+            break storage.operations();
+        }
+        at += 5;
+    };
+    assert!(removals > 100, "{removals} removals in {operations} operations");
+}
+
+#[derive(Default)]
+struct Watch {
+    /// An anchor was written that is not durable.
+    pending: bool,
+    /// Syncs that are still to fail once an anchor was written.
+    failing: u32,
+    removed: u64,
+    too_early: u64,
+}
+
+/// A disk that fails to sync anchors at first, and minds what is removed meanwhile.
+#[derive(Clone)]
+struct Minding(SimStorage, Arc<Mutex<Watch>>);
+
+struct MindingFile(Box<dyn AppendFile>, Arc<Mutex<Watch>>);
+
+impl AppendFile for MindingFile {
+    fn append(&self, parts: &mut [io::IoSlice<'_>]) -> io::Result<()> {
+        let bytes = parts.iter().flat_map(|part| part.to_vec()).collect::<Vec<u8>>();
+        let anchor = br#""kind":"anchor""#;
+        self.1.lock().unwrap().pending |= bytes.windows(anchor.len()).any(|window| window == anchor);
+        self.0.append(parts)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut watch = self.1.lock().unwrap();
+        if watch.pending && watch.failing > 0 {
+            watch.failing -= 1;
+            return Err(io::Error::other("not now"));
+        }
+        self.0.sync()?;
+        watch.pending = false;
+        Ok(())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.truncate(len)
+    }
+
+    fn preallocate(&self, len: u64) -> io::Result<()> {
+        self.0.preallocate(len)
+    }
+}
+
+impl Storage for Minding {
+    fn create(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
+        Ok(Box::new(MindingFile(self.0.create(name)?, self.1.clone())))
+    }
+
+    fn reopen(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
+        self.0.reopen(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadFile>> {
+        self.0.open(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<Entry>> {
+        self.0.list()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut watch = self.1.lock().unwrap();
+        watch.removed += u64::from(name.ends_with(".mcap"));
+        watch.too_early += u64::from(name.ends_with(".mcap") && watch.pending);
+        self.0.remove(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.0.sync_dir()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.0.free_bytes()
+    }
+}
+
+// REQ C11, REQ S7, REQ Q2
+#[test]
+fn nothing_goes_while_its_anchor_is_not_durable() {
+    for signing in [None, Some(SigningKey::from_seed([5; 32]))] {
+        let (storage, keeper) = (SimStorage::new(), Keeper::default());
+        let watch = Arc::new(Mutex::new(Watch { failing: 2, ..Watch::default() }));
+        let minding = Minding(storage.clone(), watch.clone());
+        let options = JournalOptions { signing, ..options() };
+        let (journal, _) = Journal::open(Arc::new(minding), options).unwrap();
+        keeper.register(&journal, 0);
+        add(&keeper, &journal, 120);
+        journal.finish(LONG).unwrap();
+        let watch = watch.lock().unwrap();
+        assert_eq!((watch.failing, watch.too_early), (0, 0));
+        assert!(watch.removed > 10, "{} were removed", watch.removed);
+        assert_eq!(restored(&storage, false).0, keeper.sum());
+    }
 }

@@ -71,3 +71,20 @@ fn who_must_not_go_on_without_waits_for_room() {
     assert_eq!(within(Weight::Record, LONG), None, "a journal that has ended is not waited for");
     assert_eq!(all(&storage).iter().filter(|entry| entry.kind == "audit-of-mine").count(), 3);
 }
+
+// REQ M4, REQ Q2
+#[test]
+fn the_last_quarter_is_the_records_after_any_flood_of_notes() {
+    let (storage, gate, journal) = stuck(100);
+    let notes = (0..500).filter(|n| journal.append("stderr", None, json!({ "n": n })).is_some()).count();
+    assert_eq!(notes, 75);
+    let records = (0..30).filter(|n| journal.append("fault", None, json!({ "n": n })).is_some()).count();
+    assert_eq!(records, 25);
+    let refused = journal.refused_by_weight();
+    assert_eq!((refused.notes, refused.records), (425, 5));
+    gate.open();
+    journal.finish(LONG).unwrap();
+    let found = assert_whole(&storage, Outcome::Intact);
+    let told = found.iter().find(|entry| entry.kind == GAP_KIND).unwrap();
+    assert_eq!(told.body["kinds"], json!({ "stderr": 425, "fault": 5 }));
+}

@@ -207,3 +207,20 @@ fn sources_are_asked_with_nothing_held() {
     journal.finish(LONG).unwrap();
     assert!(all(&storage).iter().any(|entry| entry.kind == "from a source"));
 }
+
+// REQ S7, REQ M4
+#[test]
+fn a_snapshot_brings_no_other() {
+    let storage = SimStorage::new();
+    let journal =
+        open(&storage, JournalOptions { snapshot_entries: 1, snapshot_bytes: 1, ..small_segments() });
+    journal.on_snapshot("one", || json!(1));
+    let entry = journal.append("state", None, json!({})).unwrap().entry;
+    assert!(journal.wait_durable(entry + 1, LONG));
+    assert!(
+        !journal.wait_durable(entry + 2, std::time::Duration::from_millis(30)),
+        "nobody appended anything"
+    );
+    journal.finish(LONG).unwrap();
+    assert_eq!(all(&storage).len(), 2);
+}
