@@ -74,13 +74,13 @@ impl<S: State> Inner<S> {
     pub(super) fn change(
         self: &Arc<Self>,
         to: S,
-        cause: Cause,
+        cause: &Cause,
         patience: Duration,
     ) -> Result<Changed<S>, ChangeError<S>> {
         if self.rules.is_free() && self.journal().is_none() {
-            return self.change_at_once(to, &cause, patience);
+            return self.change_at_once(to, cause, patience);
         }
-        let begun = self.begin(to, &cause, patience);
+        let begun = self.begin(to, cause, patience);
         match begun {
             Ok(mut pending) => {
                 self.ask_guards(&mut pending)?;

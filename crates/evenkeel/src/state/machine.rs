@@ -121,7 +121,7 @@ impl<S: State> StateMachine<S> {
     /// # Errors
     /// [`ChangeError`]; it is where it was.
     pub fn change(&self, to: S, cause: impl Into<Cause>) -> Result<Changed<S>, ChangeError<S>> {
-        self.inner().change(to, cause.into(), self.inner().options.patience)
+        self.inner().change(to, &cause.into(), self.inner().options.patience)
     }
 
     /// The same, and waits for its turn for so long at most.
@@ -134,7 +134,7 @@ impl<S: State> StateMachine<S> {
         cause: impl Into<Cause>,
         patience: Duration,
     ) -> Result<Changed<S>, ChangeError<S>> {
-        self.inner().change(to, cause.into(), patience)
+        self.inner().change(to, &cause.into(), patience)
     }
 
     /// The same, and waits for no turn.
@@ -142,7 +142,7 @@ impl<S: State> StateMachine<S> {
     /// # Errors
     /// As [`change`](Self::change).
     pub fn try_change(&self, to: S, cause: impl Into<Cause>) -> Result<Changed<S>, ChangeError<S>> {
-        self.inner().change(to, cause.into(), Duration::ZERO)
+        self.inner().change(to, &cause.into(), Duration::ZERO)
     }
 
     /// Changes it, and waits until that is on disk: a crash from then on does not undo it.

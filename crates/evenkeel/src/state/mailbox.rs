@@ -32,7 +32,9 @@ impl<S> Mailbox<S> {
 }
 
 /// That a mailbox is served. Dropped by a job that never ran, it is not any more.
-struct Serving<S: State>(Option<(Arc<Inner<S>>, Arc<Observer<S>>)>);
+struct Serving<S: State>(Option<Served<S>>);
+
+type Served<S> = (Arc<Inner<S>>, Arc<Observer<S>>);
 
 impl<S: State> Drop for Serving<S> {
     fn drop(&mut self) {

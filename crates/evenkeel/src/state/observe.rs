@@ -15,6 +15,9 @@ pub(super) const OBSERVERS_MAX: usize = 256;
 /// All observers of one machine at one moment.
 pub(super) type Snapshot<S> = Arc<Vec<Arc<Observer<S>>>>;
 
+/// What is called.
+pub(super) type Call<S> = Box<dyn Fn(&Change<S>) + Send + Sync>;
+
 /// How an observer is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -45,7 +48,7 @@ impl Mode {
 
 pub(super) struct Observer<S: State> {
     pub(super) name: Arc<str>,
-    pub(super) call: Box<dyn Fn(&Change<S>) + Send + Sync>,
+    pub(super) call: Call<S>,
     /// The last change before it subscribed.
     pub(super) since: u64,
     mode: AtomicU8,
@@ -209,7 +212,7 @@ impl<S: State> Inner<S> {
     pub(super) fn observe(
         self: &Arc<Self>,
         name: Arc<str>,
-        call: Box<dyn Fn(&Change<S>) + Send + Sync>,
+        call: Call<S>,
     ) -> Result<Observation<S>, ObserveError> {
         let mode = if self.options.is_aside { Mode::Aside } else { Mode::Inline };
         let new = |since| Observer {

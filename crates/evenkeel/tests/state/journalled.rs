@@ -163,7 +163,9 @@ fn what_the_journal_missed_of_a_machine_is_told_by_its_next_entry() {
     }
     let snapshot = lamp.snapshot();
     journal.finish(LONG).unwrap();
-    let past = Past::of(read(&storage).iter());
+    // Without the journal's own snapshots, which would do as well.
+    let entries: Vec<Entry> = read(&storage).into_iter().filter(|entry| entry.kind != "snapshot").collect();
+    let past = Past::of(entries.iter());
     let again = States::new(ThreadCoordinator::default(), None, past).machine(&LAMP, "lamp").build().unwrap();
     assert_eq!(again.snapshot(), snapshot);
 }
