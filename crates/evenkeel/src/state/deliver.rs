@@ -130,7 +130,7 @@ impl<S: State> Inner<S> {
             // It is not inside of a user's code: it only has not got a processor.
             return None;
         }
-        let hangs = (position != START).then(|| (position & !CALLS) as usize);
+        let hangs = (position != START).then_some((position & !CALLS) as usize);
         if let Some(at) = hangs {
             // Before its thread can see that it lost the turn, and before anybody else can have it.
             told.observers[at].is_left_inside();

@@ -245,21 +245,20 @@ impl Past {
             return Ok(());
         }
         let change = body.change;
-        let base = match body.snapshot {
-            Some(snapshot) => Some(snapshot),
-            None if change.sequence == 1 => Some(Snapshot {
-                table: body.table.clone(),
-                version: body.version,
-                fingerprint: body.fingerprint.clone(),
-                sequence: 0,
-                state: change.from.clone(),
-                points_max: body.points_max,
-                oldest: 0,
-                oldest_state: change.from.clone(),
-                steps: Vec::new(),
-            }),
-            None => None,
+        // Where it stood before this change, with no way back.
+        let before = change.sequence.saturating_sub(1);
+        let bare = || Snapshot {
+            table: body.table.clone(),
+            version: body.version,
+            fingerprint: body.fingerprint.clone(),
+            sequence: before,
+            state: change.from.clone(),
+            points_max: body.points_max,
+            oldest: before,
+            oldest_state: change.from.clone(),
+            steps: Vec::new(),
         };
+        let base = body.snapshot.or_else(|| (change.sequence == 1).then(bare));
         if let Some(base) = base {
             let mut begun = PastMachine::begun(base, entry.entry);
             begun.push(change);
@@ -267,19 +266,8 @@ impl Past {
             return Ok(());
         }
         let missing = || {
-            let base = Snapshot {
-                table: body.table.clone(),
-                version: body.version,
-                fingerprint: body.fingerprint.clone(),
-                sequence: change.sequence - 1,
-                state: change.from.clone(),
-                points_max: body.points_max,
-                oldest: change.sequence - 1,
-                oldest_state: change.from.clone(),
-                steps: Vec::new(),
-            };
             let broken = Some(format!("what was before change {} is not there", change.sequence));
-            PastMachine { broken, ..PastMachine::begun(base, entry.entry) }
+            PastMachine { broken, ..PastMachine::begun(bare(), entry.entry) }
         };
         let known = self.machines.entry(name).or_insert_with(missing);
         let (version, fingerprint) = (known.base.version, &known.base.fingerprint);

@@ -332,3 +332,16 @@ fn one_that_began_anew_is_not_where_the_one_before_it_was() {
     let again = without(Past::of(entries.iter())).machine(&LAMP, "lamp").build().unwrap();
     assert_eq!(again.state_and_sequence(), (Lamp::Off, 0));
 }
+
+// REQ S6
+#[test]
+fn a_change_without_a_number_breaks_its_machine_and_nothing_else() {
+    let mut entry = some_entry();
+    entry.kind = "state".to_owned();
+    entry.body = json!({
+        "machine": "lamp", "table": "lamp", "version": 1, "fingerprint": "0", "points_max": 4, "sequence": 0,
+        "from": "Off", "to": "On", "cause": "none", "back_to": null, "failed": 0, "took_ns": 0,
+    });
+    let refused = without(Past::of([&entry])).machine(&LAMP, "lamp").build().unwrap_err();
+    assert!(refused.to_string().contains("what was before change 0 is not there"), "{refused}");
+}
