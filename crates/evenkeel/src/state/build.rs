@@ -167,13 +167,7 @@ impl<S: State> MachineBuilder<S> {
         let past = registry.claim(&name, options.begins_anew)?;
         let (machine, is_untold) = match &past {
             None => (Machine::new(table, limits, clock::mono()), false),
-            Some(known) => match restore(table, limits, &name, known, migration) {
-                Ok(restored) => restored,
-                Err(refused) => {
-                    registry.give_back(&name, past.expect("invariant: it was there"));
-                    return Err(refused);
-                }
-            },
+            Some(known) => restore(table, limits, &name, known, migration)?,
         };
         let bounds = (options, limits.clamped().points_max);
         let inner = Arc::new(Inner::new(name.clone(), machine, rules, bounds, registry.clone()));

@@ -195,6 +195,10 @@ impl Past {
         self.machines.keys().cloned().collect()
     }
 
+    pub(super) fn get(&self, name: &MachineName) -> Option<&PastMachine> {
+        self.machines.get(name)
+    }
+
     pub(super) fn take(&mut self, name: &MachineName) -> Option<PastMachine> {
         self.machines.remove(name)
     }

@@ -232,28 +232,23 @@ impl Registry {
         Value::Array(past.into_iter().chain(present.into_iter().flatten()).collect())
     }
 
-    /// What the past knows of a machine that is to be; it is told once.
+    /// What the past knows of a machine that is to be. It stays there until the machine [is](Self::enter): a
+    /// snapshot that is taken in between has it.
     pub(super) fn claim(
         &self,
         name: &MachineName,
         begins_anew: bool,
     ) -> Result<Option<PastMachine>, MachineError> {
         with_root(|house| {
-            let mut book = self.book.lock(house);
+            let book = self.book.lock(house);
             if book.machines.get(name).is_some_and(|known| known.strong_count() > 0) {
                 return Err(MachineError::Duplicate { machine: name.clone() });
             }
             if book.machines.len() >= MACHINES_MAX {
                 return Err(MachineError::TooMany { machine: name.clone(), most: MACHINES_MAX });
             }
-            let past = book.past.take(name);
-            Ok(past.filter(|_| !begins_anew))
+            Ok(book.past.get(name).filter(|_| !begins_anew).cloned())
         })
-    }
-
-    /// The machine was not made after all.
-    pub(super) fn give_back(&self, name: &MachineName, past: PastMachine) {
-        with_root(|house| self.book.lock(house).past.put(name.clone(), past));
     }
 
     /// From now on there is this machine.
@@ -262,18 +257,19 @@ impl Registry {
         name: &MachineName,
         machine: Weak<dyn AnyMachine>,
     ) -> Result<(), MachineError> {
-        with_root(|house| match self.book.lock(house).machines.entry(name.clone()) {
-            Entry::Occupied(known) if known.get().strong_count() > 0 => {
-                Err(MachineError::Duplicate { machine: name.clone() })
+        with_root(|house| {
+            let mut book = self.book.lock(house);
+            match book.machines.entry(name.clone()) {
+                Entry::Occupied(known) if known.get().strong_count() > 0 => {
+                    return Err(MachineError::Duplicate { machine: name.clone() });
+                }
+                Entry::Occupied(mut gone) => drop(gone.insert(machine)),
+                Entry::Vacant(place) => {
+                    place.insert(machine);
+                }
             }
-            Entry::Occupied(mut gone) => {
-                gone.insert(machine);
-                Ok(())
-            }
-            Entry::Vacant(place) => {
-                place.insert(machine);
-                Ok(())
-            }
+            book.past.take(name);
+            Ok(())
         })
     }
 
