@@ -373,3 +373,33 @@ impl Registry {
         drop(hooks);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
+    use super::*;
+    use crate::journal::JournalOptions;
+    use crate::state::{COMPONENT, ComponentState};
+    use evenkeel_log::sim::SimStorage;
+    use std::time::Duration;
+
+    // REQ S6, REQ Q2
+    #[test]
+    fn a_machine_that_is_being_made_again_is_in_every_snapshot() {
+        let storage = SimStorage::new();
+        let (journal, _) = Journal::open(Arc::new(storage.clone()), JournalOptions::default()).unwrap();
+        let all = States::new(ThreadCoordinator::default(), Some(journal.clone()), Past::default());
+        let power = all.machine(&COMPONENT, "power").build().unwrap();
+        power.change_durable(ComponentState::Running, "on", Duration::from_secs(60)).unwrap();
+        journal.finish(Duration::from_secs(60)).unwrap();
+        let again = States::new(ThreadCoordinator::default(), None, Past::read(&storage).unwrap());
+        let name = MachineName::new(None, None, "power");
+        let claim = again.0.claim(&name, false).unwrap();
+        assert!(claim.past.is_some());
+        assert_eq!(again.0.for_snapshot().unwrap().as_array().unwrap().len(), 1);
+        drop(claim);
+        let power = again.machine(&COMPONENT, "power").build().unwrap();
+        assert_eq!(power.state(), ComponentState::Running);
+        assert!(again.past().is_empty());
+    }
+}
