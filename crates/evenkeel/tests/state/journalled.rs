@@ -185,7 +185,7 @@ fn a_past_of_another_table_or_with_a_hole_is_refused_or_migrated_and_never_misre
 
     let journal = open(&storage);
     let later = states(&journal, Past::read(&storage).unwrap());
-    assert_eq!(later.past(), [name.clone()]);
+    assert_eq!(later.past(), std::slice::from_ref(&name));
     let refused = later.machine(&newer::LAMP, "lamp").build().unwrap_err();
     assert!(matches!(refused, MachineError::Restore { .. }), "{refused}");
     assert!(refused.to_string().contains("was saved by version 1 of its table"), "{refused}");
