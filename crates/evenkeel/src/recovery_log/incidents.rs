@@ -282,6 +282,10 @@ impl Open {
             Course::GivenUp => self.is_given_up = true,
             Course::Remark | Course::Open => {}
         }
+        if failure.is_announced {
+            self.unwell_again(failure.component.map(str::to_owned), here);
+            return;
+        }
         self.incident.faults = self.incident.faults.saturating_add(1);
         // The general code of a command that ended gives way to what is known better.
         if self.incident.code.is_none_or(|code| code == Code::EXITED) && failure.code.is_some() {

@@ -42,6 +42,8 @@ pub(super) struct Failure<'a> {
     pub(super) component: Option<&'a str>,
     /// What goes on about it, as far as the entry itself says so.
     pub(super) course: Course,
+    /// Whether it is reported by an entry of its own, which comes after this one and counts.
+    pub(super) is_announced: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,13 +98,7 @@ impl<'a> Said<'a> {
             },
             "stop" => Self::Stop,
             "fault" => Self::Fault(fault(entry)),
-            "child-failed" => Self::Fault(Failure {
-                id: None,
-                code: Some(Code::EXITED),
-                severity: Severity::Error,
-                component: entry.component.as_deref(),
-                course: if number(body, "again_after_ms").is_some() { Course::Open } else { Course::GivenUp },
-            }),
+            "child-failed" => Self::Fault(child_failed(entry)),
             "fault-summary" => Self::Summary {
                 count: number(body, "count").unwrap_or(1),
                 severity: severity(body).unwrap_or(Severity::Error),
@@ -140,6 +136,7 @@ fn fault(entry: &Entry) -> Failure<'_> {
             severity: Severity::Error,
             component: entry.component.as_deref(),
             course,
+            is_announced: false,
         };
     };
     Failure {
@@ -148,5 +145,20 @@ fn fault(entry: &Entry) -> Failure<'_> {
         severity: severity(fault).unwrap_or(Severity::Error),
         component: entry.component.as_deref().or_else(|| text(fault, "component")),
         course: Course::Open,
+        is_announced: false,
+    }
+}
+
+/// Recorders of now report it as a fault, too; those before them said this and no more.
+fn child_failed(entry: &Entry) -> Failure<'_> {
+    let is_announced = entry.body.get("reported").and_then(Value::as_bool).unwrap_or(false);
+    let is_run_again = number(&entry.body, "again_after_ms").is_some();
+    Failure {
+        id: None,
+        code: (!is_announced).then_some(Code::EXITED),
+        severity: Severity::Error,
+        component: entry.component.as_deref(),
+        course: if is_run_again { Course::Open } else { Course::GivenUp },
+        is_announced,
     }
 }

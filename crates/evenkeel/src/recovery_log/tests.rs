@@ -147,6 +147,26 @@ fn a_crash_loop_is_one_incident_and_other_channels_are_their_own() {
     assert_eq!(statistics.faults, 9, "what the recorder remarks is told by the command's own entry");
 }
 
+// REQ M4
+#[test]
+fn a_command_that_failed_is_one_fault_though_two_entries_tell_of_it() {
+    let mut story = Story::default();
+    story.at(0.0).say("start", "-", json!({}));
+    for (at, id, after_ms) in [(1.0, 1, Some(200)), (2.0, 2, None)] {
+        let body = json!({ "fault": "exit status 1", "again_after_ms": after_ms, "reported": true });
+        story.at(at).say("child-failed", "left", body);
+        story.fault("left", id, "EK-0201", "error");
+        if after_ms.is_some() {
+            story.at(1.2).say("child", "left", json!({ "pid": 42, "command": "capture" }));
+        }
+    }
+    story.at(90.0).say("report", "-", json!({ "clean": true, "exit_code": 0 }));
+    let (incidents, statistics) = story.told();
+    assert_eq!(short(&incidents), [("I-00002", 2, 6, Ended::Failed, 2)]);
+    assert_eq!(incidents[0].code.map(|code| code.to_string()).as_deref(), Some("EK-0201"));
+    assert_eq!((statistics.faults, statistics.commands_failed[0].count), (2, 2));
+}
+
 // REQ M4, REQ E2
 #[test]
 fn what_names_a_fault_belongs_to_its_incident_wherever_it_happens() {

@@ -10,6 +10,7 @@ use evenkeel_core::state::SavedChange;
 use evenkeel_log::storage::Storage;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
@@ -66,15 +67,34 @@ pub struct PastMachine {
     pub(super) is_untold: bool,
 }
 
+/// An entry of a change; read without a value on the way, since starting waits for it.
 #[derive(Deserialize)]
-struct ChangeBody {
-    machine: String,
-    table: String,
+struct ChangeEntry<'a> {
+    entry: u64,
+    #[serde(borrow)]
+    channel: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    component: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    body: ChangeBody<'a>,
+}
+
+#[derive(Deserialize)]
+struct ChangeBody<'a> {
+    #[serde(borrow)]
+    machine: Cow<'a, str>,
+    #[serde(borrow)]
+    table: Cow<'a, str>,
     version: u32,
-    fingerprint: String,
+    #[serde(borrow)]
+    fingerprint: Cow<'a, str>,
     points_max: usize,
-    #[serde(flatten)]
-    change: SavedChange,
+    sequence: u64,
+    from: String,
+    to: String,
+    cause: String,
+    back_to: Option<u64>,
+    failed: usize,
     snapshot: Option<Snapshot>,
 }
 
@@ -168,7 +188,15 @@ impl Past {
             Restored::Snapshot { from_entry, machines, .. } => {
                 self.add_machines(from_entry, &machines).is_ok()
             }
-            Restored::Entry(glimpse) => glimpse.parse().is_ok_and(|entry| self.add_change(&entry).is_ok()),
+            Restored::Entry(glimpse) => match glimpse.read::<ChangeEntry<'_>>() {
+                Ok(ChangeEntry { entry, channel, component, body }) => {
+                    let name = MachineName::new(channel.as_deref(), component.as_deref(), &body.machine);
+                    self.take_change(name, entry, body);
+                    true
+                }
+                // What is wrong with it is told with its machine.
+                Err(_) => glimpse.parse().is_ok_and(|entry| self.add_change(&entry).is_ok()),
+            },
         };
         self.unread += u64::from(!is_read);
     }
@@ -239,49 +267,53 @@ impl Past {
                 return Err(error);
             }
         };
-        let name = name(&body.machine);
+        self.take_change(name(&body.machine), entry.entry, body);
+        Ok(())
+    }
+
+    fn take_change(&mut self, name: MachineName, entry: u64, body: ChangeBody<'_>) {
         if self.machines.len() >= MACHINES_MAX && !self.machines.contains_key(&name) {
             self.unread += 1;
-            return Ok(());
+            return;
         }
-        let change = body.change;
+        let ChangeBody { table, version, fingerprint, points_max, .. } = body;
+        let ChangeBody { sequence, from, to, cause, back_to, failed, .. } = body;
+        let change = SavedChange { sequence, from, to, cause, back_to, failed };
         // Where it stood before this change, with no way back.
         let before = change.sequence.saturating_sub(1);
         let bare = || Snapshot {
-            table: body.table.clone(),
-            version: body.version,
-            fingerprint: body.fingerprint.clone(),
+            table: table.to_string(),
+            version,
+            fingerprint: fingerprint.to_string(),
             sequence: before,
             state: change.from.clone(),
-            points_max: body.points_max,
+            points_max,
             oldest: before,
             oldest_state: change.from.clone(),
             steps: Vec::new(),
         };
         let base = body.snapshot.or_else(|| (change.sequence == 1).then(bare));
         if let Some(base) = base {
-            let mut begun = PastMachine::begun(base, entry.entry);
+            let mut begun = PastMachine::begun(base, entry);
             begun.push(change);
             self.machines.insert(name, begun);
-            return Ok(());
+            return;
         }
         let missing = || {
             let broken = Some(format!("what was before change {} is not there", change.sequence));
-            PastMachine { broken, ..PastMachine::begun(bare(), entry.entry) }
+            PastMachine { broken, ..PastMachine::begun(bare(), entry) }
         };
         let known = self.machines.entry(name).or_insert_with(missing);
-        let (version, fingerprint) = (known.base.version, &known.base.fingerprint);
-        if (version, fingerprint) != (body.version, &body.fingerprint) || known.base.table != body.table {
-            let found = body.version;
-            let why =
-                format!("change {} is of another table, version {found}, not {version}", change.sequence);
+        let base = &known.base;
+        if (base.version, &*base.fingerprint, &*base.table) != (version, &*fingerprint, &*table) {
+            let expected = base.version;
+            let why = format!("change {sequence} is of another table, version {version}, not {expected}");
             known.broken.get_or_insert(why);
         }
         // It may go back further from here on. Points that it had no more before do no harm.
-        known.base.points_max = known.base.points_max.max(body.points_max);
-        known.last = entry.entry;
+        known.base.points_max = known.base.points_max.max(points_max);
+        known.last = entry;
         known.push(change);
-        Ok(())
     }
 
     fn add_snapshot(&mut self, body: &Value) -> Result<(), serde_json::Error> {

@@ -24,7 +24,7 @@ fn told(storage: &SimStorage) -> Vec<String> {
     found.map(|entry| entry.body["snapshot"].as_str().unwrap().to_owned()).collect()
 }
 
-// REQ S7, REQ S8
+// REQ S6, REQ S8
 #[test]
 fn each_source_that_does_not_answer_is_told() {
     let storage = SimStorage::new();
@@ -48,7 +48,7 @@ fn each_source_that_does_not_answer_is_told() {
     }
 }
 
-// REQ S7, REQ Q2
+// REQ S6, REQ Q2
 #[test]
 fn a_snapshot_that_cannot_be_read_back_is_none() {
     let deep = (0..200).fold(json!(1), |inside, _| json!([inside]));
@@ -72,7 +72,7 @@ fn a_snapshot_that_cannot_be_read_back_is_none() {
     }
 }
 
-// REQ S7, REQ Q2
+// REQ S6, REQ Q2
 #[test]
 fn what_is_missing_is_told_by_who_restores() {
     let (storage, keeper) = (SimStorage::new(), Keeper::default());
@@ -98,7 +98,7 @@ fn what_is_missing_is_told_by_who_restores() {
     }
 }
 
-// REQ S7, REQ Q2
+// REQ S6, REQ Q2
 #[test]
 fn however_many_snapshots_were_cut_short_the_whole_one_before_them_is_found() {
     let storage = SimStorage::new();
@@ -173,7 +173,7 @@ fn an_anchor_that_was_forged_behind_what_is_signed_covers_nothing() {
     assert!(found.findings.iter().any(|told| told.contains("no signature covers")), "{found:#?}");
 }
 
-// REQ C11, REQ S7
+// REQ C11, REQ S6
 #[test]
 fn each_anchor_is_signed_before_anything_goes() {
     let key = SigningKey::from_seed([5; 32]);

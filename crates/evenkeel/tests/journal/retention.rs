@@ -46,7 +46,7 @@ fn assert_sound(storage: &SimStorage, context: &str) -> JournalVerification {
     verification
 }
 
-// REQ C11, REQ S7
+// REQ C11, REQ S6
 #[test]
 fn old_segments_go_and_what_is_left_verifies_from_the_anchor() {
     let (storage, keeper) = (SimStorage::new(), Keeper::default());
@@ -102,7 +102,7 @@ fn watched(storage: &SimStorage, act: impl FnOnce(&Journal)) -> u64 {
     assert_sound(storage, "kept").first_entry.unwrap()
 }
 
-// REQ C11, REQ S7
+// REQ C11, REQ S6
 #[test]
 fn what_somebody_needs_stays() {
     let storage = SimStorage::new();
@@ -165,7 +165,7 @@ fn check_image(image: &SimStorage, durable: u64, truth: &Truth, context: &str) {
     assert_eq!(restored(image, false).0, keeper.sum(), "{context}, gone on");
 }
 
-// REQ C11, REQ S6, REQ S7, REQ Q2
+// REQ C11, REQ S6, REQ S6, REQ Q2
 #[test]
 fn no_crash_at_any_write_sync_rename_or_removal_needs_a_hand() {
     let (mut images, mut removals) = (0, 0);
@@ -242,7 +242,7 @@ fn a_removal_that_fails_is_told_and_nothing_is_lost() {
     }
 }
 
-// REQ S7, REQ C11
+// REQ S6, REQ C11
 #[test]
 fn what_the_newest_whole_snapshot_needs_stays_while_the_next_one_is_written() {
     let (storage, keeper) = (SimStorage::new(), Keeper::default());
@@ -288,7 +288,7 @@ fn nothing_goes_before_its_anchor_is_durable_on_a_full_disk() {
     assert!(full > 3, "the disk was full {full} times");
 }
 
-// REQ C11, REQ S7, REQ Q2
+// REQ S6, REQ C11, REQ Q2
 #[test]
 fn nothing_goes_before_its_anchor_is_durable_whatever_write_fails() {
     let mut removals = 0;
@@ -405,7 +405,7 @@ impl Storage for Minding {
     }
 }
 
-// REQ C11, REQ S7, REQ Q2
+// REQ S6, REQ C11, REQ Q2
 #[test]
 fn nothing_goes_while_its_anchor_is_not_durable() {
     for signing in [None, Some(SigningKey::from_seed([5; 32]))] {

@@ -86,7 +86,7 @@ fn options(every: u64) -> JournalOptions {
     }
 }
 
-// REQ S7, REQ C11
+// REQ S6, REQ C11
 #[test]
 fn what_is_restored_is_what_was_whatever_is_a_snapshot() {
     for seed in 0..20 {
@@ -119,7 +119,7 @@ fn what_is_restored_is_what_was_whatever_is_a_snapshot() {
     }
 }
 
-// REQ S7
+// REQ S6
 #[test]
 fn only_the_end_is_read() {
     let (storage, keeper) = (SimStorage::new(), Keeper::default());
@@ -137,7 +137,7 @@ fn only_the_end_is_read() {
     assert_whole(&storage, Outcome::Intact);
 }
 
-// REQ S7, REQ Q2
+// REQ S6, REQ Q2
 #[test]
 fn a_long_snapshot_stands_in_parts_and_counts_only_whole() {
     let (storage, keeper) = (SimStorage::new(), Keeper::default());
@@ -171,7 +171,7 @@ fn a_long_snapshot_stands_in_parts_and_counts_only_whole() {
     assert_eq!((sum, summary.snapshot), (keeper.sum(), None));
 }
 
-// REQ S7, REQ S8
+// REQ S6, REQ S8
 #[test]
 fn a_source_that_panics_is_told_once_and_makes_no_half_snapshot() {
     let storage = SimStorage::new();
@@ -190,7 +190,7 @@ fn a_source_that_panics_is_told_once_and_makes_no_half_snapshot() {
     assert!(found.iter().all(|entry| entry.kind != SNAPSHOT_KIND));
 }
 
-// REQ S7, REQ M4
+// REQ S6, REQ M4
 #[test]
 fn sources_are_asked_with_nothing_held() {
     let storage = SimStorage::new();
@@ -208,7 +208,7 @@ fn sources_are_asked_with_nothing_held() {
     assert!(all(&storage).iter().any(|entry| entry.kind == "from a source"));
 }
 
-// REQ S7, REQ M4
+// REQ S6, REQ M4
 #[test]
 fn a_snapshot_brings_no_other() {
     let storage = SimStorage::new();

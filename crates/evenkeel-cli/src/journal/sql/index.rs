@@ -77,6 +77,8 @@ impl Filling<'_> {
         }
         match kind.as_str() {
             "state" | "state-refused" if self.wants(at::STATES) => self.state(entry),
+            // It is reported as a fault, which comes after it.
+            "child-failed" if body.get("reported").is_some() => Ok(()),
             "fault" | "fault-summary" | "child-failed" if self.wants(at::FAULTS) => self.fault(entry),
             "measure" | "recovery" if self.wants(at::MEASURES) => {
                 let measure = text(body, "measure").or_else(|| text(body, "step"));

@@ -89,13 +89,13 @@ impl Figures {
             self.faults = self.faults.saturating_add(faults);
             self.by_channel.add(&channel(), faults);
         }
+        if entry.kind == "child-failed" {
+            self.commands_failed.add(&channel(), 1);
+        }
         match said {
             Said::Fault(Failure { code: Some(code), .. }) => {
                 *self.by_code.entry(code).or_default() += 1;
                 self.by_class.add(class_of(Some(code)).name(), 1);
-                if entry.kind == "child-failed" {
-                    self.commands_failed.add(&channel(), 1);
-                }
             }
             Said::Summary { .. } => self.summary(&entry.body),
             Said::Report { .. } => self.steps.report(&entry.body),
