@@ -273,7 +273,7 @@ const SECRET: &str = "hunter2-TOKEN";
 
 impl fmt::Display for Tells {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/home/{SECRET}/x: {SECRET}\n{SECRET}")
+        write!(f, "/srv/{SECRET}/x: {SECRET}\n{SECRET}")
     }
 }
 

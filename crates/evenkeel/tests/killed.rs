@@ -85,7 +85,7 @@ fn turned(changes: u64) -> Vec<Spoke> {
     for change in 1..=changes {
         let last = at[change as usize - 1];
         let next = Spoke::ALL[(last.index() + 1) % 4];
-        at.push(if change % BACK_EVERY == 0 { at[change as usize - 3] } else { next });
+        at.push(if change.is_multiple_of(BACK_EVERY) { at[change as usize - 3] } else { next });
     }
     at
 }
@@ -93,7 +93,7 @@ fn turned(changes: u64) -> Vec<Spoke> {
 fn turn(keel: &Keel, wheel: &StateMachine<Spoke>, name: &str) {
     for _ in 0..TURNS {
         let change = wheel.sequence() + 1;
-        let entry = if change % BACK_EVERY == 0 {
+        let entry = if change.is_multiple_of(BACK_EVERY) {
             wheel.take_back(Point::after(change - 3), "back").unwrap().entry
         } else {
             wheel.change(Spoke::ALL[(wheel.state().index() + 1) % 4], "on").unwrap().entry()

@@ -254,23 +254,29 @@ impl SuperviseBuilder {
         };
         let (retry, restart, verify) = (self.retry, self.restart, self.verify);
         let component = Component { whose: whose.clone(), seen: seen.clone(), retry, restart, verify, told };
+        let mut component = Some(component);
         let (inner, threads) = (self.inner, self.threads);
         let added = inner.with(|book| {
             if inner.is_over() {
-                return Err((SuperviseError::Stopping, component));
+                return Err(SuperviseError::Stopping);
             }
             if book.components.len() >= COMPONENTS_MAX {
-                let error = SuperviseError::TooMany { what: "components", max: COMPONENTS_MAX };
-                return Err((error, component));
+                return Err(SuperviseError::TooMany { what: "components", max: COMPONENTS_MAX });
             }
-            let added = book.add(spec, component).map_err(|refused| (refused.0.into(), refused.1));
+            let whole = component.take().expect("invariant: it is there until it is added");
+            let added = book.add(spec, whole).map_err(|refused| {
+                let (error, whole) = *refused;
+                component = Some(whole);
+                error.into()
+            });
             if added.is_ok() {
                 book.threads.extend(threads.into_iter().map(|thread| (thread, whose.clone())));
             }
             added
         });
         // What is refused is dropped where nothing is locked.
-        let id = added.map_err(|(error, _refused)| error)?;
+        drop(component);
+        let id = added?;
         Ok(Supervised { inner, whose, id, seen })
     }
 }

@@ -233,14 +233,7 @@ impl Builder {
         let shared = Shared::new().map_err(BuildError::Stop)?;
         let faults = start_faults(&threads, &shared, (journal.as_ref(), &states), self.supervision)?;
         if let Some(journal) = &journal {
-            let nudged = shared.clone();
-            journal.on_durable(move |_| nudged.nudge());
-            let body = json!({
-                "name": self.name, "pid": std::process::id(), "grace_ms": self.grace.as_millis() as u64,
-                "threads_max": threads.threads_max(),
-            });
-            let _ = journal.append("start", None, body);
-            super::threads::journal_events(&threads, journal);
+            begin_journal(journal, &self.name, self.grace, (&shared, &threads));
         }
         let state = cleanup_state(&states);
         let stop_state = state.reader();
@@ -285,6 +278,23 @@ impl Builder {
             concurrency_max: self.concurrency_max,
         })))
     }
+}
+
+/// The journal's first word of this run, and what it hears and says from now on.
+fn begin_journal(
+    journal: &Journal,
+    name: &str,
+    grace: Duration,
+    (shared, threads): (&Arc<Shared>, &ThreadCoordinator),
+) {
+    let nudged = shared.clone();
+    journal.on_durable(move |_| nudged.nudge());
+    let body = json!({
+        "name": name, "pid": std::process::id(), "grace_ms": grace.as_millis() as u64,
+        "threads_max": threads.threads_max(),
+    });
+    let _ = journal.append("start", None, body);
+    super::threads::journal_events(threads, journal);
 }
 
 /// Starts what looks after faults. It has no handle of the journal: that is to end with the service.
