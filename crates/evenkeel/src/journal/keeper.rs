@@ -69,15 +69,16 @@ impl Keeper {
         let end = loop {
             let may_take = self.writer.condition().0 == Condition::Writing;
             let gather = self.sync_takes.min(GATHER_MAX);
-            let work = pulse.waiting(|| self.shared.wait(may_take, self.retry_at(), gather));
+            let mut work = pulse.waiting(|| self.shared.wait(may_take, self.retry_at(), gather));
             self.writer.retry(now());
-            let Work { entries, order, drained, own } = work;
-            self.append(&entries);
-            let bytes = (entries.bytes.len() as u64).saturating_sub(own.1);
-            let count = (entries.queued.len() as u64).saturating_sub(own.0);
-            self.snapshots.count(count, bytes);
-            self.checkpoints.count(count);
-            self.shared.recycle(entries);
+            let until = Instant::now() + gather;
+            while work.goes_on && self.writer.condition().0 == Condition::Writing {
+                self.take(work.entries, work.own);
+                self.writer.write_ahead(now());
+                work = self.shared.more(until);
+            }
+            let Work { entries, order, drained, own, .. } = work;
+            self.take(entries, own);
             self.commit();
             if order == Order::Run {
                 self.snapshots.keep(&self.shared);
@@ -93,6 +94,16 @@ impl Keeper {
         // The writer lets go of the directory before anybody is told that it is over.
         drop(self);
         gone.0.close(end);
+    }
+
+    /// Gives entries to the log, and counts those that are not its own.
+    fn take(&mut self, entries: Entries, own: (u64, u64)) {
+        self.append(&entries);
+        let bytes = (entries.bytes.len() as u64).saturating_sub(own.1);
+        let count = (entries.queued.len() as u64).saturating_sub(own.0);
+        self.snapshots.count(count, bytes);
+        self.checkpoints.count(count);
+        self.shared.recycle(entries);
     }
 
     /// When a disk that fails is to be tried again.

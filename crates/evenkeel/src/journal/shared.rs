@@ -31,6 +31,8 @@ pub const OBSERVER_PANIC_KIND: &str = "journal-observer-panicked";
 const SILENCE: Duration = Duration::from_secs(1);
 /// While entries come closer than this, they make one group.
 const GATHER_QUIET: Duration = Duration::from_micros(6);
+/// So many that came one upon the other are written while more come.
+const GATHER_ENTRIES: u64 = 64;
 
 /// What `ek-journal` is to do, each including those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +50,8 @@ pub(super) struct Work {
     pub(super) order: Order,
     /// Whether nothing is left in the queue.
     pub(super) drained: bool,
+    /// Whether more comes at this moment, so that it is to be [taken](Shared::more) before all is synced.
+    pub(super) goes_on: bool,
     /// How many of the entries, and of their bytes, are `ek-journal`'s own.
     pub(super) own: (u64, u64),
 }
@@ -169,7 +173,7 @@ impl State {
         } else {
             Default::default()
         };
-        Work { entries, order: self.order, drained: self.queue.is_empty(), own }
+        Work { entries, order: self.order, drained: self.queue.is_empty(), goes_on: false, own }
     }
 }
 
@@ -329,7 +333,7 @@ impl Shared {
 
     /// Waits until there is something to do, and takes it. Entries are taken only
     /// when `may_take`, or when there is an order to come to an end. While more come they
-    /// are waited for, at most `gather`.
+    /// are waited for, at most `gather`, or until there is enough to be written.
     pub(super) fn wait(&self, may_take: bool, until: Option<Instant>, gather: Duration) -> Work {
         let is_to_gather = with_root(|house| {
             let mut state = self.state.lock(house);
@@ -346,19 +350,29 @@ impl Shared {
             state.sleeps = false;
             may_take && state.order == Order::Run && !state.queue.is_filling()
         });
-        if is_to_gather {
-            self.gather(Instant::now() + gather);
-        }
+        let goes_on = is_to_gather && self.gather(Instant::now() + gather);
+        self.take(may_take, goes_on)
+    }
+
+    /// What has come since work [went on](Work::goes_on); the sync does not wait for it beyond `until`.
+    pub(super) fn more(&self, until: Instant) -> Work {
+        let goes_on = self.gather(until);
+        self.take(true, goes_on)
+    }
+
+    fn take(&self, may_take: bool, goes_on: bool) -> Work {
         let (work, waiting) = self.with(|state| (state.hand_over(may_take), state.waiting));
         if waiting > 0 {
             self.news.notify_all();
         }
-        work
+        Work { goes_on: goes_on && work.order == Order::Run, ..work }
     }
 
-    /// Lets entries come as long as they come one upon the other: what is written together costs one sync.
-    fn gather(&self, until: Instant) {
-        let (mut last, mut since) = (self.last.load(Ordering::Relaxed), Instant::now());
+    /// Lets entries come as long as they come one upon the other: what is written together costs one sync. Whether more
+    /// come, and there is enough to be written meanwhile.
+    fn gather(&self, until: Instant) -> bool {
+        let first = self.last.load(Ordering::Relaxed);
+        let (mut last, mut since) = (first, Instant::now());
         loop {
             std::thread::yield_now();
             let (seen, now) = (self.last.load(Ordering::Relaxed), Instant::now());
@@ -366,7 +380,10 @@ impl Shared {
                 (last, since) = (seen, now);
             }
             if now >= until || now.duration_since(since) >= GATHER_QUIET {
-                return;
+                return false;
+            }
+            if last - first >= GATHER_ENTRIES {
+                return true;
             }
         }
     }
