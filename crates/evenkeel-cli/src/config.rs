@@ -27,6 +27,17 @@ use std::time::Duration;
 /// How long a stop may take when nothing is said.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// What is said of the journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct JournalWords {
+    /// Bytes that are kept of it, about.
+    pub(crate) bytes: Option<u64>,
+    /// How long it is kept, in nanoseconds.
+    pub(crate) age_ns: Option<u64>,
+    /// The file of the key that its checkpoints are signed with; made where there is none.
+    pub(crate) key: Option<PathBuf>,
+}
+
 /// What is to be recorded, and how.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
@@ -37,6 +48,8 @@ pub(crate) struct Settings {
     segment_bytes: Option<u64>,
     segment_ns: Option<u64>,
     retention: Retention,
+    /// How its journal is kept.
+    pub(crate) journal: JournalWords,
 }
 
 impl Settings {
@@ -63,6 +76,7 @@ impl Settings {
             segment_bytes: said.segment_bytes,
             segment_ns: said.segment_ns,
             retention: said.retention,
+            journal: said.journal,
         })
     }
 

@@ -1,7 +1,7 @@
 //! `evenkeel record`.
 
 use crate::args::Record;
-use crate::config::Settings;
+use crate::config::{JournalWords, Settings};
 use crate::control::{Control, SOCKET, Service};
 use crate::plan::CONCURRENCY_MAX;
 use crate::systemd::Systemd;
@@ -10,7 +10,7 @@ use crate::watch::Watch;
 use crate::{exit, screen, sys, text};
 use evenkeel::cleanup::{Report, Verdict};
 use evenkeel::faults::{Code, PublicFace};
-use evenkeel::journal::{DIR_NAME, JournalOptions};
+use evenkeel::journal::{DIR_NAME, JournalOptions, JournalRetention, SigningKey};
 use evenkeel::threads::{THREADS_MAX, ThreadCoordinator};
 use evenkeel::{BuildError, Builder, Keel, PoolLimits, Progress, Stopped};
 use evenkeel_recorder::{
@@ -19,7 +19,7 @@ use evenkeel_recorder::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -62,7 +62,7 @@ fn threads(config: &mut Config) -> ThreadCoordinator {
     threads
 }
 
-fn run_configured(arguments: &Record, (config, grace, run_id): Configured) -> u8 {
+fn run_configured(arguments: &Record, (config, grace, journal): Configured) -> u8 {
     let (channels, threads) = (config.channels.clone(), config.threads.clone());
     let prepared = match Recorder::prepare(config) {
         Ok(prepared) => prepared,
@@ -72,7 +72,7 @@ fn run_configured(arguments: &Record, (config, grace, run_id): Configured) -> u8
     let (said, last_word) = sync_channel(1);
     let teller = Teller { said, systemd: Systemd::from_environment(), grace };
     let running: Arc<OnceLock<Weak<Recorder>>> = Arc::default();
-    let keel = match build(arguments, (grace, run_id), (channels.len(), &threads), &running, &teller) {
+    let keel = match build(arguments, (grace, journal), (channels.len(), &threads), &running, &teller) {
         Ok(keel) => keel,
         Err(e) => return cannot_start(&e.to_string()),
     };
@@ -88,8 +88,8 @@ fn run_configured(arguments: &Record, (config, grace, run_id): Configured) -> u8
     }
 }
 
-/// What is to be recorded, how long its stop may take, and the random number of this run.
-type Configured = (Config, Duration, [u8; 16]);
+/// What is to be recorded, how long its stop may take, and how its journal is kept.
+type Configured = (Config, Duration, JournalOptions);
 
 /// What was asked for, or the exit code and why not.
 fn configure(arguments: &Record) -> Result<Configured, (u8, String)> {
@@ -97,7 +97,7 @@ fn configure(arguments: &Record) -> Result<Configured, (u8, String)> {
     if let Some(report) = &arguments.report {
         check_report(report, &arguments.out).map_err(|wrong| (exit::USAGE, wrong))?;
     }
-    let grace = settings.grace;
+    let (grace, kept) = (settings.grace, settings.journal.clone());
     let mut config = settings.into_config(arguments.out.clone());
     if let Some(number) = arguments.acks {
         let adopted = sys::adopt(number);
@@ -106,7 +106,28 @@ fn configure(arguments: &Record) -> Result<Configured, (u8, String)> {
     }
     let run_id = random_id().map_err(|e| (exit::CANNOT, format!("no random numbers: {e}")))?;
     config.log.run_id = run_id;
-    Ok((config, grace, run_id))
+    let journal = journal_options(&kept, run_id).map_err(|why| (exit::CANNOT, why))?;
+    Ok((config, grace, journal))
+}
+
+/// How the journal is kept; the key is made where there is none yet.
+fn journal_options(kept: &JournalWords, run_id: [u8; 16]) -> Result<JournalOptions, String> {
+    let key = |path: &PathBuf| {
+        let made = SigningKey::open(path).or_else(|e| match e.kind() {
+            io::ErrorKind::NotFound => SigningKey::create(path),
+            _ => Err(e),
+        });
+        made.map_err(|e| format!("the key of the journal, {}: {e}", path.display()))
+    };
+    let signing = kept.key.as_ref().map(key).transpose()?;
+    if let Some(key) = &signing {
+        text::say(&format!(
+            "the journal's checkpoints are signed; who verifies them needs the key {}",
+            key.public()
+        ));
+    }
+    let retention = JournalRetention { bytes: kept.bytes, age_ns: kept.age_ns };
+    Ok(JournalOptions { run_id, retention, signing, ..JournalOptions::default() })
 }
 
 /// A report that could not be written would be found out too late. The recording
@@ -141,7 +162,7 @@ fn random_id() -> io::Result<[u8; 16]> {
 /// and does not keep anybody from recording.
 fn build(
     arguments: &Record,
-    (grace, run_id): (Duration, [u8; 16]),
+    (grace, options): (Duration, JournalOptions),
     (channels, threads): (usize, &ThreadCoordinator),
     running: &Arc<OnceLock<Weak<Recorder>>>,
     teller: &Teller,
@@ -165,10 +186,8 @@ fn build(
             None => builder,
         }
     };
-    let with_journal = |builder: Builder| {
-        let options = JournalOptions { run_id, ..JournalOptions::default() };
-        builder.journal(arguments.out.join(DIR_NAME)).journal_options(options)
-    };
+    let with_journal =
+        |builder: Builder| builder.journal(arguments.out.join(DIR_NAME)).journal_options(options);
     match with_journal(builder()).build() {
         Err(e @ BuildError::Journal { .. }) => {
             text::complain(&format!("recording without a journal: {e}"));

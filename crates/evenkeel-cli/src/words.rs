@@ -19,6 +19,9 @@ pub(crate) const ON_FULLS: &str = "block and drop-newest";
 pub(crate) const RESTARTS: &str = "never and on-failure";
 const ADDRESSES: &str = "IP:PORT, [IPv6]:PORT and localhost:PORT";
 
+/// What is said where a path is needed.
+pub(crate) const FILES: &str = "the path of a file";
+
 /// How a word is refused that only a later version has.
 pub(crate) fn to_come(what: &str) -> String {
     format!("{what}: not in this version")
@@ -33,6 +36,14 @@ fn none_of(word: &str, kind: &str, allowed: &str) -> String {
 pub(crate) fn parse_name(word: &str) -> Result<String, String> {
     check_name(word).map_err(|e| e.to_string())?;
     Ok(word.to_owned())
+}
+
+/// A file.
+pub(crate) fn parse_file(word: &str) -> Result<PathBuf, String> {
+    if word.contains('\0') {
+        return Err(format!("{word:?} has a NUL, which no path is allowed to have"));
+    }
+    parse_path(word, word)
 }
 
 /// A source. A relative path stays as it is given, and so is relative to the working

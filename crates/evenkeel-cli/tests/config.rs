@@ -16,7 +16,12 @@ struct Case(&'static str, usize, &'static str, &'static str);
 /// What stands in no table of channels, behind [`SOUND`], from line 5 on.
 const IN_TABLES: &[Case] = &[
     // Keys and tables that there are not.
-    Case("[segmnt]\nbytes = '2MiB'", 5, "[segmnt]", "[[channel]], [segment], [retention] and [cleanup]"),
+    Case(
+        "[segmnt]\nbytes = '2MiB'",
+        5,
+        "[segmnt]",
+        "[[channel]], [segment], [retention], [journal] and [cleanup]",
+    ),
     Case("[[channels]]\nname = 'b'", 5, "[[channels]]", "[[channel]], [segment]"),
     Case("[segment]\nbytes = '2MiB'\nsecond = 3", 7, "second = 3", "bytes and seconds"),
     Case("[retention]\nsize = 3", 6, "size = 3", "bytes, age and min_free"),

@@ -73,3 +73,42 @@ fn a_command_that_failed_and_ran_again_is_told_of_as_one_repaired_incident() {
     assert_eq!(asked["rows"], serde_json::json!([[id, 2]]));
     assert_eq!(code(evenkeel(&["journal", "verify", &dir]).status), 0);
 }
+
+// REQ C11
+#[test]
+fn a_recorder_with_a_key_signs_its_journal_and_a_cut_or_strange_one_is_found() {
+    let scratch = Scratch::new();
+    let (dir, key, kept) = (scratch.word("rec"), scratch.word("journal.key"), scratch.word("kept.json"));
+    let config = scratch.put("config.toml", format!("[journal]\nkey = {key:?}\nbytes = '1MiB'\n").as_bytes());
+    let record = |dir: &str| {
+        let words = ["record", "--out", dir, "--config", &config, "--channel", "a=exec:echo hello"];
+        let output = evenkeel(&words);
+        assert_eq!(code(output.status), 0, "{}", stderr(&output));
+        stderr(&output)
+    };
+    let said = record(&dir);
+    let public = said.lines().find_map(|line| line.split_once("needs the key ")).unwrap().1.to_owned();
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&key).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+    std::fs::write(&kept, text(&["journal", "export", &dir, "--checkpoint"])).unwrap();
+    let checked = |dir: &str| {
+        let output = evenkeel(&["journal", "verify", dir, "--against", &kept, "--key", &public]);
+        (code(output.status), stderr(&output))
+    };
+    assert_eq!(checked(&dir).0, 0, "{}", checked(&dir).1);
+    // It goes on with the same key, and what was kept still holds.
+    assert!(record(&dir).contains(&public));
+    assert_eq!(checked(&dir).0, 0, "{}", checked(&dir).1);
+    assert_eq!(code(evenkeel(&["verify", &dir]).status), 0);
+    // Another recording, whole in itself, is not what was signed.
+    let other = scratch.word("other");
+    record(&other);
+    let (status, told) = checked(&other);
+    assert!(status == 1 && told.contains("entry"), "{status}: {told}");
+    // A key that others may read is none.
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let output =
+        evenkeel(&["record", "--out", &scratch.word("no"), "--config", &config, "--channel", "a=stdin"]);
+    assert!(code(output.status) == 3 && stderr(&output).contains("journal.key"), "{}", stderr(&output));
+    assert!(!scratch.path("no").exists());
+}

@@ -157,18 +157,23 @@ fn a_failed_step_is_compensated() {
 #[test]
 fn a_force_names_what_was_abandoned() {
     let keel = keel(20.seconds());
-    let (begun, seen) = std::sync::mpsc::sync_channel(1);
+    let (begun, seen) = std::sync::mpsc::sync_channel(2);
+    let begins = begun.clone();
     let hangs = move |step: Step| {
         begun.send(()).unwrap();
         hang(step);
     };
     keel.cleanup("hangs").run_blocking(hangs).register().unwrap();
     let (told, is_told) = std::sync::mpsc::sync_channel(1);
-    let listens = move |step: Step| told.send(step.wait_cancelled(60.seconds())).unwrap();
+    let listens = move |step: Step| {
+        begins.send(()).unwrap();
+        told.send(step.wait_cancelled(60.seconds())).unwrap();
+    };
     keel.cleanup("listens").priority(1).run_blocking(listens).register().unwrap();
     keel.cleanup("close").phase(Phase::ClosingLogs).run_blocking(|_| ()).register().unwrap();
     keel.request_stop("enough", "the test");
-    seen.recv().unwrap();
+    // Both: one whose thread has not begun yet has nothing that could be told.
+    seen.iter().take(2).for_each(drop);
     keel.force("an impatient test");
     let stopped = keel.wait();
     assert_eq!(stopped.report.exit_code, 4);

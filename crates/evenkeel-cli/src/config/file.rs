@@ -1,5 +1,6 @@
 //! What a configuration file may say.
 
+use super::JournalWords;
 use super::channels::Draft;
 use super::document::{Document, Entry};
 use super::place::{Place, Wrong};
@@ -7,7 +8,7 @@ use crate::words::{self, measure, to_come};
 use evenkeel_recorder::Retention;
 use std::time::Duration;
 
-const TABLES: &str = "[[channel]], [segment], [retention] and [cleanup]";
+const TABLES: &str = "[[channel]], [segment], [retention], [journal] and [cleanup]";
 const CHANNEL_KEYS: &str = "name, source, framing, durability, on_full and restart";
 
 /// What a file said.
@@ -17,6 +18,7 @@ pub(super) struct FileWords {
     pub(super) segment_bytes: Option<u64>,
     pub(super) segment_ns: Option<u64>,
     pub(super) retention: Retention,
+    pub(super) journal: JournalWords,
     pub(super) grace: Option<Duration>,
 }
 
@@ -29,6 +31,7 @@ pub(super) fn read(document: &Document) -> Result<FileWords, Wrong> {
             "channel" => said.channels = channels(&entry)?,
             "segment" => segment(&mut said, &entry)?,
             "retention" => retention(&mut said.retention, &entry)?,
+            "journal" => journal(&mut said.journal, &entry)?,
             "cleanup" => cleanup(&mut said, &entry)?,
             _ => return Err(entry.unknown(TABLES)),
         }
@@ -79,6 +82,18 @@ fn retention(retention: &mut Retention, entry: &Entry<'_>) -> Result<(), Wrong> 
             "age" => retention.age_ns = Some(entry.word(measure::parse_age, measure::AGES)?.value),
             "min_free" => retention.min_free = Some(entry.size()?),
             _ => return Err(entry.unknown("bytes, age and min_free")),
+        }
+    }
+    Ok(())
+}
+
+fn journal(journal: &mut JournalWords, entry: &Entry<'_>) -> Result<(), Wrong> {
+    for entry in entry.table()? {
+        match entry.key() {
+            "bytes" => journal.bytes = Some(entry.size()?),
+            "age" => journal.age_ns = Some(entry.word(measure::parse_age, measure::AGES)?.value),
+            "key" => journal.key = Some(entry.word(words::parse_file, words::FILES)?.value),
+            _ => return Err(entry.unknown("bytes, age and key")),
         }
     }
     Ok(())

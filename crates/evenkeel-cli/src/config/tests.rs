@@ -75,6 +75,9 @@ fn what_the_example_has_commented_out_can_be_switched_on() {
         .collect();
     let settings = settings(&on.join("\n"), &[]).unwrap();
     assert_eq!(settings.channels.last().unwrap().on_full, OnFull::DropNewest);
+    let key = Some("/etc/evenkeel/journal.key".into());
+    let journal = JournalWords { bytes: Some(1 << 30), age_ns: Some(90 * 86_400_000_000_000), key };
+    assert_eq!(settings.journal, journal);
     let config = settings.into_config("rec".into());
     let retention =
         Retention { bytes: Some(100 << 30), age_ns: Some(7 * 86_400_000_000_000), min_free: Some(10 << 30) };
@@ -89,6 +92,7 @@ fn everything_said_in_a_file_arrives() {
         retention.bytes = 0x200000
         retention.age = '36h'
         retention.min_free = '1GB'
+        journal = { bytes = '2MiB', age = '1h', key = 'keys/journal' }
         cleanup.grace = '1.5m'
         [[channel]]
         name = 'a'
@@ -104,6 +108,9 @@ fn everything_said_in_a_file_arrives() {
     ";
     let settings = settings(text, &[]).unwrap();
     assert_eq!(settings.grace, Duration::from_secs(90));
+    let key = Some("keys/journal".into());
+    let journal = JournalWords { bytes: Some(2 << 20), age_ns: Some(3_600_000_000_000), key };
+    assert_eq!(settings.journal, journal);
     let config = settings.into_config("rec".into());
     assert_eq!(config.dir, Path::new("rec"));
     let a = ChannelConfig {

@@ -156,6 +156,7 @@ impl Keeper {
             if !durable {
                 self.go_without_journal(at, entry.is_some());
             }
+            self.ledger.began(at, entry);
             self.open_gate(at, now_ns);
         } else if let State::Running(run) = &mut self.channels[at].state
             && let Some(gated) = &mut run.gated
@@ -213,6 +214,7 @@ impl Keeper {
         if let Some(exited) = run.exited {
             let body = run.ended_body(&self.run_id, exited);
             self.ledger.note("child-ended", &self.channels[at].exec.name, body);
+            self.ledger.ended(at);
         }
         let by_itself = !run.ending.ended_by_stop();
         let ran_ns = run.began_ns.map_or(0, |began_ns| now_ns.saturating_sub(began_ns));

@@ -55,12 +55,15 @@ pub(super) struct Ledger {
     queued: VecDeque<Queued>,
     all: Load,
     channels: Vec<Load>,
+    /// Of each channel whose command runs the entry that names it, where that is known.
+    running: Vec<Option<Option<u64>>>,
 }
 
 impl Ledger {
     pub(super) fn new(journal: Option<Journal>, channels: usize) -> Self {
         let (owed, queued) = (VecDeque::new(), VecDeque::new());
-        Self { journal, owed, queued, all: Load::default(), channels: vec![Load::default(); channels] }
+        let (all, running) = (Load::default(), vec![None; channels]);
+        Self { journal, owed, queued, all, channels: vec![Load::default(); channels], running }
     }
 
     pub(super) fn has_journal(&self) -> bool {
@@ -74,6 +77,31 @@ impl Ledger {
     /// Whether an entry is on disk.
     pub(super) fn is_durable(&self, entry: u64) -> bool {
         self.journal.as_ref().is_some_and(|journal| journal.durable_through() >= entry)
+    }
+
+    /// The command of a channel runs, by an entry that names it; `None` when that comes later.
+    pub(super) fn began(&mut self, channel: usize, entry: Option<u64>) {
+        self.running[channel] = Some(entry);
+        self.keep();
+    }
+
+    /// It has ended, which was noted.
+    pub(super) fn ended(&mut self, channel: usize) {
+        self.running[channel] = None;
+        self.keep();
+    }
+
+    /// Says from where on the journal is needed by who looks for commands that were left behind: from the first that
+    /// runs. While something is owed, what was said before stays.
+    fn keep(&self) {
+        let Some(journal) = &self.journal else { return };
+        let next = journal.head().entry + 1;
+        let first = self.running.iter().flatten().copied().min_by_key(|entry| entry.unwrap_or(0));
+        if self.owed.is_empty()
+            && let Some(first) = first.unwrap_or(Some(next))
+        {
+            journal.keep_from("child", first);
+        }
     }
 
     /// Appends at once or not at all; answers the entry's number.
@@ -158,6 +186,57 @@ fn json_bytes(text: &str) -> usize {
 mod tests {
     use super::super::tests::rig::Disk;
     use super::*;
+    use evenkeel::journal::{JournalOptions, JournalRetention, entries};
+    use evenkeel_log::sim::SimStorage;
+    use std::sync::Arc;
+
+    // REQ W4, REQ C11
+    #[test]
+    fn the_journal_keeps_who_runs_and_lets_go_of_who_has_ended() {
+        let storage = SimStorage::new();
+        let retention = JournalRetention { bytes: Some(0), age_ns: None };
+        let options = JournalOptions {
+            retention,
+            segment_bytes: 3_000,
+            ballast_bytes: 0,
+            snapshot_entries: 10,
+            ..JournalOptions::default()
+        };
+        let (journal, _) = Journal::open(Arc::new(storage.clone()), options).unwrap();
+        // Without a snapshot nothing goes.
+        journal.on_snapshot("test", || json!(1));
+        let mut ledger = Ledger::new(Some(journal.clone()), 2);
+        let has = |entry: u64| {
+            let mut found = false;
+            let read = entries(&storage, true, &mut |read| {
+                found |= read.entry == entry;
+                Ok(())
+            });
+            read.unwrap();
+            found
+        };
+        let pass = || {
+            for _ in 0..60 {
+                let entry = journal.append("audit", None, json!({ "n": 1 })).unwrap().entry;
+                assert!(journal.wait_durable(entry, std::time::Duration::from_secs(30)));
+            }
+        };
+        let first = ledger.append("child", "left", json!({ "pid": 7 }));
+        ledger.began(0, first);
+        pass();
+        let second = ledger.append("child", "right", json!({ "pid": 8 }));
+        ledger.began(1, second);
+        pass();
+        assert!(has(first.unwrap()) && has(second.unwrap()), "both run");
+        ledger.note("child-ended", "left", json!({ "pid": 7 }));
+        ledger.ended(0);
+        pass();
+        assert_eq!((has(first.unwrap()), has(second.unwrap())), (false, true), "the second runs");
+        ledger.note("child-ended", "right", json!({ "pid": 8 }));
+        ledger.ended(1);
+        pass();
+        assert!(!has(second.unwrap()), "nobody runs");
+    }
 
     // REQ E4, REQ W4
     #[test]

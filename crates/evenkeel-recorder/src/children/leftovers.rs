@@ -62,6 +62,11 @@ pub(crate) struct Leftover {
 }
 
 impl Leftover {
+    /// Whether something of it is still there.
+    pub(crate) fn remains(&self) -> bool {
+        matches!(self.how, How::Remains(_))
+    }
+
     /// Whether there was something to do: the others are for the journal alone.
     pub(crate) fn was_there(&self) -> bool {
         self.how != How::Gone

@@ -119,9 +119,15 @@ pub(super) fn end_those_left(dir: &Path, journal: &Journal) -> Vec<String> {
         Err(e) => return vec![format!("what an earlier run left running is not known: {e}")],
     };
     let (left, unread) = end_leftovers(&storage, LEFTOVER_PATIENCE);
+    let mut remains = unread.is_some();
     for leftover in &left {
+        remains |= leftover.remains();
         let (kind, body) = leftover.entry();
         let _ = journal.append(kind, leftover.channel.as_deref(), body);
+    }
+    if remains {
+        // The next run looks for them again: nothing of the journal goes in this one.
+        journal.keep_from("leftover", 1);
     }
     let there = left.iter().filter(|leftover| leftover.was_there()).map(ToString::to_string);
     there.chain(unread).collect()

@@ -166,8 +166,8 @@ struct Work {
     /// The segments that may go, and up to where they were asked for; `None` to ask again.
     segments: Option<(u64, Vec<SealedFile>)>,
     appended: Option<Appended>,
-    /// Up to where the last durable entry tells of: a removal that failed is not told of again.
-    told_through: Option<u64>,
+    /// Up to where the last durable entry tells of, and its number: a removal that failed is not told of again.
+    told_through: Option<(u64, u64)>,
     /// Of a removal that had to come first: what the journal refused.
     owed: Option<Told>,
     last_fault: Option<String>,
@@ -235,7 +235,12 @@ impl Work {
             self.owed = Some(told);
             self.pay();
         }
-        removed.map(|all| all.then_some(done))
+        let all_gone = removed?;
+        if all_gone && let (Some(journal), Some((_, entry))) = (&self.journal, self.told_through) {
+            // What was said of earlier removals is in this one.
+            journal.keep_from(RETENTION_KIND, entry);
+        }
+        Ok(all_gone.then_some(done))
     }
 
     /// Tells of what had to be removed first.
@@ -282,7 +287,7 @@ impl Work {
     fn tell(&mut self, told: &Told) -> bool {
         let Some(journal) = &self.journal else { return false };
         let through = told.anchor.through;
-        if self.told_through == Some(through) {
+        if self.told_through.is_some_and(|(told, _)| told == through) {
             return true;
         }
         // One that waits already is not appended again.
@@ -291,7 +296,7 @@ impl Work {
         let Some(entry) = entry else { return false };
         let is_durable = journal.wait_durable(entry, ENTRY_PATIENCE);
         if is_durable {
-            self.told_through = Some(through);
+            self.told_through = Some((through, entry));
         } else {
             self.appended = Some(Appended { entry, through });
         }
