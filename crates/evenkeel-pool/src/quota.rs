@@ -26,18 +26,21 @@ impl Surplus {
     }
 
     fn take(&self) -> bool {
-        let mut left = self.0.load(Ordering::Relaxed);
-        while left > 0 {
-            match self.0.compare_exchange_weak(left, left - 1, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(now) => left = now,
-            }
-        }
-        false
+        self.set_aside(1).is_ok()
+    }
+
+    /// Takes so many out, for a reserve; otherwise says how many there are.
+    pub(crate) fn set_aside(&self, slots: u32) -> Result<(), u32> {
+        let enough = |left: u32| left.checked_sub(slots);
+        self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, enough).map(drop)
     }
 
     fn give_back(&self) {
-        self.0.fetch_add(1, Ordering::Release);
+        self.put_back(1);
+    }
+
+    pub(crate) fn put_back(&self, slots: u32) {
+        self.0.fetch_add(slots, Ordering::Release);
     }
 }
 
@@ -76,14 +79,24 @@ impl Share {
         Self { held: AtomicU64::new(0), reserve, cap }
     }
 
+    /// Slots that are its alone.
+    pub(crate) fn reserve(&self) -> u32 {
+        self.reserve
+    }
+
+    /// Slots that it may have.
+    pub(crate) fn max(&self) -> u32 {
+        self.cap
+    }
+
     /// Own and borrowed.
     pub(crate) fn held(&self) -> (u32, u32) {
         let held = self.held.load(Ordering::Relaxed);
         (own(held), borrowed(held))
     }
 
-    /// Lets one more in.
-    pub(crate) fn enter(&self, surplus: &Surplus) -> Result<(), Denied> {
+    /// Lets one more in; above its reserve only if it may borrow.
+    pub(crate) fn enter(&self, surplus: &Surplus, may_borrow: bool) -> Result<(), Denied> {
         let mut has_token = false;
         let mut held = self.held.load(Ordering::Relaxed);
         loop {
@@ -92,7 +105,7 @@ impl Share {
                 None
             } else if own + borrowed >= self.cap {
                 Some(Denied::Cap)
-            } else if has_token || surplus.take() {
+            } else if has_token || may_borrow && surplus.take() {
                 has_token = true;
                 None
             } else {

@@ -1,0 +1,77 @@
+//! The memory of one tier: one mapping, in slots of one size.
+//!
+//! Address space is reserved when it is made; a page of it takes memory once it is touched, and is zeroes until then.
+//!
+//! Invariants: the mapping lives as long as its `Arena`; slots do not overlap; the arena itself reads and writes
+//! nothing, so who has the right to a slot has the right to its bytes.
+#![allow(unsafe_code, reason = "memory from the system, handed out in parts")]
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use std::ffi::c_void;
+use std::io;
+use std::ptr::NonNull;
+
+/// A page of memory.
+pub(crate) const PAGE_BYTES: usize = 4096;
+
+#[derive(Debug)]
+pub(crate) struct Arena {
+    base: NonNull<u8>,
+    bytes: usize,
+    slot_bytes: usize,
+}
+
+// SAFETY: an arena is an address range; nothing is read or written through it without the right to a slot.
+unsafe impl Send for Arena {}
+// SAFETY: as above: all methods but `give_up` only compute addresses.
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    /// Reserves room for so many slots of so many bytes, a multiple of the page.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn reserve(slot_bytes: usize, slots: usize) -> io::Result<Self> {
+        assert!(slot_bytes.is_multiple_of(PAGE_BYTES), "invariant: slots are whole pages");
+        let bytes = slot_bytes.checked_mul(slots).ok_or(io::ErrorKind::OutOfMemory)?;
+        if bytes == 0 {
+            return Ok(Self { base: NonNull::dangling(), bytes, slot_bytes });
+        }
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new mapping at an address that the system chooses overlaps nothing.
+        let base = unsafe {
+            mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, flags)
+        }?;
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { base, bytes, slot_bytes })
+    }
+
+    /// Where a slot begins.
+    #[inline]
+    pub(crate) fn slot(&self, slot: u32) -> NonNull<u8> {
+        let at = slot as usize * self.slot_bytes;
+        assert!(at < self.bytes, "invariant: a slot is one of the arena's");
+        // SAFETY: within the mapping, by the check.
+        unsafe { self.base.add(at) }
+    }
+
+    /// Gives the memory of a slot back to the system: it is zeroes when it is touched next.
+    ///
+    /// # Safety
+    /// Nobody reads or writes the slot meanwhile.
+    pub(crate) unsafe fn give_up(&self, slot: u32) -> io::Result<()> {
+        let at = self.slot(slot).as_ptr().cast::<c_void>();
+        // SAFETY: whole pages of our own mapping, which nobody uses, says the caller.
+        Ok(unsafe { madvise(at, self.slot_bytes, Advice::LinuxDontNeed) }?)
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            // SAFETY: our own mapping; the pool drops its arenas when no buffer is left.
+            let unmapped = unsafe { munmap(self.base.as_ptr().cast(), self.bytes) };
+            debug_assert!(unmapped.is_ok(), "our own mapping cannot be unmapped");
+        }
+    }
+}
