@@ -34,13 +34,13 @@ impl fmt::Display for Holder {
 
 /// All holders of a tier, or of all tiers, who holds most first.
 pub(crate) fn holders(memory: &Memory, tier: Option<usize>) -> Vec<Holder> {
-    let now = memory.books.tick.load(Ordering::Relaxed);
+    let now = memory.tick.load(Ordering::Relaxed);
     let mut found: BTreeMap<(u32, String), Holder> = BTreeMap::new();
     let tiers = 0..memory.core.tiers.len();
     for at in tiers.filter(|at| tier.is_none_or(|tier| tier == *at)) {
         let slot_bytes = memory.core.tiers[at].slot_bytes;
         for slot in memory.core.held(at) {
-            let note = memory.books.note(at, slot);
+            let note = &memory.slots[at][slot as usize];
             let account = note.account.load(Ordering::Relaxed);
             let site = note.site.load().map_or_else(|| "unknown".to_owned(), ToString::to_string);
             let age = now.saturating_sub(note.since.load(Ordering::Relaxed));

@@ -15,7 +15,6 @@
 
 mod account;
 mod arena;
-mod books;
 mod buffer;
 mod chain;
 mod core;

@@ -2,7 +2,6 @@
 
 use crate::account::{AccountState, ChannelState, Denied};
 use crate::arena::{Arena, PAGE_BYTES, Root};
-use crate::books::Books;
 use crate::buffer::Buffer;
 use crate::chain::{self, Chain};
 use crate::core::{Core, TierCore};
@@ -66,8 +65,7 @@ impl PoolBuilder {
         let arenas = self.tiers.iter().map(|tier| Arena::reserve(tier.bytes, tier.slots as usize));
         let arenas = arenas.collect::<Result<_, _>>().map_err(BuildError::Memory)?;
         let tiers = self.tiers.iter().map(|tier| TierCore::new(tier.bytes as u64, tier.slots)).collect();
-        let books = Books::new(self.tiers.iter().map(|tier| tier.slots), self.poisons);
-        Ok(Pool(Arc::new(Root::new(Core::new(tiers, ACCOUNTS_MAX), arenas, books))))
+        Ok(Pool(Arc::new(Root::new(Core::new(tiers, ACCOUNTS_MAX), arenas, self.poisons))))
     }
 }
 
@@ -154,7 +152,7 @@ impl Pool {
 
     /// Counts seconds, by which it is known for how long buffers are held.
     pub fn tick(&self, seconds: u32) {
-        self.0.memory().books.tick.store(seconds, Ordering::Relaxed);
+        self.0.memory().tick.store(seconds, Ordering::Relaxed);
     }
 }
 
@@ -206,7 +204,7 @@ impl Account {
     ///
     /// # Errors
     /// [`Exhausted`]: whose limit was met, and who holds most.
-    #[inline]
+    #[inline(always)]
     #[track_caller]
     pub fn take(&self, bytes: usize) -> Result<Buffer, Exhausted> {
         let site = Location::caller();
@@ -253,9 +251,9 @@ impl Account {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn buffer(&self, tier: usize, slot: u32, site: Site) -> Buffer {
-        Buffer::of(self.root.lease(tier as u32, slot, self.number, self.channel, site), 0)
+        Buffer::of(self.root.lease(tier, slot, self.number, self.channel, site), 0)
     }
 
     #[cold]
