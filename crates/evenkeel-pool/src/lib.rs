@@ -10,8 +10,8 @@
 //! * No channel has more than its limit, and none that has less than its reserve is refused, whatever others do.
 //! * A buffer shows nothing of what another channel left in it.
 //! * A buffer is given back once, and nobody has it then: anything else does not compile.
-#![cfg_attr(evenkeel_loom, allow(dead_code, reason = "loom tries the books, not the memory"))]
-#![allow(unexpected_cfgs, reason = "only the tests under loom set `evenkeel_loom`")]
+#![cfg_attr(evenkeel_pool_loom, allow(dead_code, reason = "loom tries the books, not the memory"))]
+#![allow(unexpected_cfgs, reason = "only the tests under loom set `evenkeel_pool_loom`")]
 
 mod account;
 mod arena;
@@ -28,6 +28,9 @@ mod seat;
 mod slice;
 mod sync;
 mod waiting;
+
+#[cfg(all(test, evenkeel_pool_loom))]
+mod interleavings;
 
 pub use buffer::Buffer;
 pub use chain::Chain;

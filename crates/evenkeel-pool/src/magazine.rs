@@ -67,7 +67,8 @@ impl Default for Magazine {
 impl Magazine {
     #[inline]
     pub(crate) fn try_open(&self) -> Option<Opened<'_>> {
-        (self.lock.swap(TAKEN, Ordering::Acquire) == OPEN).then_some(Opened(self))
+        // Lazily: who has not got the lock must not drop it.
+        (self.lock.swap(TAKEN, Ordering::Acquire) == OPEN).then(|| Opened(self))
     }
 
     pub(crate) fn open(&self) -> Opened<'_> {

@@ -1,19 +1,19 @@
-//! What threads meet on: atomics, and one lock with who waits for it. Under `--cfg evenkeel_loom` those of loom,
+//! What threads meet on: atomics, and one lock with who waits for it. Under `--cfg evenkeel_pool_loom` those of loom,
 //! which tries every order in which things can happen.
 
-#[cfg(evenkeel_loom)]
+#[cfg(evenkeel_pool_loom)]
 pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
-#[cfg(not(evenkeel_loom))]
+#[cfg(not(evenkeel_pool_loom))]
 pub(crate) use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 /// Lets others go on, for a moment.
 pub(crate) fn pause(turn: u32) {
-    #[cfg(evenkeel_loom)]
+    #[cfg(evenkeel_pool_loom)]
     {
         let _ = turn;
         loom::thread::yield_now();
     }
-    #[cfg(not(evenkeel_loom))]
+    #[cfg(not(evenkeel_pool_loom))]
     if turn < 64 {
         std::hint::spin_loop();
     } else {
@@ -21,7 +21,7 @@ pub(crate) fn pause(turn: u32) {
     }
 }
 
-#[cfg(not(evenkeel_loom))]
+#[cfg(not(evenkeel_pool_loom))]
 mod monitor {
     use evenkeel_locks::{Condvar, Mutex, lock_order, with_root_of};
     use std::time::Instant;
@@ -78,7 +78,7 @@ mod monitor {
     }
 }
 
-#[cfg(evenkeel_loom)]
+#[cfg(evenkeel_pool_loom)]
 mod monitor {
     use loom::sync::{Condvar, Mutex};
     use std::time::Instant;
