@@ -6,7 +6,7 @@
 
 use crate::account::{AccountState, ChannelState};
 use crate::core::{Core, Given, TierCore};
-use crate::magazine::Magazine;
+use crate::gate::own::Gate;
 use crate::quota::Share;
 use crate::seat::sit;
 use loom::sync::Arc;
@@ -115,20 +115,20 @@ fn the_last_is_named_once() {
     });
 }
 
-// REQ R2: who has the lock of a magazine is alone.
+// REQ R2: who is in a gate is alone, and sees what was done in it before.
 #[test]
-fn a_magazine_is_opened_by_one_at_a_time() {
+fn one_is_in_a_gate_at_a_time() {
     loom::model(|| {
-        let magazine = Arc::new((Magazine::default(), AtomicU32::new(0)));
-        let work = |(magazine, count): &(Magazine, AtomicU32)| {
-            let _opened = magazine.open();
+        let both = Arc::new((Gate::default(), AtomicU32::new(0)));
+        let work = |(gate, count): &(Gate, AtomicU32)| {
+            let Some(_entered) = gate.try_enter() else { return 0 };
             let seen = count.load(Ordering::Relaxed);
             count.store(seen + 1, Ordering::Relaxed);
+            1
         };
-        let other = magazine.clone();
-        let second = thread::spawn(move || work(&other));
-        work(&magazine);
-        second.join().unwrap();
-        assert_eq!(magazine.1.load(Ordering::Relaxed), 2);
+        let other = both.clone();
+        let second = thread::spawn(move || work(&other) + work(&other));
+        let done = work(&both) + work(&both) + second.join().unwrap();
+        assert_eq!(both.1.load(Ordering::Relaxed), done);
     });
 }

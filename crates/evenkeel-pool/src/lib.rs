@@ -20,6 +20,7 @@ mod chain;
 mod core;
 mod depot;
 mod error;
+mod gate;
 mod holders;
 mod magazine;
 mod pool;

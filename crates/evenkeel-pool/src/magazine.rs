@@ -10,13 +10,11 @@
 //! 2. A slot is in one magazine, in the depot, or held: never two of these, but on its way in one thread's hands.
 //! 3. Who gives back under a lock that was taken after somebody called for slots sees the call.
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering, pause};
+use crate::gate::{Entered, Gate};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Most slots that a magazine has.
 pub(crate) const ROOM: usize = 6;
-
-const OPEN: u32 = 0;
-const TAKEN: u32 = 1;
 
 /// A slot, and the account that pays for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,25 +37,21 @@ impl Entry {
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Magazine {
-    lock: AtomicU32,
+    gate: Gate,
     len: AtomicU32,
     entries: [AtomicU64; ROOM],
 }
 
-/// The lock of a magazine, held.
-pub(crate) struct Opened<'a>(&'a Magazine);
-
-impl Drop for Opened<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.0.lock.store(OPEN, Ordering::Release);
-    }
-}
+/// A magazine, for one thread alone.
+pub(crate) struct Opened<'a>(
+    &'a Magazine,
+    #[expect(dead_code, reason = "it is left when it is dropped")] Entered<'a>,
+);
 
 impl Default for Magazine {
     fn default() -> Self {
         Self {
-            lock: AtomicU32::new(OPEN),
+            gate: Gate::default(),
             len: AtomicU32::new(0),
             entries: std::array::from_fn(|_| AtomicU64::new(0)),
         }
@@ -67,19 +61,12 @@ impl Default for Magazine {
 impl Magazine {
     #[inline]
     pub(crate) fn try_open(&self) -> Option<Opened<'_>> {
-        // Lazily: who has not got the lock must not drop it.
-        (self.lock.swap(TAKEN, Ordering::Acquire) == OPEN).then(|| Opened(self))
+        self.gate.try_enter().map(|entered| Opened(self, entered))
     }
 
+    #[inline]
     pub(crate) fn open(&self) -> Opened<'_> {
-        let mut turn = 0;
-        loop {
-            if let Some(opened) = self.try_open() {
-                return opened;
-            }
-            pause(turn);
-            turn += 1;
-        }
+        Opened(self, self.gate.enter())
     }
 }
 
