@@ -6,8 +6,6 @@
 //! nothing, so who has the right to a slot has the right to its bytes.
 #![allow(unsafe_code, reason = "memory from the system, handed out in parts")]
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
-use std::ffi::c_void;
 use std::io;
 use std::ptr::NonNull;
 
@@ -34,15 +32,7 @@ impl Arena {
     pub(crate) fn reserve(slot_bytes: usize, slots: usize) -> io::Result<Self> {
         assert!(slot_bytes.is_multiple_of(PAGE_BYTES), "invariant: slots are whole pages");
         let bytes = slot_bytes.checked_mul(slots).ok_or(io::ErrorKind::OutOfMemory)?;
-        if bytes == 0 {
-            return Ok(Self { base: NonNull::dangling(), bytes, slot_bytes });
-        }
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        // SAFETY: a new mapping at an address that the system chooses overlaps nothing.
-        let base = unsafe {
-            mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, flags)
-        }?;
-        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let base = if bytes == 0 { NonNull::dangling() } else { system::map(bytes)? };
         Ok(Self { base, bytes, slot_bytes })
     }
 
@@ -60,9 +50,8 @@ impl Arena {
     /// # Safety
     /// Nobody reads or writes the slot meanwhile.
     pub(crate) unsafe fn give_up(&self, slot: u32) -> io::Result<()> {
-        let at = self.slot(slot).as_ptr().cast::<c_void>();
         // SAFETY: whole pages of our own mapping, which nobody uses, says the caller.
-        Ok(unsafe { madvise(at, self.slot_bytes, Advice::LinuxDontNeed) }?)
+        unsafe { system::give_up(self.slot(slot), self.slot_bytes) }
     }
 }
 
@@ -70,8 +59,61 @@ impl Drop for Arena {
     fn drop(&mut self) {
         if self.bytes > 0 {
             // SAFETY: our own mapping; the pool drops its arenas when no buffer is left.
-            let unmapped = unsafe { munmap(self.base.as_ptr().cast(), self.bytes) };
-            debug_assert!(unmapped.is_ok(), "our own mapping cannot be unmapped");
+            unsafe { system::unmap(self.base, self.bytes) };
         }
+    }
+}
+
+#[cfg(not(miri))]
+mod system {
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+    use std::io;
+    use std::ptr::{NonNull, null_mut};
+
+    pub(super) fn map(bytes: usize) -> io::Result<NonNull<u8>> {
+        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
+        // SAFETY: a new mapping at an address that the system chooses overlaps nothing.
+        let base = unsafe { mmap_anonymous(null_mut(), bytes, access, flags) }?;
+        NonNull::new(base.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    pub(super) unsafe fn unmap(base: NonNull<u8>, bytes: usize) {
+        // SAFETY: a mapping of `map`, which nobody uses any more, says the caller.
+        let unmapped = unsafe { munmap(base.as_ptr().cast(), bytes) };
+        debug_assert!(unmapped.is_ok(), "our own mapping cannot be unmapped");
+    }
+
+    pub(super) unsafe fn give_up(at: NonNull<u8>, bytes: usize) -> io::Result<()> {
+        // SAFETY: whole pages of a mapping of `map`, which nobody uses, says the caller.
+        Ok(unsafe { madvise(at.as_ptr().cast(), bytes, Advice::LinuxDontNeed) }?)
+    }
+}
+
+/// For Miri, which makes no system calls: memory of the allocator.
+#[cfg(miri)]
+mod system {
+    use std::alloc::{Layout, alloc_zeroed, dealloc};
+    use std::io;
+    use std::ptr::NonNull;
+
+    fn layout(bytes: usize) -> Layout {
+        Layout::from_size_align(bytes, super::PAGE_BYTES).expect("invariant: tests ask for little")
+    }
+
+    pub(super) fn map(bytes: usize) -> io::Result<NonNull<u8>> {
+        // SAFETY: more than nothing.
+        let base = unsafe { alloc_zeroed(layout(bytes)) };
+        NonNull::new(base).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    pub(super) unsafe fn unmap(base: NonNull<u8>, bytes: usize) {
+        // SAFETY: of `map`, which nobody uses any more, says the caller.
+        unsafe { dealloc(base.as_ptr(), layout(bytes)) };
+    }
+
+    pub(super) unsafe fn give_up(at: NonNull<u8>, bytes: usize) -> io::Result<()> {
+        // SAFETY: of `map`, which nobody uses, says the caller.
+        unsafe { at.as_ptr().write_bytes(0, bytes) };
+        Ok(())
     }
 }
