@@ -1,8 +1,11 @@
 //! The words of the command line, checked before anything is touched.
 
+pub(crate) mod journal;
+
 use crate::words;
 use clap::{Args, Parser, Subcommand};
 use evenkeel_recorder::Durability;
+use journal::Journal;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,12 +31,14 @@ pub(crate) enum Command {
     Export(Export),
     /// Show how a recording would be stopped: order, times, critical path
     Plan(Plan),
-    /// Print the entries of a recording's journal
+    /// Print the entries of a recording's journal, or what it tells as a whole
     Journal(Journal),
     /// Tell how a running recorder does: exit code 0, 3 where nothing runs, 1 where what runs does not answer
     Status(Status),
     /// Stop a running recorder, wait, and exit with its exit code
     Stop(Stop),
+    /// Say what the code of a fault means, and what to do about it; without one, list all
+    Explain(Explain),
     #[command(external_subcommand)]
     Later(Vec<OsString>),
 }
@@ -131,24 +136,6 @@ pub(crate) struct Export {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Journal {
-    /// The recording directory
-    pub(crate) dir: PathBuf,
-    /// Print each entry as it stands in the journal, one JSON object a line
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Only entries since then: RFC 3339, such as 2026-11-21T09:30:00Z, or so long ago, such as 10m
-    #[arg(long, value_name = "T", value_parser = crate::journal::since)]
-    pub(crate) since: Option<std::time::SystemTime>,
-    /// Only entries about this channel
-    #[arg(long, value_name = "NAME")]
-    pub(crate) channel: Option<String>,
-    /// Only entries of this kind, such as step-intent
-    #[arg(long, value_name = "KIND")]
-    pub(crate) kind: Option<String>,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Status {
     /// The recording directory
     pub(crate) dir: PathBuf,
@@ -173,6 +160,15 @@ pub(crate) struct Stop {
     pub(crate) reason: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The code, such as EK-1001; 1001 and ek-1001 are the same
+    pub(crate) code: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// What a version that is to come will have.
 pub(crate) fn refuse(what: &str) -> String {
     const TO_COME: [&str; 4] = ["channel", "doctor", "completions", "man"];
@@ -180,7 +176,7 @@ pub(crate) fn refuse(what: &str) -> String {
         format!("{what}: not in this version")
     } else {
         format!(
-            "unknown command {what:?}; record, plan, verify, recover, export, journal, status and stop are there"
+            "unknown command {what:?}; record, plan, verify, recover, export, journal, status, stop and explain are there"
         )
     }
 }

@@ -1,29 +1,33 @@
-//! `evenkeel journal`.
+//! `evenkeel journal`: its entries, and what it tells as a whole.
 
-use crate::args::Journal;
+mod export;
+mod html;
+mod shown;
+mod sql;
+mod stats;
+mod timeline;
+mod verify;
+
+use crate::args::journal::{Journal, JournalCommand};
 use crate::{exit, text};
 use evenkeel::journal::{DIR_NAME, Entry, entries};
+use evenkeel::recovery_log::Incident;
 use evenkeel_log::segment_names;
 use evenkeel_log::storage::{DirLock, DirStorage};
-use serde_json::Value;
-use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 pub(crate) fn run(arguments: &Journal) -> u8 {
-    let mut out = BufWriter::new(io::stdout().lock());
-    match print(arguments, &mut out) {
-        Ok(false) => exit::OK,
-        Ok(true) => {
-            text::complain("damage was met; what is damaged was left out; `evenkeel verify` says where");
-            exit::NOT_CLEAN
-        }
-        // Whoever reads has seen enough.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => exit::OK,
-        Err(e) => {
-            text::complain(&format!("{}: {e}", arguments.dir.join(DIR_NAME).display()));
-            exit::CANNOT
+    match &arguments.command {
+        Some(JournalCommand::Timeline(timeline)) => timeline::run(timeline),
+        Some(JournalCommand::Stats(stats)) => stats::run(stats),
+        Some(JournalCommand::Verify(verify)) => verify::run(verify),
+        Some(JournalCommand::Export(export)) => export::run(export),
+        Some(JournalCommand::Sql(sql)) => sql::run(sql),
+        None => {
+            let dir = arguments.dir.clone().unwrap_or_else(|| PathBuf::from("."));
+            done(&dir, with_output(|out| print(&dir, arguments, out)).map(Some))
         }
     }
 }
@@ -39,12 +43,44 @@ pub(crate) fn storage(dir: &Path) -> io::Result<Option<DirStorage>> {
     }
 }
 
-/// Prints what was asked for; answers whether damage was met.
-fn print(arguments: &Journal, out: &mut dyn Write) -> io::Result<bool> {
-    let Some(storage) = storage(&arguments.dir)? else {
+/// The journal, which must be there, and whether a program is at work in it.
+fn opened(dir: &Path) -> io::Result<(DirStorage, bool)> {
+    let Some(storage) = storage(dir)? else {
         return Err(io::Error::new(io::ErrorKind::NotFound, "there is no journal"));
     };
-    let live = DirLock::is_held(&arguments.dir)?;
+    Ok((storage, DirLock::is_held(dir)?))
+}
+
+/// Calls `print` with standard output, and sees to it that all of it is written.
+fn with_output<T>(print: impl FnOnce(&mut dyn Write) -> io::Result<T>) -> io::Result<T> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let told = print(&mut out)?;
+    out.flush()?;
+    Ok(told)
+}
+
+/// The exit code of what was read: `Some` says whether damage was met, `None` that what was asked for is not
+/// there, which was said already.
+fn done(dir: &Path, read: io::Result<Option<bool>>) -> u8 {
+    match read {
+        Ok(None) => exit::USAGE,
+        Ok(Some(false)) => exit::OK,
+        Ok(Some(true)) => {
+            text::complain("damage was met; what is damaged was left out; `evenkeel verify` says where");
+            exit::NOT_CLEAN
+        }
+        // Whoever reads has seen enough.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => exit::OK,
+        Err(e) => {
+            text::complain(&format!("{}: {e}", dir.join(DIR_NAME).display()));
+            exit::CANNOT
+        }
+    }
+}
+
+/// Prints what was asked for; answers whether damage was met.
+fn print(dir: &Path, arguments: &Journal, out: &mut dyn Write) -> io::Result<bool> {
+    let (storage, live) = opened(dir)?;
     let read = entries(&storage, live, &mut |entry| {
         if !is_wanted(arguments, &entry) {
             return Ok(());
@@ -53,10 +89,9 @@ fn print(arguments: &Journal, out: &mut dyn Write) -> io::Result<bool> {
             out.write_all(&entry.payload)?;
             out.write_all(b"\n")
         } else {
-            writeln!(out, "{}", line(&entry))
+            writeln!(out, "{}", shown::line(&entry))
         }
     })?;
-    out.flush()?;
     Ok(read.damaged)
 }
 
@@ -66,53 +101,6 @@ fn is_wanted(arguments: &Journal, entry: &Entry) -> bool {
     is_late_enough
         && arguments.kind.as_ref().is_none_or(|kind| *kind == entry.kind)
         && arguments.channel.as_ref().is_none_or(|name| entry.channel.as_ref() == Some(name))
-}
-
-/// An entry for people: time to the millisecond, number, kind, channel, body.
-fn line(entry: &Entry) -> String {
-    // From nanoseconds, as the journal has them, to milliseconds.
-    let time = entry.time.get(..23).filter(|_| entry.time.is_ascii()).unwrap_or(&entry.time);
-    let channel = entry.channel.as_deref().unwrap_or("-");
-    let mut line =
-        format!("{}Z {:>6} {:<18} {:<10}", word(time), entry.entry, word(&entry.kind), word(channel));
-    match &entry.body {
-        Value::Object(fields) => {
-            // What is null says nothing; --json has it.
-            for (key, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-                let _ = write!(line, " {}={}", word(key), plain(value));
-            }
-        }
-        other => {
-            let _ = write!(line, " {}", plain(other));
-        }
-    }
-    line
-}
-
-/// Longer lists are only counted: `--json` has them.
-const NESTED_CHARS_MAX: usize = 160;
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => word(text),
-        Value::Array(items) if value.to_string().len() > NESTED_CHARS_MAX => {
-            format!("[{} items]", items.len())
-        }
-        other => word_or(other.to_string(), |json| json.bytes().all(|b| b.is_ascii_graphic() || b == b' ')),
-    }
-}
-
-/// Text as it stands when it is one plain word, else quoted: nothing in a journal
-/// may move a terminal's cursor.
-fn word(text: &str) -> String {
-    let is_plain = |text: &str| {
-        !text.is_empty() && !text.contains(['"', '\'', '=']) && text.bytes().all(|b| b.is_ascii_graphic())
-    };
-    word_or(text.to_owned(), is_plain)
-}
-
-fn word_or(text: String, is_plain: impl Fn(&str) -> bool) -> String {
-    if is_plain(&text) { text } else { format!("{text:?}") }
 }
 
 /// A time, or how long ago.
@@ -126,25 +114,15 @@ pub(crate) fn since(word: &str) -> Result<SystemTime, String> {
     SystemTime::now().checked_sub(ago).ok_or_else(|| "that is before all time".to_owned())
 }
 
+/// The first entry of an incident, by its id.
+pub(crate) fn incident_id(word: &str) -> Result<u64, String> {
+    Incident::parse_id(word)
+        .ok_or_else(|| "an id such as I-00042 is needed; `journal timeline` lists them".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    // REQ M4
-    #[test]
-    fn bodies_are_words_that_move_no_cursor() {
-        for (text, shown) in [
-            ("flush", "flush"),
-            ("", "\"\""),
-            ("a b", "\"a b\""),
-            ("\u{1b}[2J", "\"\\u{1b}[2J\""),
-            ("a=b", "\"a=b\""),
-        ] {
-            assert_eq!(word(text), shown);
-        }
-        assert_eq!(plain(&serde_json::json!({ "a": [1, null] })), "{\"a\":[1,null]}");
-        assert!(!plain(&serde_json::json!(["\u{9b}2J"])).contains('\u{9b}'));
-    }
 
     #[test]
     fn times_are_absolute_or_ago() {

@@ -6,6 +6,7 @@
 mod args;
 mod config;
 mod control;
+mod explain;
 mod export;
 mod journal;
 mod plan;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Journal(arguments) => journal::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Stop(arguments) => stop::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Later(words) => {
             let name = words.first().and_then(|w| w.to_str()).unwrap_or("this command").to_owned();
             text::complain(&args::refuse(&name));

@@ -9,6 +9,7 @@ use crate::table::live::{Facts, Live};
 use crate::watch::Watch;
 use crate::{exit, screen, sys, text};
 use evenkeel::cleanup::{Report, Verdict};
+use evenkeel::faults::{Code, PublicFace};
 use evenkeel::journal::{DIR_NAME, JournalOptions};
 use evenkeel::threads::{THREADS_MAX, ThreadCoordinator};
 use evenkeel::{BuildError, Builder, Keel, PoolLimits, Progress, Stopped};
@@ -178,7 +179,12 @@ fn build(
 }
 
 fn start(prepared: Prepared, keel: &Keel, channels: &[ChannelConfig]) -> Result<Arc<Recorder>, String> {
-    let recorder = Arc::new(prepared.start(keel.journal().cloned()).map_err(|e| e.to_string())?);
+    let recorder = Arc::new(
+        prepared
+            .reporting_to(keel.faults().clone())
+            .start(keel.journal().cloned())
+            .map_err(|e| e.to_string())?,
+    );
     recorder.wire(keel, channels).map_err(|e| e.to_string())?;
     Ok(recorder)
 }
@@ -254,7 +260,7 @@ fn wait(recorder: &Recorder, keel: &Keel, systemd: Option<&Systemd>, mut table: 
         ];
         let _ = poll(&mut fds, Some(&second));
         let has_ended = recorder.has_ended();
-        let channels = recorder.channels();
+        let channels = channels_in_public(recorder, keel);
         watch.look(&channels);
         // What a stop does to channels is told below the last table, and not in it.
         if let Some(table) = table.as_mut().filter(|_| !keel.is_stopping()) {
@@ -277,7 +283,7 @@ fn table<'a>(
         channels.iter().any(|channel| channel.source == Source::Stdin) && io::stdin().is_terminal();
     (screen::has_table() && !is_typed).then(|| {
         let mut table = Table { recorder, keel, live: Live::new(out), began: Instant::now() };
-        table.look(&recorder.channels(), false);
+        table.look(&channels_in_public(recorder, keel), false);
         table
     })
 }
@@ -291,12 +297,30 @@ struct Table<'a> {
 
 impl Table<'_> {
     fn look(&mut self, channels: &[ChannelCounts], is_last: bool) {
-        let facts = Facts { channels, trouble: self.recorder.trouble(), is_last };
+        let trouble = self.recorder.public_trouble().map(str::to_owned);
+        let facts = Facts { channels, trouble, is_last };
         let forecast = || self.keel.forecast().total;
         if let Some(view) = self.live.turn(self.began.elapsed(), &facts, forecast) {
             screen::show(view);
         }
     }
+}
+
+/// Each channel's counts now, with faults as they may leave the process: what lies behind them is in the journal.
+pub(crate) fn channels_in_public(recorder: &Recorder, keel: &Keel) -> Vec<ChannelCounts> {
+    let mut channels = recorder.channels();
+    for counts in &mut channels {
+        in_public(counts, keel.faults().last_fault(&counts.name));
+    }
+    channels
+}
+
+fn in_public(counts: &mut ChannelCounts, last: Option<PublicFace>) {
+    let is_told = counts.fault.is_some() || counts.last_fault.is_some();
+    let unknown = || is_told.then(|| Code::SOURCE.explanation().title.to_owned());
+    let last = last.map(|fault| fault.to_string()).or_else(unknown);
+    counts.fault = counts.fault.take().and_then(|_| last.clone());
+    counts.last_fault = last;
 }
 
 /// Tells of the stop as it happens: on a terminal every phase and step, elsewhere
@@ -390,6 +414,20 @@ fn list(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // REQ E6
+    #[test]
+    fn what_a_fault_came_from_does_not_leave_the_process() {
+        let secret = || Some("/srv/ada: TOKEN=123".to_owned());
+        let counts = || ChannelCounts { fault: secret(), last_fault: secret(), ..ChannelCounts::default() };
+        let mut untold = counts();
+        in_public(&mut untold, None);
+        assert_eq!(untold.fault.as_deref(), Some("a source cannot be read"));
+        assert_eq!(untold.last_fault, untold.fault);
+        let mut well = ChannelCounts::default();
+        in_public(&mut well, None);
+        assert_eq!((well.fault, well.last_fault), (None, None));
+    }
 
     // REQ W5, REQ C6
     #[test]

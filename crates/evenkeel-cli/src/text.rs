@@ -27,6 +27,11 @@ pub(crate) fn complain(error: &str) {
     say(&format!("evenkeel: {error}"));
 }
 
+/// Prints a line to standard output.
+pub(crate) fn print_line(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
 /// Prints JSON to standard output.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();

@@ -228,7 +228,7 @@ fn tell(found: &Verification) {
     }
 }
 
-fn tell_journal(found: &JournalVerification) {
+pub(crate) fn tell_journal(found: &JournalVerification) {
     for finding in &found.findings {
         text::say(&format!("journal: {finding}"));
     }

@@ -31,7 +31,7 @@ impl<'a> Watch<'a> {
         Self { recorder, keel, systemd, threads, trouble: None, retention: None, faults }
     }
 
-    /// Tells what is new, with each channel's counts now. What came and went since the last look is not told.
+    /// Tells what is new, with each channel's counts now, as they may be told. What came and went since the last look is not told.
     pub(crate) fn look(&mut self, channels: &[ChannelCounts]) {
         self.look_at_log();
         self.look_at_threads();
@@ -50,33 +50,32 @@ impl<'a> Watch<'a> {
             }
             if let Some(fault) = &counts.last_fault {
                 text::complain(&format!("{}: {fault}", counts.name));
-                let body = json!({ "fault": fault, "for_good": counts.fault.is_some() });
-                self.note("fault", Some(&counts.name), body);
             }
             self.faults[at].clone_from(&counts.last_fault);
         }
     }
 
-    /// The journal has them already.
+    /// The journal has them already, and with them what a panic said, and where.
     fn look_at_threads(&self) {
         for _ in 0..THREAD_EVENTS_MAX {
             let Some(event) = self.threads.next(Duration::ZERO) else { return };
-            let told = event.to_string();
+            let told = format!("thread {}: {}", event.thread.name, event.kind());
             if event.is_fault() { text::complain(&told) } else { text::say(&told) }
         }
     }
 
     fn look_at_log(&mut self) {
         let trouble = self.recorder.trouble();
+        let public = self.recorder.public_trouble();
         if trouble == self.trouble {
             return;
         }
-        match &trouble {
+        match public {
             Some(trouble) => text::complain(trouble),
             None => text::say("recording goes on"),
         }
         if let Some(systemd) = self.systemd {
-            systemd.status(trouble.as_deref().unwrap_or("recording goes on"));
+            systemd.status(public.unwrap_or("recording goes on"));
         }
         self.note("trouble", None, json!({ "now": trouble, "before": self.trouble }));
         self.trouble = trouble;

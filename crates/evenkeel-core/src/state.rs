@@ -15,13 +15,15 @@
 //! 3. One change is under way at most; what is dropped can be abandoned by its [`Ticket`] and blocks for no longer.
 //! 4. Closures of users are not known here. Whoever keeps a [`Machine`] under a lock calls them between two
 //!    steps, with the lock free.
-//! 5. Nothing is allocated by propose, commit, reject and abandon with a cause that is a literal.
+//! 5. Nothing is allocated by propose, commit, reject and abandon with a cause that is a literal, but the figures
+//!    of an edge that was never tried before.
 //!
 //! [`states!`](crate::states) declares an enum, [`state_table!`](crate::state_table) its table, which
 //! does not compile unless it is sound.
 
 mod cause;
 mod flapping;
+mod fold;
 mod history;
 mod instances;
 mod limits;

@@ -161,7 +161,7 @@ fn sixty_four_states_are_allowed_and_every_edge_is_told_from_every_other() {
     let mut machine = Machine::new(table, Limits::default(), at(0));
     let _ = go(&mut machine, 1, Many(63));
     let _ = go(&mut machine, 2, Many(62));
-    let taken = machine.metrics().iter().filter(|edge| edge.done == 1);
+    let taken = machine.metrics().into_iter().filter(|edge| edge.done == 1);
     assert_eq!(taken.map(|edge| (edge.from.0, edge.to.0)).collect::<Vec<_>>(), [(0, 63), (63, 62)]);
 }
 

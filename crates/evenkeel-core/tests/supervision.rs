@@ -460,3 +460,60 @@ fn ten_thousand_faults_in_a_second_are_few_words_and_the_other_49_channels_do_no
     // What it keeps does not grow with the faults: a few failures, one summary, the digits of numbers.
     assert!(bytes_in_storm < bytes_in_quiet + 4_000, "{bytes_in_storm} {bytes_in_quiet}");
 }
+
+// REQ E3
+#[test]
+fn who_cannot_be_tried_again_is_restarted_and_who_cannot_be_restarted_has_its_channel_recovered() {
+    let measure = |has_retry, has_restart, code| {
+        let mut tree = Tree::default();
+        let left = tree.add_channel(name("left")).unwrap();
+        let spec = ComponentSpec { has_retry, has_restart, ..ComponentSpec::new(name("mic")) };
+        let mic = tree.add_component(spec.channel(left)).unwrap();
+        let fault = Fault {
+            channel: Some(name("left")),
+            component: Some(name("mic")),
+            ..Fault::new(code, Severity::Error, Mono::from_nanos(0))
+        };
+        let trouble = tree.trouble(FaultId(1), &fault);
+        let mut supervisor = Supervisor::new(tree, Policies::default(), Limits::default(), 1);
+        assert!(supervisor.is_up(mic));
+        let mut out = Vec::new();
+        supervisor.handle(Mono::from_nanos(0), Event::Fault(trouble), &mut out);
+        assert!(!supervisor.is_up(mic));
+        let told = out.iter().find_map(|action| match action {
+            Action::Tell { measure, .. } => Some(*measure),
+            _ => None,
+        });
+        told.unwrap()
+    };
+    assert!(matches!(measure(true, true, Code::EXECUTION), Measure::Retry { .. }));
+    assert!(matches!(measure(false, true, Code::EXECUTION), Measure::RestartComponent { .. }));
+    assert!(matches!(measure(false, false, Code::EXECUTION), Measure::RecoverChannel { .. }));
+    assert!(matches!(measure(true, false, Code::PANIC), Measure::RecoverChannel { .. }));
+    // Nothing harsher than its policy: what it needs is not there, and comes back by itself.
+    assert!(matches!(measure(false, false, Code::DEPENDENCY), Measure::Retry { .. }));
+}
+
+// REQ E2, REQ E3
+#[test]
+fn what_others_see_to_is_told_and_counted_and_stops_the_system_only_where_its_policy_says_so() {
+    let mut policies = Policies::default();
+    policies[FaultClass::Storage].stops_system_when_critical = true;
+    let mut house = House::new(policies, Limits::default(), false);
+    let mut noted = |code, severity| {
+        let fault = Fault {
+            channel: Some(name("left")),
+            component: Some(name("mic")),
+            ..Fault::new(code, severity, Mono::from_nanos(0))
+        };
+        let trouble = house.supervisor.tree().trouble(FaultId(1), &fault);
+        house.handle(Event::Noted(trouble));
+        house.so_far()
+    };
+    for code in [Code::PANIC, Code::SECURITY, Code::STORAGE] {
+        let out = noted(code, Severity::Error);
+        assert!(matches!(out[..], [Action::Tell { measure: Measure::Noted, .. }]), "{out:?}");
+    }
+    let out = noted(Code::STORAGE, Severity::Critical);
+    assert!(matches!(out[..], [Action::StopSystem { .. }]), "{out:?}");
+}

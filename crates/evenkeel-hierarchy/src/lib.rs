@@ -88,13 +88,14 @@ lock_order! {
         /// No lock: the pool's limits never change.
         BufferUpdate;
 
-    // The state machine decides as a plain value that one thread owns: it has no lock yet.
+    // A state machine. Its callbacks are handed out as a snapshot, and called with nothing held.
 
-    /// No lock: callbacks are handed out as a snapshot and called with nothing held.
+    /// What waits for one observer (`state/mailbox.rs`).
     pub MachineCallbacks <
-        /// No lock: the state is a value of its owner.
+        /// One machine: its state, what is under way, whom it tells. What is read often is an atomic beside it
+        /// (`state/inner.rs`).
         MachineState <
-        /// No lock: bounded, and a part of the same value.
+        /// No lock: bounded, and a part of the machine.
         MachineHistory <
         /// No lock: fixed when it is made.
         MachineInvariants <
@@ -104,6 +105,9 @@ lock_order! {
     also CleanupStatus < Component;
     also ComponentThread < BufferCleanup;
     also BufferUpdate < MachineCallbacks;
+
+    /// Which machines there are (`state/registry.rs`).
+    pub MachineBook;
 
     // Threads and jobs; each alone.
 
@@ -116,6 +120,17 @@ lock_order! {
     pub ThreadEvents;
     /// Which threads there are (`threads/book.rs`).
     pub ThreadBook;
+
+    // Faults; each alone.
+
+    /// Who is supervised, and what is being done about whom (`faults/book.rs`).
+    pub FaultBook;
+    /// Faults of one channel, on their way to `ek-faults` (`faults/lane.rs`).
+    pub FaultLane;
+    /// Answers of procedures, on their way to `ek-faults` (`faults/inbox.rs`).
+    pub FaultInbox;
+    /// What waits to be told to one who wants to know (`faults/mailbox.rs`).
+    pub FaultTells;
 
     // The stop, beside the documented orders: each alone, but for the last entry.
 
@@ -132,10 +147,12 @@ lock_order! {
 
     /// The head of the chain and what is queued (`journal/shared.rs`).
     pub JournalQueue;
-    /// Who is told what is durable (`journal/shared.rs`).
+    /// Who is told what is durable (`journal/shared.rs`), who is asked for a snapshot (`journal/snapshot.rs`).
     pub JournalObservers;
     // Whether the report was appended, and that it is appended once.
     also CleanupStatus < JournalQueue;
+    // A change of state and its entry are one: numbered in the order of the changes.
+    also MachineState < JournalQueue;
 
     // The log.
 

@@ -85,11 +85,11 @@ fn note(found: &Scan, selection: &Selection, limit: u64, reached: &mut Option<u6
     }
     exported.known |= found.states.contains_key(&selection.channel);
     let Some(track) = found.tracks.get(&selection.channel) else { return };
-    let first = reached.map_or(track.base + 1, |r: u64| r + 1);
+    let first = reached.unwrap_or(track.base).saturating_add(1);
     let last = found.states.get(&selection.channel).map_or(track.base, |s| s.last_sequence).min(limit);
     // From where the segment before stopped: a hole between segments is a hole.
     if first <= last {
-        let from = first.min(track.base + 1);
+        let from = first.min(track.base.saturating_add(1));
         let missing = track.covered.missing(from.max(first), last);
         exported.damaged |= !missing.is_empty();
     }

@@ -70,7 +70,7 @@ pub use batch::{Batch, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 pub use commit::{ChannelState, SourcePosition};
 pub use export::{Exported, Selection, channel_names, export};
 pub use gap::{GAPS_CHANNEL, Gap, GapReason};
-pub use read::{Found, ReadSummary, read, segment_names};
+pub use read::{Backwards, Found, Piece, ReadSummary, read, segment_names};
 pub use readback::{ReadBack, read_back};
 pub use retention::{Anchor, RETENTION_KIND, SealedFile, remove_segments, sealed_segments};
 pub use salvage::{Action, Recovered, Recovery, recover, seal_given_up};

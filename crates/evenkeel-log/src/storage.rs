@@ -60,6 +60,9 @@ pub trait AppendFile: Send + Sync {
     fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()>;
     /// Makes what was appended before the call durable (`fdatasync`).
     fn sync(&self) -> io::Result<()>;
+    /// Has what was appended set out for the medium, and waits for nothing: the sync that follows finds less to do. A
+    /// hint, which a storage may leave alone.
+    fn begin_sync(&self) {}
     /// Cuts the file to `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// Reserves `len` bytes of disk for the file without changing its length,

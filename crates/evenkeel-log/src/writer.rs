@@ -526,6 +526,15 @@ impl LogWriter {
         progress
     }
 
+    /// Appends what is open, as [`write`](LogWriter::write), and has it set out for the medium: for whoever knows that more
+    /// comes before the next commit.
+    pub fn write_ahead(&mut self, stamp: Stamp) {
+        self.write(stamp);
+        if self.options.sync && self.condition == Condition::Writing {
+            self.segment.file.begin_sync();
+        }
+    }
+
     /// A job that makes all commits so far durable, when there is one to make.
     pub fn sync(&mut self) -> Option<Job> {
         let group = self.groups.back().filter(|g| g.id > self.asked || self.segment.unsynced_dir)?.id;

@@ -22,7 +22,7 @@ mod stream;
 
 use crate::config::Framing;
 use crate::framing::{Sink, Stream};
-use crate::hub::{Hub, Lane, Order, Refused};
+use crate::hub::{Hub, Lane, Order, Refused, Trouble};
 pub(crate) use datagrams::Datagrams;
 use evenkeel::threads::Pulse;
 use evenkeel_log::{ChannelId, PAYLOAD_BYTES_MAX, StreamIds};
@@ -271,7 +271,8 @@ impl Capture {
                 let lane = lane.expect("invariant: output comes of channels that are read here");
                 let added = self.open_stream(lane, fd, None, Some(child));
                 if let Err(e) = added {
-                    self.hub.note_fault(channel, format!("its output cannot be read: {e}"), false);
+                    let text = format!("its output cannot be read: {e}");
+                    self.hub.note_fault(channel, Trouble::of_source(text), false);
                     (self.output_ended)(child);
                 }
             }
@@ -320,7 +321,8 @@ impl Capture {
         for Accepted { fd, peer } in accepted {
             if let Err(e) = self.open_stream(lane, fd, Some(peer.clone()), None) {
                 let channel = self.lanes[lane].lane.channel;
-                self.hub.note_fault(channel, format!("{peer} cannot be heard: {e}"), false);
+                let text = format!("{peer} cannot be heard: {e}");
+                self.hub.note_fault(channel, Trouble::in_passing(text), false);
             }
         }
     }
@@ -458,7 +460,7 @@ impl Capture {
         let channel = known.lane.channel;
         if let Some(child) = member.child {
             if let Some(fault) = fault {
-                self.hub.note_fault(channel, fault, false);
+                self.hub.note_fault(channel, Trouble::in_passing(fault), false);
             }
             return (self.output_ended)(child);
         }
@@ -468,10 +470,12 @@ impl Capture {
         let is_connection = known.opening.is_some() && !is_listener;
         match (is_connection, fault) {
             // A peer that hangs up is nobody's failure.
-            (true, Some(fault)) => self.hub.note_fault(channel, fault, false),
+            (true, Some(fault)) => self.hub.note_fault(channel, Trouble::in_passing(fault), false),
             // What is connected goes on: after a crash nobody knows what else it brought.
-            (false, Some(fault)) if is_listener => self.hub.source_failed(channel, fault),
-            (false, Some(fault)) => self.hub.source_ended(channel, Some(fault)),
+            (false, Some(fault)) if is_listener => {
+                self.hub.source_failed(channel, Trouble::of_source(fault));
+            }
+            (false, Some(fault)) => self.hub.source_ended(channel, Some(Trouble::of_source(fault))),
             (false, None) if !self.stopping => self.hub.source_ended(channel, None),
             _ => {}
         }
@@ -524,7 +528,7 @@ impl Drop for ToldWhenPanicking {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for channel in &self.commands {
-                self.hub.source_ended(*channel, Some("its reader panicked".to_owned()));
+                self.hub.source_ended(*channel, Some(Trouble::panicked("its reader panicked")));
                 self.hub.read_no_more(*channel);
             }
         }

@@ -14,7 +14,7 @@
 //! ```text
 //! child               pid, pgid, start_ticks, boot_id, pid_namespace, command, run   before the command begins
 //! child-ended         pid, start_ticks, run, status, ended_by: itself, SIGTERM or SIGKILL
-//! child-failed        fault, again_after_ms: null when it is not run again
+//! child-failed        fault, again_after_ms: null when it is not run again; reported: it is told as a fault, too
 //! child-unjournalled  pid, why                    it began before its entry was durable
 //! stderr              text, goes_on: true         a line; goes_on only where the next is the rest of it
 //! stderr-skipped      lines, bytes                left out of standard error since it was last told

@@ -8,7 +8,7 @@
 use crate::callback::call;
 use crate::config::{Framing, OnFull};
 use crate::framing::{Framer, Sink, Stream};
-use crate::hub::{Hub, Lane, Order, Refused};
+use crate::hub::{Hub, Lane, Order, Refused, Trouble};
 use evenkeel_hierarchy::with_root;
 use evenkeel_log::{PAYLOAD_BYTES_MAX, SourcePosition};
 use std::fs::File;
@@ -88,7 +88,7 @@ impl FileReader {
             Ok(false) => {}
             Err(e) => {
                 self.hand_over();
-                self.hub.source_ended(channel, Some(e.to_string()));
+                self.hub.source_ended(channel, Some(Trouble::of_source(e.to_string())));
             }
         }
     }

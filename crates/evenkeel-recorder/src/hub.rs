@@ -16,20 +16,24 @@ mod counts;
 mod intake;
 mod outlet;
 mod owner;
+mod reports;
 
 pub use budget::budget_bytes;
 pub(crate) use budget::{LARGE_BYTES, QUARTER_BYTES, RESERVE_BYTES, Refused, SURPLUS_BYTES};
 pub use counts::{ChannelCounts, Condition};
 pub(crate) use intake::{Define, Dropped, Item, Lane, Reading};
 pub(crate) use outlet::InMemory;
+pub(crate) use reports::Trouble;
 
 use crate::config::Durability;
+use evenkeel::faults::{FaultCoordinator, FaultId};
 use evenkeel_hierarchy::{Condvar, Mutex, RecorderHub, with_root};
 use evenkeel_log::JobDone;
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 
 /// How far a stop has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +53,8 @@ pub(crate) enum Order {
 struct Channel {
     queue: VecDeque<Item>,
     counts: ChannelCounts,
+    /// The fault that was reported last, for what is done about it.
+    fault: Option<FaultId>,
     durability: Durability,
     /// Records and bytes of the whole recording before this run.
     before: (u64, u64),
@@ -125,6 +131,8 @@ pub(crate) struct Hub {
     /// Readable when every source has ended, or the log is gone.
     ended: OwnedFd,
     chunk_bytes: usize,
+    /// Who looks after faults, if anybody does.
+    faults: OnceLock<FaultCoordinator>,
 }
 
 impl Hub {
@@ -147,6 +155,7 @@ impl Hub {
             capture_wakes: eventfd(0, flags)?,
             ended: eventfd(0, flags)?,
             chunk_bytes,
+            faults: OnceLock::new(),
         })
     }
 

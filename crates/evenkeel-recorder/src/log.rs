@@ -9,6 +9,7 @@ use crate::config::Durability;
 use crate::disk::Disk;
 use crate::hub::{Define, Dropped, Hub, InMemory, Item, Order, Sealing};
 use crate::readback::Readback;
+use evenkeel::faults::{Code, Severity};
 use evenkeel::threads::Pulse;
 use evenkeel_log::storage::DirLock;
 use evenkeel_log::{ChannelId, ChannelState, Condition, GapReason, Job, LogWriter, Progress, Stamp};
@@ -205,13 +206,20 @@ impl LogThread {
     fn keep_house(&mut self) {
         let (condition, error) = self.writer.condition();
         let trouble = (condition != Condition::Writing).then(|| match condition {
-            Condition::Full => "the disk is full; recording waits for space".to_owned(),
-            _ => format!("the log cannot be written: {}", error.unwrap_or("unknown")),
+            Condition::Full => FULL.to_owned(),
+            _ => format!("{UNWRITABLE}: {}", error.unwrap_or("unknown")),
         });
         let rotation = self.writer.rotation_error();
-        let rotation = rotation.map(|e| format!("no new segment can be begun, and the old one grows: {e}"));
+        let rotation = rotation.map(|e| format!("{UNROTATED}: {e}"));
         let told = self.hub.log_status();
         if (&told.trouble, &told.rotation_trouble) != (&trouble, &rotation) {
+            let code = if condition == Condition::Full { Code::STORAGE_FULL } else { Code::STORAGE };
+            if let Some(trouble) = trouble.as_ref().filter(|_| told.trouble != trouble) {
+                self.hub.report_log(code, Severity::Error, trouble);
+            }
+            if let Some(rotation) = rotation.as_ref().filter(|_| told.rotation_trouble != rotation) {
+                self.hub.report_log(Code::STORAGE, Severity::Warning, rotation);
+            }
             self.hub.update_log(|log| {
                 log.trouble = trouble;
                 log.rotation_trouble = rotation;
@@ -251,7 +259,9 @@ impl LogThread {
             Condition::Broken if self.attempts < BROKEN_ATTEMPTS => false,
             _ => {
                 let reason = self.writer.condition().1.unwrap_or("unknown").to_owned();
-                self.hub.update_log(|log| log.faults.push(format!("the end could not be written: {reason}")));
+                let fault = format!("the end could not be written: {reason}");
+                self.hub.report_log(Code::STORAGE, Severity::Error, &fault);
+                self.hub.update_log(|log| log.faults.push(fault));
                 true
             }
         }
@@ -290,6 +300,16 @@ impl LogThread {
             log.gone = true;
         });
     }
+}
+
+/// What is told of the log while it cannot be written.
+const FULL: &str = "the disk is full; recording waits for space";
+const UNWRITABLE: &str = "the log cannot be written";
+const UNROTATED: &str = "no new segment can be begun, and the old one grows";
+
+/// One of these, without what the system said.
+pub(crate) fn in_public(trouble: &str) -> &'static str {
+    [FULL, UNWRITABLE].into_iter().find(|told| trouble.starts_with(told)).unwrap_or(UNROTATED)
 }
 
 /// A log that is gone by a panic is gone too: nobody waits for it.

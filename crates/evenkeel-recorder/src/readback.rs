@@ -7,6 +7,7 @@
 
 use crate::hub::{Hub, Order, SURPLUS_BYTES};
 use crate::retention::Keeper;
+use evenkeel::faults::{Code, Severity};
 use evenkeel::threads::{Class, Pulse, ThreadCoordinator};
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{ReadBack, SealedSegment, read_back, verify_segment};
@@ -70,10 +71,12 @@ impl Reader {
         while let Ok(segment) = pulse.waiting(|| sealed.recv()) {
             match self.read(pulse, &segment) {
                 Ok(ReadBack::GivenUp) => {}
-                Ok(ReadBack::Differs(how)) => self.tell(Some(self.place_of(&segment, &how))),
+                Ok(ReadBack::Differs(how)) => {
+                    self.tell(Some((Code::STORAGE_DAMAGED, self.place_of(&segment, &how))));
+                }
                 // Old enough to be removed before it was its turn.
                 Err(e) if e.kind() == io::ErrorKind::NotFound && self.retention.is_some() => self.tell(None),
-                Err(e) => self.tell(Some(format!("reading {} back: {e}", segment.name))),
+                Err(e) => self.tell(Some((Code::STORAGE, format!("reading {} back: {e}", segment.name)))),
                 Ok(_) => self.tell(None),
             }
             if let Some(retention) = &self.retention {
@@ -82,9 +85,12 @@ impl Reader {
         }
     }
 
-    fn tell(&self, fault: Option<String>) {
+    fn tell(&self, fault: Option<(Code, String)>) {
+        if let Some((code, text)) = &fault {
+            self.hub.report_log(*code, Severity::Error, text);
+        }
         self.hub.update_log(|log| {
-            log.faults.extend(fault);
+            log.faults.extend(fault.map(|(_, text)| text));
             log.unread -= 1;
         });
     }

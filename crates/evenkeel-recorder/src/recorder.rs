@@ -15,6 +15,7 @@ use crate::log::LogThread;
 use crate::readback::Readback;
 use crate::retention::Keeper;
 use commands::Commands;
+use evenkeel::faults::FaultCoordinator;
 use evenkeel::journal::Journal;
 use evenkeel::threads::ThreadCoordinator;
 use evenkeel_log::storage::{DirLock, DirStorage, LockError, Storage};
@@ -89,7 +90,7 @@ impl Recorder {
         let dir_error = |source| StartError::Directory { path: config.dir.clone(), source };
         let storage = DirStorage::create(&config.dir).map_err(dir_error)?;
         let lock = DirLock::acquire(&config.dir)?;
-        Ok(Prepared { storage: Arc::new(storage), lock, config, opened })
+        Ok(Prepared { storage: Arc::new(storage), lock, config, opened, faults: None })
     }
 
     /// Like [`Recorder::start`], over any storage. `lock` is held until nothing of
@@ -103,7 +104,7 @@ impl Recorder {
         config: Config,
     ) -> Result<Self, StartError> {
         let opened = open_all(&config)?;
-        Self::start_opened(storage, lock, config, (opened, None))
+        Self::start_opened(storage, lock, config, (opened, None, None))
     }
 
     /// Like [`Recorder::start_on`], with a journal.
@@ -114,14 +115,14 @@ impl Recorder {
         journal: Option<Journal>,
     ) -> Result<Self, StartError> {
         let opened = open_all(&config)?;
-        Self::start_opened(storage, None, config, (opened, journal))
+        Self::start_opened(storage, None, config, (opened, journal, None))
     }
 
     fn start_opened(
         storage: Arc<dyn Storage>,
         lock: Option<DirLock>,
         config: Config,
-        (opened, journal): (Vec<Opened>, Option<Journal>),
+        (opened, journal, faults): (Vec<Opened>, Option<Journal>, Option<FaultCoordinator>),
     ) -> Result<Self, StartError> {
         let dir_error = |source| StartError::Directory { path: config.dir.clone(), source };
         let lock = lock.map(Arc::new);
@@ -129,6 +130,7 @@ impl Recorder {
         let threads = config.threads.clone();
         let names: Vec<String> = config.channels.iter().map(|c| c.name.clone()).collect();
         let hub = Arc::new(Hub::new(&names, config.log.chunk_bytes).map_err(StartError::Thread)?);
+        faults.into_iter().for_each(|faults| hub.report_to(faults));
         let stamp = crate::now();
         let mut resume = recovery.resume.clone();
         resume.opening = names.iter().cloned().collect();
@@ -225,6 +227,11 @@ impl Recorder {
         self.hub.log_status().retention
     }
 
+    /// The same as [`Recorder::trouble`] without what the system said of it, which may name what is private.
+    pub fn public_trouble(&self) -> Option<&'static str> {
+        self.trouble().map(|trouble| crate::log::in_public(&trouble))
+    }
+
     /// Why the log cannot be written now, if it cannot, or no new segment can be begun.
     pub fn trouble(&self) -> Option<String> {
         let log = self.hub.log_status();
@@ -238,9 +245,17 @@ pub struct Prepared {
     lock: DirLock,
     config: Config,
     opened: Vec<Opened>,
+    faults: Option<FaultCoordinator>,
 }
 
 impl Prepared {
+    /// Has what goes wrong reported there, too; see [`evenkeel::faults`]. The recorder sees to its sources itself.
+    #[must_use]
+    pub fn reporting_to(mut self, faults: FaultCoordinator) -> Self {
+        self.faults = Some(faults);
+        self
+    }
+
     /// Recovers the directory where that is needed, and starts to record. What
     /// happens to commands goes into the journal.
     ///
@@ -249,7 +264,7 @@ impl Prepared {
     pub fn start(self, journal: Option<Journal>) -> Result<Recorder, StartError> {
         let left = |journal| commands::end_those_left(&self.config.dir, journal);
         let leftovers = journal.as_ref().map(left).unwrap_or_default();
-        let opened = (self.opened, journal);
+        let opened = (self.opened, journal, self.faults);
         let mut recorder = Recorder::start_opened(self.storage, Some(self.lock), self.config, opened)?;
         recorder.leftovers = leftovers;
         Ok(recorder)

@@ -17,8 +17,9 @@
 //!    short mutex: [`Journal::head`] is right at once, and order is numbering.
 //! 2. `append` never waits for the disk, nor does anything that holds the mutex.
 //! 3. What [`Journal::durable_through`] says survives any crash of the medium.
-//! 4. The queue is bounded. What does not fit is refused, counted, and told by an
-//!    entry `journal-gap` as soon as there is room; a refused entry has no number.
+//! 4. The queue is bounded, and notes are shed before records ([`Weight`]). What does not
+//!    fit is refused, counted, and told by an entry `journal-gap` as soon as there is
+//!    room; a refused entry has no number.
 //! 5. Observers run on `ek-journal`, outside every lock; their panics are caught
 //!    and told by an entry.
 //!
@@ -27,27 +28,45 @@
 //! durable is at stake. What was not durable when the process dies is gone, and
 //! the next [`Journal::open`] declares so with a gap in the log.
 
+mod checkpoint;
+mod draft;
 mod entry;
 mod keeper;
+mod queue;
+mod restore;
+mod retention;
 mod shared;
+mod snapshot;
+mod time;
 mod verify;
+mod weight;
 
-use crate::clock::stamp as now;
+use crate::clock::{self, stamp as now};
 use crate::threads::{Class, ThreadCoordinator};
-pub(crate) use entry::Draft;
+use checkpoint::Checkpoints;
+pub use checkpoint::{CHECKPOINT_KIND, Checkpoint, NoKey, SigningKey, VerifyingKey, verify_against};
+pub(crate) use draft::Draft;
 use entry::ZERO;
 pub use entry::{ENTRY_BYTES_MAX, Entry};
 use evenkeel_hierarchy::{After, Cap, JournalQueue, Level, with_root};
 use evenkeel_log::storage::Storage;
 use evenkeel_log::{LogOptions, LogWriter, Recovery, recover};
 use keeper::Keeper;
+pub use queue::Refused;
+pub use restore::{Glimpse, RestoreSummary, Restored, restore};
+use retention::Removals;
+pub use retention::{ANCHOR_KIND, JournalRetention};
+use serde::Serialize;
 use serde_json::{Map, Value};
 pub use shared::{GAP_KIND, OBSERVER_PANIC_KIND};
-use shared::{Order, Shared};
+use shared::{Order, Shared, deadline};
+use snapshot::Snapshots;
+pub use snapshot::{MACHINES, SNAPSHOT_KIND};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 pub use verify::{JournalVerification, entries, verify};
+pub use weight::Weight;
 
 /// Name of the journal's channel in its log; its topic is `/journal`.
 pub const CHANNEL: &str = "journal";
@@ -65,12 +84,22 @@ pub struct JournalOptions {
     pub queue_entries_max: usize,
     /// Bytes of entries that may wait for the disk: 1 MiB. An empty queue takes any entry.
     pub queue_bytes_max: usize,
-    /// A segment is rotated at this length in bytes: 16 MiB.
+    /// A segment is rotated at this length in bytes: 4 MiB.
     pub segment_bytes: u64,
     /// A segment that has entries is rotated at this age in nanoseconds: a day.
     pub segment_ns: u64,
     /// Disk kept free for the journal's end: 64 KiB.
     pub ballast_bytes: u64,
+    /// A snapshot is taken after so many entries: 8192. Each segment begins with one as well.
+    pub snapshot_entries: u64,
+    /// And after so many bytes of entries: 2 MiB.
+    pub snapshot_bytes: u64,
+    /// What is kept of it: all.
+    pub retention: JournalRetention,
+    /// What checkpoints are signed with: nothing, so that there are none.
+    pub signing: Option<SigningKey>,
+    /// With a key, a checkpoint is appended after so many entries, and at the end: 8192.
+    pub checkpoint_entries: u64,
 }
 
 impl Default for JournalOptions {
@@ -79,9 +108,14 @@ impl Default for JournalOptions {
             run_id: [0; 16],
             queue_entries_max: 4096,
             queue_bytes_max: 1 << 20,
-            segment_bytes: 16 << 20,
+            segment_bytes: 4 << 20,
             segment_ns: 86_400_000_000_000,
             ballast_bytes: 64 << 10,
+            snapshot_entries: 8192,
+            snapshot_bytes: 2 << 20,
+            retention: JournalRetention::default(),
+            signing: None,
+            checkpoint_entries: 8192,
         }
     }
 }
@@ -182,6 +216,7 @@ pub struct Journal(Arc<Handle>);
 struct Handle {
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
+    signing: Option<SigningKey>,
 }
 
 impl Drop for Handle {
@@ -230,6 +265,12 @@ impl Journal {
                 "the log there is no journal: it has no chain",
             ));
         }
+        if last == u64::MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the journal says that no number is left",
+            ));
+        }
         let chain = resume.chain.unwrap_or(ZERO);
         resume.chain = Some(chain);
         resume.opening.insert(CHANNEL.to_owned());
@@ -251,10 +292,15 @@ impl Journal {
             spare: Vec::new(),
             ballast_at: Instant::now(),
             has_entries: false,
+            sync_takes: Duration::ZERO,
+            removals: Removals::new(options.retention),
+            checkpoints: Checkpoints::new(options.signing, options.checkpoint_entries.max(1)),
+            written: (last, chain),
+            snapshots: Snapshots::new(options.snapshot_entries.max(1), options.snapshot_bytes.max(1)),
         };
         let thread = threads.thread("ek-journal").class(Class::System).kept();
         thread.start(move |pulse| keeper.run(pulse))?;
-        Ok((Self(Arc::new(Handle { shared, storage })), recovery))
+        Ok((Self(Arc::new(Handle { shared, storage, signing: options.signing })), recovery))
     }
 
     /// Of use as long as somebody has a handle, and no handle itself.
@@ -265,15 +311,63 @@ impl Journal {
 
     /// Numbers, chains and queues an entry; never waits for the disk. A body that
     /// makes the entry longer than [`ENTRY_BYTES_MAX`] is replaced by its length
-    /// and hash.
+    /// and hash. What it weighs is that of its kind: see [`Weight::of`].
     ///
     /// `None`: refused, because the queue is full (told later by an entry of kind
     /// [`GAP_KIND`]) or the journal is closed.
     #[must_use = "a refused entry is in no journal"]
     #[expect(clippy::needless_pass_by_value, reason = "bodies are made for their entry")]
     pub fn append(&self, kind: &str, channel: Option<&str>, body: Value) -> Option<Appended> {
-        let draft = Draft::new(kind, channel, &body);
+        self.record(kind, channel, None, &body)
+    }
+
+    /// The same about a component of the channel, with a body that is written as it is: without
+    /// a [`Value`] on the way. One that has no JSON form leaves why.
+    ///
+    /// ```
+    /// use evenkeel::journal::{Journal, JournalOptions};
+    /// use evenkeel_log::storage::DirStorage;
+    /// use std::sync::Arc;
+    ///
+    /// #[derive(serde::Serialize)]
+    /// struct Change<'a> {
+    ///     from: &'a str,
+    ///     to: &'a str,
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let (journal, _) = Journal::open(Arc::new(DirStorage::create(dir.path())?), JournalOptions::default())?;
+    /// let change = Change { from: "Ready", to: "Running" };
+    /// assert!(journal.record("state", Some("left"), Some("writer"), &change).is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use = "a refused entry is in no journal"]
+    pub fn record(
+        &self,
+        kind: &str,
+        channel: Option<&str>,
+        component: Option<&str>,
+        body: &(impl Serialize + ?Sized),
+    ) -> Option<Appended> {
+        let draft = Draft::of(kind, channel, component, body);
         with_root(|house| self.append_draft(house, &draft))
+    }
+
+    /// The same for who must not go on without: waits until there is room, at most `timeout`. What it
+    /// weighs is said, whatever its kind. Not to be called by an observer, for which it does not wait.
+    #[must_use = "a refused entry is in no journal"]
+    pub fn append_within(
+        &self,
+        weight: Weight,
+        kind: &str,
+        (channel, component): (Option<&str>, Option<&str>),
+        body: &(impl Serialize + ?Sized),
+        timeout: Duration,
+    ) -> Option<Appended> {
+        let draft = Draft::of(kind, channel, component, body).weighing(weight);
+        self.0.shared.append_until(&draft, deadline(timeout))
     }
 
     /// The same, with the hash before this entry put into the body as `field`:
@@ -297,6 +391,13 @@ impl Journal {
         self.0.shared.head()
     }
 
+    /// Signs what is on disk, to be kept elsewhere: [`verify_against`] finds with it what the journal
+    /// alone does not tell. `None` without a key.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        let (entry, hash) = self.0.shared.durable_chain();
+        Some(self.0.signing?.sign(entry, &hash, clock::wall_ns()))
+    }
+
     /// Number of the last entry that is on disk: its `fdatasync` returned.
     pub fn durable_through(&self) -> u64 {
         self.0.shared.durable_through()
@@ -308,6 +409,28 @@ impl Journal {
     /// handle of the journal keeps it open until [`finish`](Journal::finish).
     pub fn on_durable(&self, f: impl Fn(u64) + Send + Sync + 'static) {
         self.0.shared.observe(Box::new(f));
+    }
+
+    /// Has `ask` called by `ek-journal` for a part of each snapshot from now on, under a name of its
+    /// own; the source [`MACHINES`] answers with the list of the state machines. A snapshot is taken
+    /// after the first entry of each segment and as the options say. Whoever changes what a source
+    /// answers appends the entry that tells of it while the change can be seen already, or under one
+    /// lock with it: then the snapshot has all that is told up to its `from_entry`.
+    ///
+    /// What it does delays the next sync: let it be short. A panic is told once, and the snapshot is
+    /// not taken. It is dropped when the journal ends, or when the name is given again.
+    pub fn on_snapshot(&self, name: &str, ask: impl Fn() -> Value + Send + Sync + 'static) {
+        self.0.shared.sources.add(name, Box::new(ask));
+    }
+
+    /// Keeps everything from `entry` on, under a name of its own, until the name says a later one; in
+    /// this run. `u64::MAX` lets go. Of use where [`JournalOptions::retention`] has limits.
+    ///
+    /// Two names let entries go as well that retention never takes otherwise, because they are read
+    /// back from the beginning: `child`, those of commands (`child..`, `leftover-..`), and `retention`,
+    /// those of what was removed of a recording.
+    pub fn keep_from(&self, name: &str, entry: u64) {
+        self.0.shared.keep_from(name, entry);
     }
 
     /// Waits until an entry is on disk; `false` when the time is over first, or
@@ -323,6 +446,11 @@ impl Journal {
 
     /// Entries refused so far because the queue was full.
     pub fn refused(&self) -> u64 {
+        self.0.shared.refused().total()
+    }
+
+    /// The same by weight.
+    pub fn refused_by_weight(&self) -> Refused {
         self.0.shared.refused()
     }
 

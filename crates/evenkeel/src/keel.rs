@@ -6,13 +6,16 @@
 
 mod build;
 mod entry;
+mod faults;
 mod threads;
 
 use crate::buffers::BufferManager;
 use crate::cleanup::{CleanupCoordinator, StepBuilder};
 use crate::components::{Component, ComponentCoordinator, ComponentError};
+use crate::faults::{FaultCoordinator, Supervision};
 use crate::journal::Journal;
 use crate::monitoring::MonitoringCoordinator;
+use crate::state::{CleanupState, MachineBuilder, State, StateReader, States, Table};
 use crate::stop::{Request, Shared, Stopped, close_journal};
 use crate::threads::ThreadCoordinator;
 pub use build::{BuildError, Builder};
@@ -25,7 +28,7 @@ use std::fmt;
 use std::future::Future;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -38,8 +41,11 @@ struct Inner {
     cleanup: CleanupCoordinator,
     monitoring: MonitoringCoordinator,
     components: ComponentCoordinator,
+    states: States,
+    stop_state: StateReader<CleanupState>,
     buffers: BufferManager,
     threads: ThreadCoordinator,
+    faults: FaultCoordinator,
     journal: Option<Journal>,
     grace: Duration,
     concurrency_max: usize,
@@ -74,7 +80,7 @@ impl Keel {
     /// [`NameError`]: `[a-z0-9][a-z0-9_-]{0,62}` is allowed.
     pub fn channel(&self, name: &str) -> Result<Channel, NameError> {
         check_name(name)?;
-        Ok(Channel { keel: self.clone(), name: name.to_owned() })
+        Ok(Channel { keel: self.clone(), name: name.to_owned(), supervision: OnceLock::new() })
     }
 
     /// Describes a step of the stop that belongs to no channel.
@@ -104,6 +110,16 @@ impl Keel {
     /// All components.
     pub fn components(&self) -> &ComponentCoordinator {
         &self.0.components
+    }
+
+    /// All state machines.
+    pub fn states(&self) -> &States {
+        &self.0.states
+    }
+
+    /// How far the stop is, to read and observe. Who observes is told by jobs, and holds up no stop.
+    pub fn stop_state(&self) -> &StateReader<CleanupState> {
+        &self.0.stop_state
     }
 
     /// Buffer space by channel.
@@ -268,6 +284,8 @@ impl Future for RunUntilSignal {
 pub struct Channel {
     keel: Keel,
     name: String,
+    /// What supervision knows of it, once something is reported or asked.
+    supervision: OnceLock<Supervision>,
 }
 
 impl Channel {
@@ -279,6 +297,11 @@ impl Channel {
     /// Describes a step of the stop that belongs to this channel.
     pub fn cleanup(&self, name: impl Into<String>) -> StepBuilder {
         StepBuilder::new(self.keel.0.cleanup.clone(), name.into(), Some(self.name.clone()))
+    }
+
+    /// Describes a state machine of this channel.
+    pub fn machine<S: State>(&self, table: &'static Table<S>, name: &str) -> MachineBuilder<S> {
+        self.keel.0.states.machine_of(Some(&self.name), None, table, name)
     }
 
     /// Takes in a component of this channel.

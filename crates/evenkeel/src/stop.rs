@@ -21,8 +21,10 @@ use crate::callback::{call_alone, message};
 use crate::cleanup::executor::{Executor, Means, Watch};
 use crate::cleanup::{CLOSE_JOURNAL, CleanupCoordinator, Spawn, Workers, Works};
 use crate::clock;
+use crate::faults::FaultCoordinator;
 use crate::journal::Journal;
 use crate::signals::{Arrived, Signals};
+use crate::state::{CLEANUP, Cause, CleanupState, StateMachine, States};
 use crate::threads::{Class, Pulse, ThreadCoordinator};
 use ending::Closing;
 use evenkeel_core::Mono;
@@ -124,6 +126,28 @@ pub(crate) struct Setup {
     pub(crate) tell: Option<Tell>,
     pub(crate) may_exit: bool,
     pub(crate) threads: ThreadCoordinator,
+    /// How far the stop is, for who looks. Its observers have mailboxes: none runs here.
+    pub(crate) state: StateMachine<CleanupState>,
+    pub(crate) faults: Option<FaultCoordinator>,
+}
+
+/// Name of the machine that says how far the stop is.
+const STATE: &str = "cleanup";
+
+/// The machine that says how far a stop is. The journal has the phases, and at its end the report: it is not in it.
+pub(crate) fn cleanup_state(states: &States) -> StateMachine<CleanupState> {
+    let machine = states.machine(&CLEANUP, STATE).unjournalled().anew().observers_aside().build();
+    machine.expect("invariant: it is the first of a registry, under a name that can be one")
+}
+
+/// Where a stop came to, once its report is written.
+fn come_to_an_end(state: &StateMachine<CleanupState>, stopped: &Stopped) {
+    let is_cut = matches!(stopped.report.exit_code, exit::FORCED | exit::OUT_OF_TIME);
+    let reason = stopped.report.reason.clone();
+    if is_cut || state.try_change(CleanupState::Completed, reason.clone()).is_err() {
+        // It says what it can: a stop waits for no turn.
+        let _ = state.try_change(CleanupState::Failed, reason);
+    }
 }
 
 impl Setup {
@@ -199,6 +223,9 @@ impl Setup {
     fn stop(&mut self, pulse: &Pulse<'_>, request: &Request, began: Mono) -> (Stopped, Executor) {
         let started_ns = clock::wall_ns();
         self.tell(Progress::Stopping { reason: request.reason.clone(), by: request.by.clone() });
+        if let Some(faults) = &self.faults {
+            faults.stop_begins();
+        }
         let (specs, works) = self.coordinator.close();
         if let Some(journal) = &self.journal {
             let body = json!({
@@ -211,7 +238,9 @@ impl Setup {
         // What it took to get here is gone.
         let budget = budget(self.grace).saturating_sub(clock::mono().since(began)).max(LEAST_BUDGET);
         let mut executor = self.executor(specs, works, budget, &closing);
-        let mut watch = Told { tell: self.tell.clone(), journal: self.journal.clone(), closing };
+        let (tell, journal, state) = (self.tell.clone(), self.journal.clone(), self.state.clone());
+        let (faults, reason) = (self.faults.clone(), request.reason.clone().into());
+        let mut watch = Told { tell, faults, journal, state, reason, closing };
         // Who forces before anything has begun wants nothing to begin.
         let first = self.shared.forced().map_or(Event::Begin, |by| Event::Force { by });
         executor.turn(first, &mut watch);
@@ -224,6 +253,7 @@ impl Setup {
         }
         let workers = watch.closing.workers.clone();
         let stopped = watch.closing.end(&executor, self);
+        come_to_an_end(&self.state, &stopped);
         self.tell(Progress::Stopped(Box::new(stopped.clone())));
         wake_all(self.shared.publish(stopped.clone()), &workers);
         (stopped, executor)
@@ -334,7 +364,10 @@ pub(crate) fn close_journal(others: &[StepSpec]) -> StepSpec {
 /// report before the journal is closed.
 struct Told {
     tell: Option<Tell>,
+    faults: Option<FaultCoordinator>,
     journal: Option<Journal>,
+    state: StateMachine<CleanupState>,
+    reason: Cause,
     closing: Closing,
 }
 
@@ -351,6 +384,7 @@ impl Watch for Told {
         match *action {
             Action::PhaseBegan(phase) => {
                 self.phase(phase, "began");
+                let _ = self.state.try_change(phase.into(), self.reason.clone());
                 if let Some(tell) = &self.tell {
                     tell.tell(Progress::PhaseBegan(phase));
                 }
@@ -360,6 +394,11 @@ impl Watch for Told {
                 self.closing.prepare(run, step);
             }
             Action::Ended { step } => {
+                if let Some((faults, verdict)) = self.faults.as_ref().zip(run.verdict(step)) {
+                    let spec = run.plan().step(step);
+                    let of = (&*spec.name, spec.channel.as_deref(), spec.phase);
+                    faults.step_ended(of, verdict, run.detail(step));
+                }
                 if let Some((tell, verdict)) = self.tell.as_ref().zip(run.verdict(step)) {
                     let spec = run.plan().step(step);
                     tell.tell(Progress::StepEnded {
@@ -399,6 +438,8 @@ mod tests {
             tell: None,
             may_exit: false,
             threads: ThreadCoordinator::default(),
+            state: cleanup_state(&States::default()),
+            faults: None,
         };
         setup.start().unwrap();
         shared.arm();

@@ -3,6 +3,8 @@
 
 #[path = "held/probe.rs"]
 mod probe;
+#[path = "held/states.rs"]
+mod states;
 #[path = "held/threads.rs"]
 mod threads;
 

@@ -2,8 +2,22 @@
 //! fail, fill up or do not answer.
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+#[path = "journal/checkpoints.rs"]
+mod checkpoints;
+#[path = "journal/doubtful.rs"]
+mod doubtful;
 #[path = "journal/gate.rs"]
 mod gate;
+#[path = "journal/golden.rs"]
+mod golden;
+#[path = "journal/odd.rs"]
+mod odd;
+#[path = "journal/retention.rs"]
+mod retention;
+#[path = "journal/shedding.rs"]
+mod shedding;
+#[path = "journal/snapshots.rs"]
+mod snapshots;
 #[path = "journal/tampering.rs"]
 mod tampering;
 
@@ -281,7 +295,7 @@ fn no_failing_operation_loses_what_was_durable() {
 /// Appends until something is refused; answers how many were taken.
 fn fill(journal: &Journal) -> u64 {
     let begin = Instant::now();
-    let taken = (0..).take_while(|n| journal.append("flood", None, json!({ "n": n })).is_some()).count();
+    let taken = (0..).take_while(|n| journal.append("audit", None, json!({ "n": n })).is_some()).count();
     assert!(begin.elapsed() < Duration::from_secs(20), "appending waited for the disk");
     taken as u64
 }
@@ -311,7 +325,10 @@ fn a_disk_that_does_not_answer_blocks_no_appender_and_what_was_refused_is_told()
     assert!(journal.wait_durable(52, LONG));
     assert_eq!(journal.trouble(), None);
     let gap = all(&storage).pop().unwrap();
-    assert_eq!((gap.kind.as_str(), &gap.body), (GAP_KIND, &json!({ "refused": 2 })));
+    let told = json!({
+        "refused": 2, "shed_notes": 1, "refused_records": 1, "kinds": { "audit": 1, "more": 1 }, "other_kinds": 0
+    });
+    assert_eq!((gap.kind.as_str(), &gap.body), (GAP_KIND, &told));
     gate.shut();
     journal.append("last", None, json!({})).unwrap();
     gate.wait_for_someone();
@@ -338,7 +355,7 @@ fn a_full_disk_keeps_refuses_and_goes_on_when_there_is_room() {
     for _ in 0..50 {
         // It stays full: nothing is moved from one bound to where there is none.
         assert!(!journal.wait_durable(u64::MAX, Duration::from_millis(1)));
-        assert_eq!(journal.append("flood", None, json!({ "n": taken })), None);
+        assert_eq!(journal.append("audit", None, json!({ "n": taken })), None);
     }
     storage.set_faults(Faults::default());
     assert!(journal.wait_durable(taken + 1, LONG), "it goes on by itself");

@@ -7,7 +7,9 @@
 #[path = "killed/fuse.rs"]
 mod fuse;
 
+use evenkeel::Keel;
 use evenkeel::journal::{Journal, JournalOptions, entries, verify};
+use evenkeel::state::{MachineName, Past, Point, State, StateMachine, state_table, states};
 use evenkeel_log::Outcome;
 use evenkeel_log::storage::{DirStorage, Storage};
 use fastrand::Rng;
@@ -58,6 +60,94 @@ fn journal_scene(dir: &Path, fuse: &Arc<Fuse>) {
     journal.finish(LONG).unwrap();
 }
 
+states! {
+    /// Where a wheel of four spokes stands.
+    enum Spoke { North, East, South, West }
+}
+
+static WHEEL: evenkeel::state::Table<Spoke> = state_table! {
+    Spoke, "wheel", version 1, initial North, final [],
+    North -> East: "turn",
+    East -> South: "turn",
+    South -> West: "turn",
+    West -> North: "turn",
+};
+
+const WHEELS: [&str; 2] = ["left", "right"];
+/// Changes of a wheel in one run.
+const TURNS: u64 = 18;
+/// Each so-manieth change takes the wheel back over the three before it.
+const BACK_EVERY: u64 = 6;
+
+/// Where a wheel is after each of so many changes: what all runs together do, whoever was killed in between.
+fn turned(changes: u64) -> Vec<Spoke> {
+    let mut at = vec![Spoke::North];
+    for change in 1..=changes {
+        let last = at[change as usize - 1];
+        let next = Spoke::ALL[(last.index() + 1) % 4];
+        at.push(if change.is_multiple_of(BACK_EVERY) { at[change as usize - 3] } else { next });
+    }
+    at
+}
+
+fn turn(keel: &Keel, wheel: &StateMachine<Spoke>, name: &str) {
+    for _ in 0..TURNS {
+        let change = wheel.sequence() + 1;
+        let entry = if change.is_multiple_of(BACK_EVERY) {
+            wheel.take_back(Point::after(change - 3), "back").unwrap().entry
+        } else {
+            wheel.change(Spoke::ALL[(wheel.state().index() + 1) % 4], "on").unwrap().entry()
+        };
+        assert!(keel.journal().unwrap().wait_durable(entry.unwrap(), LONG));
+        say(&format!("turned {name} {change}"));
+    }
+}
+
+/// Turns two wheels, each from where it was left, and stops in order.
+fn wheels_scene(dir: &Path, fuse: &Arc<Fuse>) {
+    let keel = keel_on(fused(dir, fuse));
+    std::thread::scope(|scope| {
+        for name in WHEELS {
+            let wheel = keel.channel(name).unwrap().machine(&WHEEL, "wheel").build().unwrap();
+            let keel = &keel;
+            scope.spawn(move || turn(keel, &wheel, name));
+        }
+    });
+    assert!(keel.stop("enough", "the scene").clean);
+}
+
+fn keel_on(storage: Arc<dyn Storage>) -> Keel {
+    // A snapshot every few changes, so that restoring begins at one.
+    let options = JournalOptions { snapshot_entries: 10, ..options() };
+    let builder = Keel::builder("wheels").journal_on(storage).journal_options(options);
+    builder.without_signals().keep_process().build().unwrap()
+}
+
+/// The wheels stand where the changes that were made lead, and all that were said to be durable were made. Answers how
+/// many each has made.
+fn check_wheels(dir: &Path, said: &Said, context: &str) -> [u64; 2] {
+    let storage: Arc<dyn Storage> = Arc::new(DirStorage::create(dir).unwrap());
+    let past = Past::read(&*storage).unwrap_or_else(|e| panic!("{context}: {e}"));
+    assert_eq!(past.unread(), 0, "{context}");
+    WHEELS.map(|name| {
+        let machine_name = MachineName::new(Some(name), None, "wheel");
+        let known = past.machines().find(|(machine, _)| **machine == machine_name);
+        let (sequence, state) = known.map_or((0, "North".to_owned()), |(_, known)| {
+            known.whole().unwrap_or_else(|why| panic!("{context}: {name}: {why}"));
+            let newest = known.newest();
+            (newest.sequence, newest.state)
+        });
+        assert_eq!(state, turned(sequence)[sequence as usize].name(), "{context}: {name} after {sequence}");
+        let durable = said.of("turned").filter_map(|turned| turned.strip_prefix(name)?.trim().parse().ok());
+        let durable: u64 = durable.max().unwrap_or(0);
+        assert!(
+            sequence >= durable,
+            "{context}: {name} made {durable} durable changes, {sequence} are there"
+        );
+        sequence
+    })
+}
+
 /// The child's part: plays the scene it is told, and does nothing where nobody tells it.
 #[test]
 fn child() {
@@ -66,6 +156,7 @@ fn child() {
     let fuse = Fuse::new(std::env::var("KILLED_AT").unwrap().parse().unwrap(), side);
     match std::env::var("KILLED_SCENE").unwrap().as_str() {
         "journal" => journal_scene(Path::new(&dir), &fuse),
+        "wheels" => wheels_scene(Path::new(&dir), &fuse),
         scene => panic!("no scene {scene}"),
     }
     say(&format!("writes {}", fuse.writes()));
@@ -156,7 +247,7 @@ fn killed_at_each_write_a_journal_has_what_was_durable_and_opens_as_it_is() {
 #[test]
 fn killed_again_and_again_at_random_writes_nothing_durable_is_lost() {
     let mut rng = Rng::with_seed(0xE7E2);
-    let mut left = kills();
+    let mut left = kills() * 6 / 10;
     while left > 0 {
         let dir = tempfile::tempdir().unwrap();
         let mut entries_before = 0;
@@ -167,6 +258,44 @@ fn killed_again_and_again_at_random_writes_nothing_durable_is_lost() {
             let there = check_journal(dir.path(), &said, &context);
             assert!(there >= entries_before, "{context}: {entries_before} entries were there");
             entries_before = there;
+        }
+        left -= left.min(20);
+    }
+}
+
+// REQ S6
+#[test]
+fn killed_at_each_write_machines_are_where_their_durable_changes_led() {
+    let whole = tempfile::tempdir().unwrap();
+    let writes = play("wheels", whole.path(), 0, Side::Before).writes();
+    assert!(writes > 60, "{writes} writes are not many kinds");
+    for at in 1..=writes {
+        // Bytes that are half there are the other test's.
+        for side in [Side::Before, Side::After] {
+            let dir = tempfile::tempdir().unwrap();
+            let said = play("wheels", dir.path(), at, side);
+            let context = format!("killed at write {at} of {writes}, {side:?}");
+            check_wheels(dir.path(), &said, &context);
+            check_journal(dir.path(), &said, &context);
+        }
+    }
+}
+
+// REQ S6
+#[test]
+fn killed_again_and_again_machines_go_on_where_they_were() {
+    let mut rng = Rng::with_seed(0x57A7E);
+    let mut left = kills() * 4 / 10;
+    while left > 0 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut before = [0, 0];
+        for run in 0..left.min(20) {
+            let (at, side) = (rng.u64(1..160), Side::ALL[rng.usize(..Side::ALL.len())]);
+            let said = play("wheels", dir.path(), at, side);
+            let context = format!("{left} left, run {run}, write {at}, {side:?}");
+            let there = check_wheels(dir.path(), &said, &context);
+            assert!(there[0] >= before[0] && there[1] >= before[1], "{context}: {before:?}, then {there:?}");
+            before = there;
         }
         left -= left.min(20);
     }

@@ -5,6 +5,7 @@
 mod group;
 mod ours;
 mod reopen;
+mod restore;
 mod theirs;
 
 use evenkeel_bench::{Arguments, Suite};
@@ -26,11 +27,14 @@ fn workload() -> String {
          many bytes as the entries have with one write and one fdatasync; redb inserts them by number in one \
          transaction of immediate durability. Neither numbers, stamps, hashes or chains them. `verify` and `open` \
          read {} entries, from the page cache; `open` ends with a new segment that is durable. `left open`: by a \
-         process that is gone without having ended the journal.",
+         process that is gone without having ended the journal. `restore/N` restores {} state machines out of \
+         a journal of N of their changes, ended, from the page cache: the newest snapshot, found from the end \
+         of the journal on, and the changes after it.",
         ours::payload_bytes(),
         group::AHEAD_MAX,
         group::SUSTAINED_GROUP,
         reopen::ENTRIES,
+        restore::MACHINES_COUNT,
     )
 }
 
@@ -49,6 +53,7 @@ fn main() {
     suite.part("sustained", group::sustained);
     suite.part("verify", reopen::verify);
     suite.part("open", reopen::open);
+    suite.part("restore", restore::restoring);
     if cfg!(not(feature = "peers")) {
         suite.skip(evenkeel_bench::NO_PEERS);
     }

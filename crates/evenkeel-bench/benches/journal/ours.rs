@@ -3,7 +3,7 @@
 use evenkeel::journal::{Appended, Journal, JournalOptions, entries};
 use evenkeel_bench::place;
 use evenkeel_log::storage::DirStorage;
-use serde_json::json;
+use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,10 +30,18 @@ pub(crate) fn open(directory: &Path) -> Journal {
     Journal::open(storage, JournalOptions::default()).unwrap().0
 }
 
+#[derive(Serialize)]
+struct Intent<'a> {
+    step: &'a str,
+    phase: &'a str,
+    attempt: u32,
+    idempotent: bool,
+}
+
 /// Appends the entry that everything here is measured with: an intent of a step.
 pub(crate) fn intend(journal: &Journal) -> Option<Appended> {
-    let body = json!({ "step": "flush/left", "phase": "FlushingStorage", "attempt": 1, "idempotent": true });
-    journal.append("step-intent", Some("left"), body)
+    let body = Intent { step: "flush/left", phase: "FlushingStorage", attempt: 1, idempotent: true };
+    journal.record("step-intent", Some("left"), None, &body)
 }
 
 /// Appends so many and answers with the number of the last.

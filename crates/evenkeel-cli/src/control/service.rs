@@ -49,7 +49,8 @@ impl Service {
     /// Why the log cannot be written now, or the oldest of it not be removed.
     fn trouble(&self) -> Vec<String> {
         let retention = self.recorder.retention().and_then(Result::err);
-        self.recorder.trouble().into_iter().chain(retention).collect()
+        let trouble = self.recorder.public_trouble().map(str::to_owned);
+        trouble.into_iter().chain(retention).collect()
     }
 
     fn state(&self) -> &'static str {
@@ -58,7 +59,7 @@ impl Service {
 
     pub(super) fn status(&self) -> Status {
         let forecast = self.keel.forecast().total;
-        let channels = self.recorder.channels();
+        let channels = crate::record::channels_in_public(&self.recorder, &self.keel);
         let threads = self.keel.threads().snapshot();
         let alerts = alerts(&Facts {
             trouble: self.trouble(),
@@ -166,7 +167,7 @@ fn alerts(facts: &Facts<'_>) -> Vec<String> {
     }
     alerts.extend(facts.threads.iter().filter_map(|thread| {
         let silent_for = thread.silent_for?;
-        Some(format!("thread {}: nothing heard for {silent_for:.1?} ({})", thread.name, thread.doing))
+        Some(format!("thread {}: nothing heard for {silent_for:.1?}", thread.name))
     }));
     if facts.forecast > facts.grace.mul_f64(FORECAST_SHARE_MAX) {
         let (forecast, grace) = (facts.forecast.as_millis(), facts.grace.as_millis());

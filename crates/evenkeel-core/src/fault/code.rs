@@ -138,6 +138,9 @@ EXITED 201 "a component ended by itself",
 CRASH_LOOP 202 "a component keeps failing",
     "A component was restarted as often as it may be; its channel is recovered, and isolated if that does not help.",
     "Find out in the recovery log what fails, mend it, and release the channel.";
+SOURCE 203 "a source cannot be read",
+    "Reading from a file, a socket, a pipe or a device failed. What was read before it is safe; the other channels go on.",
+    "Look into the recovery log for what the system said, and whether what is read from is still there.";
 DEPENDENCY 300 "what it needs is not there",
     "Something that a component depends on failed or is not reachable. It is tried again at growing intervals.",
     "Look after the component or service that it depends on; this one goes on by itself.";
@@ -192,4 +195,7 @@ STORAGE_FULL 1001 "the disk is full",
 STORAGE_DAMAGED 1002 "stored data is damaged",
     "What was stored reads back differently from what was written.",
     "Verify the recording, keep a copy, and replace the disk if it happens again.";
+JOURNAL 1003 "the journal cannot be written",
+    "Entries of the journal wait in memory, or are left out and counted. Recording and stopping go on without it.",
+    "Check the disk that the journal is on; look into it for gaps when it is written again.";
 }

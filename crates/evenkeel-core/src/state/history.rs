@@ -42,6 +42,11 @@ pub enum Outcome {
         /// Which, and why.
         why: Cause,
     },
+    /// The journal did not take it; the state did not change.
+    NotJournalled {
+        /// Why.
+        why: Cause,
+    },
     /// Nobody said what came of it; the state did not change.
     Abandoned,
     /// The machine was taken back.

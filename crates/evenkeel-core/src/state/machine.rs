@@ -51,7 +51,8 @@ pub struct Machine<S: State> {
     under_way: Option<Attempt<S>>,
     pub(super) history: History<S>,
     pub(super) points: Points<S>,
-    metrics: Vec<EdgeMetrics<S>>,
+    /// By edge; made when one is first tried, for there may be many.
+    metrics: Vec<Option<Box<EdgeMetrics<S>>>>,
     turns: Turns,
     limits: Limits,
 }
@@ -92,7 +93,7 @@ impl<S: State> Machine<S> {
             under_way: None,
             history: History::new(limits.history_max),
             points,
-            metrics: table.edges().map(|(from, to, _)| EdgeMetrics::new(from, to)).collect(),
+            metrics: table.edges().map(|_| None).collect(),
             turns: Turns::new(table, limits.flapping),
             limits,
         }
@@ -139,8 +140,16 @@ impl<S: State> Machine<S> {
     }
 
     /// What became of the changes along each edge, in the order of [`Table::edges`].
-    pub fn metrics(&self) -> &[EdgeMetrics<S>] {
-        &self.metrics
+    pub fn metrics(&self) -> Vec<EdgeMetrics<S>> {
+        let edges = self.metrics.iter().zip(self.table.edges());
+        edges
+            .map(|(known, (from, to, _))| known.as_deref().copied().unwrap_or(EdgeMetrics::new(from, to)))
+            .collect()
+    }
+
+    /// Whether it was said to go to and fro, and is not calm again.
+    pub fn is_flapping(&self, now: Mono) -> bool {
+        self.turns.is_flapping(now)
     }
 
     /// How many proposals and rollbacks were refused.
@@ -211,6 +220,7 @@ impl<S: State> Machine<S> {
             match why {
                 Rejection::Guard(why) => Outcome::GuardRefused { why },
                 Rejection::Invariant(why) => Outcome::InvariantFailed { why },
+                Rejection::Journal(why) => Outcome::NotJournalled { why },
             },
         );
         Ok(())
@@ -284,7 +294,8 @@ impl<S: State> Machine<S> {
         let Attempt { ticket, to, cause, since, edge } = attempt;
         let took = at.since(since);
         if let Some(edge) = edge {
-            self.metrics[usize::from(edge)].count(&outcome, took);
+            let metrics = &mut self.metrics[usize::from(edge)];
+            metrics.get_or_insert_with(|| Box::new(EdgeMetrics::new(from, to))).count(&outcome, took);
         }
         self.history.push(Entry { ticket, sequence: self.sequence, from, to, cause, at, took, outcome });
     }

@@ -64,6 +64,8 @@ pub enum Rejection {
     Guard(Cause),
     /// An invariant did not hold after it: which, and why.
     Invariant(Cause),
+    /// The journal did not take it: why.
+    Journal(Cause),
 }
 
 /// A change that was made.

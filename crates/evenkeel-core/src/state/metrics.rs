@@ -77,6 +77,8 @@ pub struct EdgeMetrics<S> {
     pub guard_refused: u64,
     /// Changes after which an invariant failed.
     pub invariant_failed: u64,
+    /// Changes that the journal did not take.
+    pub not_journalled: u64,
     /// Changes that were abandoned.
     pub abandoned: u64,
     /// From propose to commit, of those that were made.
@@ -86,7 +88,8 @@ pub struct EdgeMetrics<S> {
 impl<S: State> EdgeMetrics<S> {
     pub(super) fn new(from: S, to: S) -> Self {
         let took = Histogram::default();
-        Self { from, to, done: 0, guard_refused: 0, invariant_failed: 0, abandoned: 0, took }
+        let (done, guard_refused, invariant_failed, not_journalled, abandoned) = (0, 0, 0, 0, 0);
+        Self { from, to, done, guard_refused, invariant_failed, not_journalled, abandoned, took }
     }
 
     pub(super) fn count(&mut self, outcome: &Outcome, took: Duration) {
@@ -97,6 +100,7 @@ impl<S: State> EdgeMetrics<S> {
             }
             Outcome::GuardRefused { .. } => self.guard_refused += 1,
             Outcome::InvariantFailed { .. } => self.invariant_failed += 1,
+            Outcome::NotJournalled { .. } => self.not_journalled += 1,
             Outcome::Abandoned => self.abandoned += 1,
             Outcome::RolledBack { .. } => {}
         }

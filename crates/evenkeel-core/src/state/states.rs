@@ -20,7 +20,7 @@ use std::marker::PhantomData;
 /// assert_eq!(Door::ALL, [Door::Open, Door::Shut]);
 /// assert_eq!(Door::Shut.name(), "Shut");
 /// ```
-pub trait State: Copy + Eq + fmt::Debug + 'static {
+pub trait State: Copy + Eq + fmt::Debug + Send + Sync + 'static {
     /// All of them, each once.
     const ALL: &'static [Self];
     /// Their names, in the same order: a letter, then letters, digits and underscores of ASCII.

@@ -195,6 +195,24 @@ impl Supervisor {
         self.component(component).breaker.state()
     }
 
+    /// Whether nothing is being done about a component, and it is not on probation.
+    ///
+    /// # Panics
+    /// If it is of another tree, which has more.
+    pub fn is_up(&self, component: ComponentId) -> bool {
+        self.component(component).state == State::Up
+    }
+
+    /// What may be done how often and how long, as it is kept to.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What is done about faults of each class.
+    pub fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
     /// Whether a channel is cut off; also while it is tried whether it can be released.
     ///
     /// # Panics
@@ -224,7 +242,10 @@ impl Supervisor {
         match event {
             _ if self.is_stopped => {}
             Event::Fault(trouble) if self.tree.has(trouble.component, trouble.channel) => {
-                self.fault(&trouble, out);
+                self.fault(&trouble, true, out);
+            }
+            Event::Noted(trouble) if self.tree.has(trouble.component, trouble.channel) => {
+                self.fault(&trouble, false, out);
             }
             Event::Succeeded { component } if self.tree.has(Some(component), None) => {
                 self.succeeded(component, out);
@@ -264,9 +285,10 @@ impl Supervisor {
         }
     }
 
-    fn fault(&mut self, trouble: &Trouble, out: &mut Vec<Action>) {
+    fn fault(&mut self, trouble: &Trouble, is_ours: bool, out: &mut Vec<Action>) {
         let concerned = self.tree.concerned(trouble);
         let rung = self.policies[trouble.code.class()].rung(trouble.severity);
+        let rung = if is_ours || rung == Rung::StopSystem { rung } else { Rung::Note };
         let measure = self.answer(trouble, concerned, rung, out);
         if self.is_stopped {
             return;

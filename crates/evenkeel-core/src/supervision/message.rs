@@ -49,6 +49,24 @@ pub enum RecoveryStep {
 }
 
 impl RecoveryStep {
+    /// All of them, in their order.
+    pub const ALL: [Self; 4] = [Self::StopCapture, Self::Flush, Self::Reinitialise, Self::Verify];
+
+    /// Place in [`RecoveryStep::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Its name, for a journal.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StopCapture => "stop-capture",
+            Self::Flush => "flush",
+            Self::Reinitialise => "reinitialise",
+            Self::Verify => "verify",
+        }
+    }
+
     pub(super) const fn next(self) -> Option<Self> {
         match self {
             Self::StopCapture => Some(Self::Flush),
@@ -65,6 +83,9 @@ impl RecoveryStep {
 pub enum Event {
     /// Something failed.
     Fault(Trouble),
+    /// Something failed, and others do what there is to be done about it: it is told and counted, no more, unless its
+    /// policy stops the system for it.
+    Noted(Trouble),
     /// A component did what it is for.
     Succeeded {
         /// Which.
@@ -124,8 +145,27 @@ pub enum Reason {
     DidNotHelp,
     /// What was begun before may still be under way.
     StillUnderWay,
+    /// Nobody said how something milder is done.
+    NoProcedure,
     /// It was quiet, or a person wants it.
     Calm,
+}
+
+impl Reason {
+    /// Its name, for a journal.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::OnProbation => "on-probation",
+            Self::RetriesUsedUp => "retries-used-up",
+            Self::RestartsUsedUp => "restarts-used-up",
+            Self::RecoveriesUsedUp => "recoveries-used-up",
+            Self::DidNotHelp => "did-not-help",
+            Self::StillUnderWay => "still-under-way",
+            Self::NoProcedure => "no-procedure",
+            Self::Calm => "calm",
+        }
+    }
 }
 
 /// How something that others need is.

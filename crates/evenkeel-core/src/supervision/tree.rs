@@ -57,12 +57,23 @@ pub struct ComponentSpec {
     pub needs: Vec<ComponentId>,
     /// Whether the system stops if it is shared and may not be restarted any more.
     pub is_essential: bool,
+    /// Whether somebody can try again what failed; else it is restarted, where the policy goes further than a retry.
+    pub has_retry: bool,
+    /// Whether somebody can restart it; else its channel is recovered, if it has one and the policy goes so far.
+    pub has_restart: bool,
 }
 
 impl ComponentSpec {
-    /// One that all use and that needs nothing.
+    /// One that all use and that needs nothing, can be tried again and restarted.
     pub fn new(name: Name) -> Self {
-        Self { name, channels: Vec::new(), needs: Vec::new(), is_essential: false }
+        Self {
+            name,
+            channels: Vec::new(),
+            needs: Vec::new(),
+            is_essential: false,
+            has_retry: true,
+            has_restart: true,
+        }
     }
 
     /// Used by this channel (too).

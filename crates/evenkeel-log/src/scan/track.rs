@@ -78,7 +78,7 @@ pub(crate) struct Track {
 
 impl Track {
     pub(crate) fn from_base(base: u64) -> Self {
-        Self { base, next: base + 1, ..Self::default() }
+        Self { base, next: base.saturating_add(1), ..Self::default() }
     }
 
     /// The 64-bit sequence nearest to the expected one that has these low 32 bits.

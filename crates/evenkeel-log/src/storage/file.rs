@@ -15,9 +15,10 @@
 
 use super::{AppendFile, BLOCK_BYTES, LARGE_PART_BYTES};
 use evenkeel_hierarchy::{LogFile, Mutex, with_root};
-use rustix::fs::{FallocateFlags, OFlags};
+use rustix::fs::{Advice, FallocateFlags, OFlags};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -44,6 +45,8 @@ struct State {
     /// `STAGING_BYTES` and a block, of which an aligned part is used; made when first needed.
     staging: Vec<u8>,
     credit: u32,
+    /// Up to where the file has set out for the medium.
+    set_out: u64,
 }
 
 impl GrowingFile {
@@ -60,7 +63,7 @@ impl GrowingFile {
         let flag = OFlags::DIRECT.bits().cast_signed();
         let direct = OpenOptions::new().write(true).custom_flags(flag).open(path).ok();
         let len = file.metadata()?.len();
-        let state = State { len, tail: read_tail(&file, len)?, staging: Vec::new(), credit: 0 };
+        let state = State { len, tail: read_tail(&file, len)?, staging: Vec::new(), credit: 0, set_out: len };
         Ok(Self { file, direct, state: Mutex::new(state) })
     }
 }
@@ -93,6 +96,18 @@ impl AppendFile for GrowingFile {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    fn begin_sync(&self) {
+        let (from, to) = with_root(|house| {
+            let mut state = self.state.lock(house);
+            let to = state.len;
+            (std::mem::replace(&mut state.set_out, to), to)
+        });
+        // On Linux: dirty pages are written out, and clean ones let go. What fails is told by the sync.
+        if let Some(bytes) = NonZeroU64::new(to.saturating_sub(from)) {
+            let _ = rustix::fs::fadvise(&self.file, from, Some(bytes), Advice::DontNeed);
+        }
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {

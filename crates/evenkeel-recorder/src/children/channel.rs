@@ -231,7 +231,8 @@ impl Keeper {
             Some(Verdict::Again(after)) => Some(after),
             _ => None,
         };
-        let body = json!({ "fault": fault, "again_after_ms": after.map(|after| after.as_millis() as u64) });
+        let after_ms = after.map(|after| after.as_millis() as u64);
+        let body = json!({ "fault": fault, "again_after_ms": after_ms, "reported": true });
         self.ledger.note("child-failed", &channel.exec.name, body);
         if let Some(after) = after {
             let at_ns = now_ns.saturating_add(nanoseconds(after));

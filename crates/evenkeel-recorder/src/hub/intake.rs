@@ -7,7 +7,7 @@
 //! 3. What one thread puts into a channel comes out in the same order: a stream is
 //!    defined before its first batch and closed after its last.
 
-use super::{Hub, Order, Refused, State};
+use super::{Hub, Order, Refused, State, Trouble};
 use crate::config::{Durability, OnFull};
 use crate::hub::QUARTER_BYTES;
 use evenkeel_hierarchy::with_root;
@@ -132,7 +132,7 @@ impl Drop for Reading {
     fn drop(&mut self) {
         for channel in &self.channels {
             if std::thread::panicking() {
-                self.hub.source_ended(*channel, Some("its reader panicked".to_owned()));
+                self.hub.source_ended(*channel, Some(Trouble::panicked("its reader panicked")));
             }
             self.hub.read_no_more(*channel);
         }
@@ -263,7 +263,11 @@ impl Hub {
 
     /// A source has come to its end, or failed. With the intake closed its last
     /// bytes may have been refused: then only the fault counts.
-    pub(crate) fn source_ended(&self, channel: usize, fault: Option<String>) {
+    pub(crate) fn source_ended(&self, channel: usize, trouble: Option<Trouble>) {
+        if let Some(trouble) = &trouble {
+            self.report(channel, trouble);
+        }
+        let fault = trouble.map(|trouble| trouble.text);
         self.with(|state| {
             let closed = state.is_closed();
             let counts = &mut state.channels[channel].counts;
@@ -278,20 +282,23 @@ impl Hub {
     }
 
     /// A source failed for good, and what it had begun still comes.
-    pub(crate) fn source_failed(&self, channel: usize, fault: String) {
+    pub(crate) fn source_failed(&self, channel: usize, trouble: Trouble) {
+        self.report(channel, &trouble);
         self.with(|state| {
             let counts = &mut state.channels[channel].counts;
-            counts.last_fault = Some(fault.clone());
-            counts.fault.get_or_insert(fault);
+            counts.last_fault = Some(trouble.text.clone());
+            counts.fault.get_or_insert(trouble.text);
         });
     }
 
     /// Something went wrong with a channel, but not for good.
-    pub(crate) fn note_fault(&self, channel: usize, fault: String, restarting: bool) {
+    pub(crate) fn note_fault(&self, channel: usize, trouble: Trouble, restarting: bool) {
+        let fault = self.report(channel, &trouble);
         self.with(|state| {
-            let counts = &mut state.channels[channel].counts;
-            counts.last_fault = Some(fault);
-            counts.restarting |= restarting;
+            let of = &mut state.channels[channel];
+            of.fault = fault;
+            of.counts.last_fault = Some(trouble.text);
+            of.counts.restarting |= restarting;
         });
     }
 
@@ -307,6 +314,7 @@ impl Hub {
             counts.restarts += 1;
             counts.restarting = false;
         });
+        self.report_restart(channel);
     }
 
     /// Datagrams that the kernel has dropped so far.

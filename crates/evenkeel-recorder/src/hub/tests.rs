@@ -170,15 +170,15 @@ fn a_command_that_runs_again_is_not_about_to() {
     let (hub, _) = hub();
     let _reading = Reading::begin(hub.clone(), vec![0]);
     let condition = || hub.counts()[0].condition();
-    hub.note_fault(0, "exit 1".to_owned(), true);
+    hub.note_fault(0, Trouble::of_command("exit 1".to_owned()), true);
     assert_eq!(condition(), Condition::Restarting);
     // Another fault meanwhile changes nothing.
-    hub.note_fault(0, "its journal is slow".to_owned(), false);
+    hub.note_fault(0, Trouble::of_journal("its journal is slow".to_owned()), false);
     assert_eq!(condition(), Condition::Restarting);
     hub.note_restart(0);
     assert_eq!((condition(), hub.counts()[0].restarts), (Condition::Running, 1));
-    hub.note_fault(0, "exit 1".to_owned(), true);
-    hub.source_ended(0, Some("given up".to_owned()));
+    hub.note_fault(0, Trouble::of_command("exit 1".to_owned()), true);
+    hub.source_ended(0, Some(Trouble::of_command("given up".to_owned())));
     assert_eq!(condition(), Condition::Failed);
     assert!(!hub.counts()[0].restarting);
 }

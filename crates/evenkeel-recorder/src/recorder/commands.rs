@@ -4,7 +4,7 @@ use super::StartError;
 use crate::capture::Arrival;
 use crate::children::{Children, Exec, Happened, end_leftovers};
 use crate::config::{ChannelConfig, Source};
-use crate::hub::{Hub, Order, Reading};
+use crate::hub::{Hub, Order, Reading, Trouble};
 use evenkeel::journal::{DIR_NAME, Journal};
 use evenkeel::threads::ThreadCoordinator;
 use evenkeel_log::storage::DirStorage;
@@ -88,10 +88,12 @@ impl Commands {
                 }
             }
             Happened::CutOff { child } => _ = arrivals.try_send(Arrival::CutOff { child }),
-            Happened::Unjournalled { channel, why } => hub.note_fault(channel, why, false),
+            Happened::Unjournalled { channel, why } => {
+                hub.note_fault(channel, Trouble::of_journal(why), false);
+            }
             Happened::Failed { channel, fault, after } => {
                 let fault = format!("{fault}; it is run again after {after:?}");
-                hub.note_fault(channel, fault, true);
+                hub.note_fault(channel, Trouble::of_command(fault), true);
             }
             Happened::Restarted { channel } => hub.note_restart(channel),
             // It was to be run again, and nothing it said is lost: a stop that comes then is none.
@@ -100,7 +102,7 @@ impl Commands {
             }
             Happened::Over { channel, fault, by_itself } => {
                 if by_itself || fault.is_some() {
-                    hub.source_ended(channel, fault);
+                    hub.source_ended(channel, fault.map(Trouble::of_command));
                 }
                 hub.read_no_more(channel);
             }

@@ -3,29 +3,32 @@
 //! Byte format: one JSON object without a line break, its keys in this order:
 //!
 //! ```text
-//! {"v":1,"entry":N,"time":"2026-11-21T09:30:00.123456789Z","kind":"..","channel":null,"prev":"<64 hex>","body":{..}}
+//! {"v":2,"entry":N,"time":"2026-11-21T09:30:00.123456789Z","kind":"..","channel":null,"component":null,"prev":"<64 hex>","body":{..}}
 //! ```
+//!
+//! Version 1 had no `component`; otherwise it was the same, and is read as entries about none. One chain
+//! may go through entries of both: it is over their bytes.
 //!
 //! `hash(n) = SHA-256(hash(n - 1) as 32 bytes, the bytes of entry n)`, `prev` is
 //! `hash(n - 1)`, and `hash(0)` is zeroes. A reader takes other keys as they come
-//! and refuses another `v`: it never guesses.
+//! and refuses a `v` that it does not know: it never guesses.
 
 use evenkeel_log::hex;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// A SHA-256.
 pub(super) type Hash = [u8; 32];
 /// The hash before the first entry.
 pub(super) const ZERO: Hash = [0; 32];
-/// Version of the format.
-const VERSION: u64 = 1;
+/// Version of the format that is written.
+pub(super) const VERSION: u64 = 2;
+/// The oldest version that is read.
+const VERSION_MIN: u64 = 1;
 /// Longest entry in bytes. A body that makes it longer is replaced by its length and hash.
 pub const ENTRY_BYTES_MAX: usize = evenkeel_log::MESSAGE_BYTES_MAX;
-/// More than `v`, `entry`, `time`, `prev` and all punctuation take, in bytes.
-const FRAME_BYTES: usize = 256;
 
 /// The hash after an entry.
 pub(super) fn hash_after(before: &Hash, payload: &[u8]) -> Hash {
@@ -33,6 +36,17 @@ pub(super) fn hash_after(before: &Hash, payload: &[u8]) -> Hash {
     hasher.update(before);
     hasher.update(payload);
     hasher.finalize().into()
+}
+
+/// A hash as 64 lower-case digits.
+pub(super) fn hex_digits(hash: &Hash) -> [u8; 64] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 64];
+    for (at, byte) in hash.iter().enumerate() {
+        text[2 * at] = DIGITS[usize::from(byte >> 4)];
+        text[2 * at + 1] = DIGITS[usize::from(byte & 15)];
+    }
+    text
 }
 
 /// The hash that 64 lower-case digits say.
@@ -43,10 +57,27 @@ pub(super) fn unhex(text: &str) -> Option<Hash> {
     (hex(&hash) == text).then_some(hash)
 }
 
+/// The kind of an entry, by its first bytes alone; `None` when they are not those of one that can be read.
+pub(super) fn kind_of(payload: &[u8]) -> Option<&str> {
+    // What stands before it is at most so long: `v`, a number of 20 digits, a time.
+    const HEAD_BYTES: usize = 96;
+    const KEY: &[u8] = br#","kind":""#;
+    let known = [br#"{"v":1,"#.as_slice(), br#"{"v":2,"#];
+    if !known.iter().any(|head| payload.starts_with(head)) {
+        return None;
+    }
+    let head = &payload[..payload.len().min(HEAD_BYTES)];
+    let at = head.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
+    let end = payload[at..].iter().position(|byte| *byte == b'"')?;
+    std::str::from_utf8(&payload[at..at + end]).ok()
+}
+
 /// An entry as it is read back.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Entry {
+    /// Version of the format that it was written in; what older ones lack is as if it had been left out.
+    pub version: u64,
     /// Its number, counted from 1 for ever.
     pub entry: u64,
     /// When it was appended, RFC 3339 with nanoseconds, UTC.
@@ -55,6 +86,8 @@ pub struct Entry {
     pub kind: String,
     /// The channel it is about, if one.
     pub channel: Option<String>,
+    /// The component of it that it is about, if one.
+    pub component: Option<String>,
     /// The hash before it, 64 hexadecimal digits.
     pub prev: String,
     /// What it says.
@@ -64,12 +97,19 @@ pub struct Entry {
 }
 
 #[derive(Deserialize)]
+struct Version {
+    v: u64,
+}
+
+#[derive(Deserialize)]
 struct Fields {
     v: u64,
     entry: u64,
     time: String,
     kind: String,
     channel: Option<String>,
+    #[serde(default)]
+    component: Option<String>,
     prev: String,
     body: Value,
 }
@@ -77,12 +117,22 @@ struct Fields {
 impl Entry {
     /// Reads the bytes of an entry; the error says why they are none.
     pub(super) fn parse(payload: &[u8]) -> Result<Self, String> {
-        let fields: Fields = serde_json::from_slice(payload).map_err(|e| format!("not an entry: {e}"))?;
-        let Fields { v, entry, time, kind, channel, prev, body } = fields;
-        if v != VERSION {
-            return Err(format!("of version {v}; this program reads version {VERSION}"));
+        // Another version may have other fields: what it is comes first.
+        let refused = |v| format!("of version {v}; this program reads versions {VERSION_MIN} to {VERSION}");
+        let is_known = |v: u64| (VERSION_MIN..=VERSION).contains(&v);
+        let fields: Fields = serde_json::from_slice(payload).map_err(|e| {
+            match serde_json::from_slice::<Version>(payload) {
+                Ok(Version { v }) if !is_known(v) => refused(v),
+                _ => format!("not an entry: {e}"),
+            }
+        })?;
+        let Fields { v, entry, time, kind, channel, component, prev, body } = fields;
+        if !is_known(v) {
+            return Err(refused(v));
         }
-        Ok(Self { entry, time, kind, channel, prev, body, payload: payload.to_vec() })
+        // Whatever stood under that name in version 1, it was no component.
+        let component = component.filter(|_| v > 1);
+        Ok(Self { version: v, entry, time, kind, channel, component, prev, body, payload: payload.to_vec() })
     }
 
     /// [`Entry::time`], or `None` when that is no time.
@@ -91,102 +141,39 @@ impl Entry {
     }
 }
 
-/// An entry but for its number, time and place in the chain: made outside the lock.
-pub(crate) struct Draft {
-    /// `,"kind":"..","channel":..,"prev":"`
-    middle: Vec<u8>,
-    /// What follows the hash: `","body":`, and with a field for the head the beginning of the object.
-    body_head: Vec<u8>,
-    /// The rest of the object, after the head where there is a field for it.
-    body: Vec<u8>,
-    takes_head: bool,
-}
-
-fn json(value: &(impl serde::Serialize + ?Sized)) -> Vec<u8> {
-    serde_json::to_vec(value).expect("invariant: strings, maps of strings and JSON values have a JSON form")
-}
-
-impl Draft {
-    pub(super) fn new(kind: &str, channel: Option<&str>, body: &Value) -> Self {
-        let mut body = json(body);
-        if body.len() + kind.len() + channel.map_or(0, str::len) + FRAME_BYTES > ENTRY_BYTES_MAX {
-            body = json(&omitted(&body));
-        }
-        let body_head = br#"","body":"#.to_vec();
-        Self { middle: middle(kind, channel), body_head, body, takes_head: false }
-    }
-
-    /// One whose body tells, as `field`, the hash before it.
-    pub(crate) fn with_head(kind: &str, mut body: Map<String, Value>, field: &str) -> Self {
-        body.remove(field);
-        let mut rest = json(&body);
-        if rest.len() + kind.len() + field.len() + FRAME_BYTES > ENTRY_BYTES_MAX {
-            rest = json(&omitted(&rest));
-        }
-        let mut body_head = br#"","body":{"#.to_vec();
-        body_head.extend(json(field));
-        body_head.extend(br#":""#);
-        // The rest is an object: what follows its brace follows the head.
-        let rest = if rest == b"{}" { br#""}"#.to_vec() } else { [br#"","#, &rest[1..]].concat() };
-        Self { middle: middle(kind, None), body_head, body: rest, takes_head: true }
-    }
-
-    /// Bytes that it will take, at most.
-    pub(super) fn bytes(&self) -> usize {
-        self.middle.len() + self.body_head.len() + self.body.len() + FRAME_BYTES
-    }
-
-    pub(super) fn encode(&self, entry: u64, wall_ns: u64, prev: &Hash) -> Vec<u8> {
-        let time = humantime::format_rfc3339_nanos(SystemTime::UNIX_EPOCH + Duration::from_nanos(wall_ns));
-        let prev = hex(prev);
-        let mut out = Vec::with_capacity(self.bytes());
-        out.extend_from_slice(format!(r#"{{"v":{VERSION},"entry":{entry},"time":"{time}""#).as_bytes());
-        out.extend_from_slice(&self.middle);
-        out.extend_from_slice(prev.as_bytes());
-        out.extend_from_slice(&self.body_head);
-        if self.takes_head {
-            out.extend_from_slice(prev.as_bytes());
-        }
-        out.extend_from_slice(&self.body);
-        out.push(b'}');
-        out
-    }
-}
-
-fn middle(kind: &str, channel: Option<&str>) -> Vec<u8> {
-    let mut out = br#","kind":"#.to_vec();
-    out.extend(json(kind));
-    out.extend(br#","channel":"#);
-    out.extend(json(&channel));
-    out.extend(br#","prev":""#);
-    out
-}
-
-/// What stands for a body that is too long.
-fn omitted(body: &[u8]) -> Value {
-    serde_json::json!({ "omitted_bytes": body.len(), "omitted_sha256": hex(&Sha256::digest(body)) })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::draft::Draft;
+    use super::super::time::Times;
     use super::*;
-    use serde_json::json;
+    use serde_json::{Map, json};
+    use std::time::Duration;
 
     const WALL_NS: u64 = 1_795_253_400_123_456_789;
+
+    fn encoded(draft: &Draft, entry: u64, prev: &Hash) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        draft.encode(&mut bytes, &mut Times::default(), (entry, WALL_NS), prev);
+        assert!(bytes.len() <= draft.bytes());
+        bytes
+    }
 
     // REQ C11
     #[test]
     fn the_format_stays_as_it_is() {
-        let draft = Draft::new("step-intent", Some("le\"ft"), &json!({ "b": [1, null], "a": "x" }));
-        let bytes = draft.encode(7, WALL_NS, &ZERO);
+        let draft =
+            Draft::of("step-intent", Some("le\"ft"), Some("writer"), &json!({ "b": [1, null], "a": "x" }));
+        let bytes = encoded(&draft, 7, &ZERO);
         let zeroes = "0".repeat(64);
         let expected = format!(
-            r#"{{"v":1,"entry":7,"time":"2026-11-21T09:30:00.123456789Z","kind":"step-intent","channel":"le\"ft","prev":"{zeroes}","body":{{"a":"x","b":[1,null]}}}}"#
+            r#"{{"v":2,"entry":7,"time":"2026-11-21T09:30:00.123456789Z","kind":"step-intent","channel":"le\"ft","component":"writer","prev":"{zeroes}","body":{{"a":"x","b":[1,null]}}}}"#
         );
         assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);
-        assert!(bytes.len() <= draft.bytes());
         let entry = Entry::parse(&bytes).unwrap();
-        assert_eq!((entry.entry, entry.channel.as_deref()), (7, Some("le\"ft")));
+        assert_eq!((entry.version, entry.entry, entry.channel.as_deref()), (2, 7, Some("le\"ft")));
+        assert_eq!(entry.component.as_deref(), Some("writer"));
+        assert_eq!(kind_of(&bytes), Some("step-intent"));
+        assert_eq!(kind_of(&encoded(&draft, u64::MAX, &ZERO)), Some("step-intent"));
         assert_eq!(entry.at(), Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(WALL_NS)));
         // Computed with `printf | sha256sum`, not with this code.
         assert_eq!(
@@ -203,7 +190,7 @@ mod tests {
             let clean = map.get("clean").cloned();
             let draft = Draft::with_head("report", map, "journal_head");
             let hash = hash_after(&ZERO, b"before");
-            let entry = Entry::parse(&draft.encode(u64::MAX, WALL_NS, &hash)).unwrap();
+            let entry = Entry::parse(&encoded(&draft, u64::MAX, &hash)).unwrap();
             assert_eq!(entry.body["journal_head"], json!(hex(&hash)));
             assert_eq!(entry.body.get("clean").cloned(), clean);
             assert_eq!((entry.prev, entry.entry), (hex(&hash), u64::MAX));
@@ -220,9 +207,9 @@ mod tests {
             let draft = if with_head {
                 Draft::with_head("k", map, "head")
             } else {
-                Draft::new("k", None, &Value::Object(map))
+                Draft::of("k", None, None, &Value::Object(map))
             };
-            let bytes = draft.encode(1, WALL_NS, &ZERO);
+            let bytes = encoded(&draft, 1, &ZERO);
             assert!(bytes.len() < 1000);
             let entry = Entry::parse(&bytes).unwrap();
             assert_eq!(entry.body["omitted_bytes"], json!(ENTRY_BYTES_MAX + 11));
@@ -230,16 +217,37 @@ mod tests {
         }
     }
 
+    // REQ C11
+    #[test]
+    fn a_body_without_a_form_leaves_why() {
+        let body = std::collections::BTreeMap::from([((1, 2), "a pair is no key")]);
+        let entry = Entry::parse(&encoded(&Draft::of("k", None, None, &body), 1, &ZERO)).unwrap();
+        assert!(entry.body["unwritable"].as_str().unwrap().contains("key"), "{:?}", entry.body);
+    }
+
+    // REQ C11, REQ C18
     #[test]
     fn only_whole_hashes_and_known_versions_are_read() {
         let hash = hash_after(&ZERO, b"x");
         assert_eq!(unhex(&hex(&hash)), Some(hash));
+        assert_eq!(hex_digits(&hash).as_slice(), hex(&hash).as_bytes());
         for wrong in ["", "0", &hex(&hash)[1..], &hex(&hash).to_uppercase(), &format!("{}0", hex(&hash)), "é"]
         {
             assert_eq!(unhex(wrong), None, "{wrong}");
         }
-        let of_another = br#"{"v":2,"entry":1,"time":"","kind":"","channel":null,"prev":"","body":{}}"#;
-        assert!(Entry::parse(of_another).unwrap_err().contains("version 2"));
+        let of = |v: u64| {
+            format!(
+                r#"{{"v":{v},"entry":1,"time":"","kind":"","channel":null,"component":"c","prev":"","body":{{}}}}"#
+            )
+        };
+        assert_eq!(Entry::parse(of(1).as_bytes()).unwrap().component, None);
+        assert_eq!(Entry::parse(of(2).as_bytes()).unwrap().component.as_deref(), Some("c"));
+        for v in [0, 3] {
+            assert!(Entry::parse(of(v).as_bytes()).unwrap_err().contains(&format!("version {v}")));
+        }
+        let of_other_fields = br#"{"v":4,"number":1}"#;
+        assert!(Entry::parse(of_other_fields).unwrap_err().contains("version 4"));
         assert!(Entry::parse(b"{}").is_err());
+        assert!(kind_of(b"{}").is_none() && kind_of(of(3).as_bytes()).is_none());
     }
 }

@@ -6,7 +6,12 @@
 //! holds when its time has come, and the queue fills up to its bound.
 
 use super::JournalError;
-use super::shared::{Order, Pending, Shared};
+use super::checkpoint::Checkpoints;
+use super::entry::Hash;
+use super::queue::Entries;
+use super::retention::Removals;
+use super::shared::{Order, Shared, Work};
+use super::snapshot::Snapshots;
 use crate::clock::stamp as now;
 use crate::threads::Pulse;
 use evenkeel_log::storage::Storage;
@@ -20,6 +25,10 @@ use std::time::{Duration, Instant};
 
 /// Attempts to write the end on a disk that fails: a sick journal does not hold up a stop.
 const END_ATTEMPTS: u32 = 4;
+/// Bytes of entries that are written at once, about: one chunk.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// However long a sync takes, entries that keep coming are waited for no longer.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 /// The ballast is taken up again at most this often.
 const BALLAST_EVERY: Duration = Duration::from_secs(1);
 
@@ -35,6 +44,13 @@ pub(super) struct Keeper {
     pub(super) ballast_at: Instant,
     /// Whether the segment holds an entry: one that is empty is not rotated.
     pub(super) has_entries: bool,
+    /// How long a commit and its sync take, about: what coming entries are waited for, at most.
+    pub(super) sync_takes: Duration,
+    pub(super) snapshots: Snapshots,
+    pub(super) removals: Removals,
+    pub(super) checkpoints: Checkpoints,
+    /// The last entry that was given to the log, and the chain after it.
+    pub(super) written: (u64, Hash),
 }
 
 /// Says that the thread died, unless it said before how it ended.
@@ -52,18 +68,42 @@ impl Keeper {
         self.shared.enter();
         let end = loop {
             let may_take = self.writer.condition().0 == Condition::Writing;
-            let work = pulse.waiting(|| self.shared.wait(may_take, self.retry_at()));
+            let gather = self.sync_takes.min(GATHER_MAX);
+            let mut work = pulse.waiting(|| self.shared.wait(may_take, self.retry_at(), gather));
             self.writer.retry(now());
-            self.append(&work.entries);
+            let until = Instant::now() + gather;
+            while work.goes_on && self.writer.condition().0 == Condition::Writing {
+                self.take(work.entries, work.own);
+                self.writer.write_ahead(now());
+                work = self.shared.more(until);
+            }
+            let Work { entries, order, drained, own, .. } = work;
+            self.take(entries, own);
             self.commit();
+            if order == Order::Run {
+                self.snapshots.keep(&self.shared);
+                self.checkpoints.keep(&self.shared);
+                let taken = self.snapshots.last;
+                self.removals.keep(&self.shared, &*self.storage, taken, &self.checkpoints, now().wall_ns);
+            }
             self.keep_house();
-            if work.order != Order::Run && work.drained {
-                break if work.order == Order::Finish { self.finish() } else { self.leave() };
+            if order != Order::Run && drained {
+                break if order == Order::Finish { self.finish() } else { self.leave() };
             }
         };
         // The writer lets go of the directory before anybody is told that it is over.
         drop(self);
         gone.0.close(end);
+    }
+
+    /// Gives entries to the log, and counts those that are not its own.
+    fn take(&mut self, entries: Entries, own: (u64, u64)) {
+        self.append(&entries);
+        let bytes = (entries.bytes.len() as u64).saturating_sub(own.1);
+        let count = (entries.queued.len() as u64).saturating_sub(own.0);
+        self.snapshots.count(count, bytes);
+        self.checkpoints.count(count);
+        self.shared.recycle(entries);
     }
 
     /// When a disk that fails is to be tried again.
@@ -72,34 +112,47 @@ impl Keeper {
         Instant::now().checked_add(Duration::from_nanos(left))
     }
 
-    fn append(&mut self, entries: &[Pending]) {
-        let Some(last) = entries.last() else { return };
-        let bytes = entries.iter().map(|e| Batch::bytes_for(e.payload.len())).sum();
-        let mut buffer = std::mem::take(&mut self.spare);
-        buffer.resize(bytes, 0);
-        let mut batch = Batch::new(self.stream, self.next_entry, buffer);
-        for entry in entries {
-            let fits = batch.push(&entry.payload, entry.wall_ns);
-            assert!(fits, "invariant: the buffer was made to fit, and drafts are bounded");
+    fn append(&mut self, entries: &Entries) {
+        let (mut at, mut begin) = (0, 0);
+        while at < entries.queued.len() {
+            let rest = &entries.queued[at..];
+            let count = rest.iter().take_while(|entry| entry.end - begin <= BATCH_BYTES_MAX).count().max(1);
+            let (group, end) = (&rest[..count], rest[count - 1].end);
+            let mut buffer = std::mem::take(&mut self.spare);
+            buffer.resize(end - begin + count * Batch::bytes_for(0), 0);
+            let mut batch = Batch::new(self.stream, self.next_entry, buffer);
+            for entry in group {
+                let fits = batch.push(&entries.bytes[begin..entry.end], entry.wall_ns);
+                assert!(fits, "invariant: the buffer was made to fit, and drafts are bounded");
+                begin = entry.end;
+            }
+            batch.set_chain(group[count - 1].hash);
+            self.next_entry += batch.records();
+            self.written = (self.next_entry - 1, group[count - 1].hash);
+            self.writer.append(batch, now());
+            self.has_entries = true;
+            at += count;
         }
-        batch.set_chain(last.hash);
-        self.next_entry += batch.records();
-        self.writer.append(batch, now());
-        self.has_entries = true;
     }
 
     /// Commits and syncs until there is nothing to, or the disk fails.
     fn commit(&mut self) {
         while self.writer.condition().0 == Condition::Writing && self.writer.wants_commit() {
+            let began = Instant::now();
             let progress = self.writer.commit(now());
             let mut jobs: Vec<Job> = self.took(progress);
             jobs.extend(self.writer.sync());
             self.work_off(jobs);
+            self.sync_takes = (3 * self.sync_takes + began.elapsed()) / 4;
         }
         if self.has_entries && self.writer.wants_rotation(now()) {
             let jobs = self.writer.rotate(now());
             // A rotation that failed asks for no job and is tried again in a second.
             self.has_entries = jobs.is_empty();
+            if !jobs.is_empty() {
+                self.snapshots.segment_begins();
+                self.removals.segment_begins();
+            }
             self.work_off(jobs);
         }
     }
@@ -118,7 +171,7 @@ impl Keeper {
             self.spare = buffer;
         }
         if let Some((_, state)) = synced.iter().find(|(id, _)| *id == self.channel) {
-            self.shared.publish(state.last_sequence);
+            self.shared.publish(state.last_sequence, self.written);
         }
         jobs
     }
@@ -126,11 +179,12 @@ impl Keeper {
     /// Tells of trouble, and takes the ballast up again once there is room.
     fn keep_house(&mut self) {
         let trouble = match self.writer.condition() {
-            (Condition::Writing, _) => None,
+            (Condition::Writing, _) => self.removals.trouble(),
             (Condition::Full, _) => Some("the disk is full; the journal waits for space".to_owned()),
             (_, error) => Some(format!("the journal cannot be written: {}", error.unwrap_or("unknown"))),
         };
-        if trouble.is_none() && Instant::now() >= self.ballast_at {
+        let is_writing = self.writer.condition().0 == Condition::Writing;
+        if is_writing && Instant::now() >= self.ballast_at {
             self.ballast_at = Instant::now() + BALLAST_EVERY;
             self.writer.ballast().hold();
         }
@@ -153,6 +207,11 @@ impl Keeper {
 
     /// Writes the end, durable, and seals the log.
     fn finish(&mut self) -> Result<(), JournalError> {
+        if let Some(checkpoint) = self.checkpoints.draft(&self.shared) {
+            let entries = self.shared.append_last(&checkpoint);
+            self.append(&entries);
+            self.commit();
+        }
         for _ in 0..END_ATTEMPTS {
             let jobs = self.writer.finish(now());
             self.work_off(jobs);

@@ -5,19 +5,31 @@
 //! satisfy either. Each thing found is told once: after a break the check goes on
 //! from what the entry or the commit itself says.
 //!
+//! A journal whose oldest segments retention removed begins where an anchor says, or before it where
+//! the removal was cut short: an entry that is in the chain itself and names the hash before the
+//! first entry that stayed. Without one that agrees, what stood before is missing.
+//!
 //! What no check of the journal alone can find: that everything from some entry to
 //! the end was written anew, or is gone together with the files of later runs.
-//! Against that stands the head in the report, which is kept elsewhere.
+//! Against that stands the head in the report, which is kept elsewhere, and signed checkpoints:
+//! [`verify_against`](super::verify_against).
 
 use super::entry::{Entry, Hash, ZERO, hash_after, unhex};
+use super::retention::{ANCHOR_KIND, AnchorBody};
 use super::{CHANNEL, Journal};
 use evenkeel_log::storage::Storage;
-use evenkeel_log::{Found, Outcome, ReadSummary, Selection, hex, read, segment_names, verify_segment};
-use serde::Serialize;
+use evenkeel_log::{
+    Anchor, Backwards, Found, GAPS_CHANNEL, Outcome, ReadSummary, Selection, hex, read, segment_names,
+    verify_segment, verify_with,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
 /// Findings that are told; more are only counted.
 const FINDINGS_MAX: usize = 64;
+/// Anchors that are remembered: the newest count.
+const ANCHORS_MAX: usize = 64;
 
 /// What [`verify`] found.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +44,10 @@ pub struct JournalVerification {
     pub last_entry: u64,
     /// The hash after the last, 64 hexadecimal digits.
     pub head: String,
+    /// Number of the first entry that retention left, where an anchor says so: the check starts from there.
+    pub anchored_from: Option<u64>,
+    /// The last entry whose head a trusted checkpoint says as well: see [`verify_against`](super::verify_against).
+    pub signed_through: Option<u64>,
     /// What is wrong, in words that name the entry.
     pub findings: Vec<String>,
 }
@@ -43,14 +59,31 @@ pub struct JournalVerification {
 /// # Errors
 /// What the storage says; what is wrong with the journal is in the answer.
 pub fn verify(storage: &dyn Storage, live: bool) -> io::Result<JournalVerification> {
-    let log = evenkeel_log::verify(storage, live, None)?;
+    Ok(checked(storage, live, &mut |_, _| ())?.0)
+}
+
+/// The same; `visit` is told the number of each entry and the chain after it. Answers also which entry is
+/// the first anchor that covers what was removed.
+pub(super) fn checked(
+    storage: &dyn Storage,
+    live: bool,
+    visit: &mut dyn FnMut(u64, &Hash),
+) -> io::Result<(JournalVerification, Option<u64>)> {
     let mut check = Check::default();
-    if log.outcome != Outcome::Unreadable {
-        read(storage, live, &selection(None), &mut |found| {
-            check.found(found);
-            Ok(())
-        })?;
+    let (mut unread, mut is_anchored) = (Ok(()), false);
+    // The log first: what is removed meanwhile an anchor covers that is read after that.
+    let log = verify_with(storage, live, &mut || {
+        unread = check.read_all(storage, live, visit);
+        let anchor = check.anchor();
+        is_anchored = anchor.is_some();
+        Ok(anchor)
+    })?;
+    if log.outcome == Outcome::Unreadable {
+        check = Check::default();
+    } else {
+        unread?;
     }
+    check.beginning(is_anchored);
     let missing = log.channels.iter().filter(|c| c.name == CHANNEL).flat_map(|c| &c.missing);
     for (first, last) in missing {
         check.find(&format!("entries {first} to {last} are missing"));
@@ -66,7 +99,8 @@ pub fn verify(storage: &dyn Storage, live: bool) -> io::Result<JournalVerificati
         check.find(&format!("entries {} to {last} were lost to damage", gap.first_sequence));
     }
     let outcome = if check.count > 0 { log.outcome.max(Outcome::Loss) } else { log.outcome };
-    Ok(check.finish(outcome))
+    let anchor_entry = check.anchor_entry;
+    Ok((check.finish(outcome), anchor_entry))
 }
 
 /// Reads every whole entry, in order, up to the last commit. With `live`, a
@@ -146,6 +180,15 @@ struct Check {
     entries: u64,
     findings: Vec<String>,
     count: u64,
+    /// Where the journal begins, where that is not its first entry: in which segment, and the chain before it.
+    begins: Option<(u64, String)>,
+    /// First entries of segments, and the chain before them.
+    beginnings: BTreeMap<u64, Hash>,
+    /// What the newest anchors say.
+    anchors: VecDeque<(u64, AnchorBody)>,
+    anchored_from: Option<u64>,
+    /// The first anchor that covers that.
+    anchor_entry: Option<u64>,
 }
 
 impl Default for Check {
@@ -158,6 +201,11 @@ impl Default for Check {
             entries: 0,
             findings: Vec::new(),
             count: 0,
+            begins: None,
+            beginnings: BTreeMap::new(),
+            anchors: VecDeque::new(),
+            anchored_from: None,
+            anchor_entry: None,
         }
     }
 }
@@ -191,9 +239,7 @@ impl Check {
     fn segment(&mut self, name: &str, chain: Option<Hash>, first_sequence: u64) {
         let begins_the_check = self.next == 0;
         if begins_the_check && self.is_whole && (first_sequence != 1 || chain != Some(ZERO)) {
-            self.find(&format!(
-                "the journal begins at entry {first_sequence}, in {name}: what stood before is missing"
-            ));
+            self.begins = Some((first_sequence, name.to_owned()));
         }
         if !begins_the_check && first_sequence != self.next {
             let last = self.last_entry();
@@ -204,6 +250,7 @@ impl Check {
         }
         self.next = first_sequence;
         self.hash = chain.unwrap_or(ZERO);
+        self.beginnings.insert(first_sequence, self.hash);
     }
 
     fn entry(&mut self, sequence: u64, payload: &[u8]) {
@@ -216,14 +263,82 @@ impl Check {
             self.find(&format!("entry {sequence} {what} where entry {next} should"));
         }
         let before = match Entry::parse(payload) {
-            Ok(entry) => self.claims(sequence, &entry, follows),
+            Ok(entry) => {
+                self.anchor_in(&entry);
+                self.claims(sequence, &entry, follows)
+            }
             Err(why) => {
                 self.find(&format!("entry {sequence} cannot be read: {why}"));
                 self.hash
             }
         };
         self.hash = hash_after(&before, payload);
-        self.next = sequence + 1;
+        self.next = sequence.saturating_add(1);
+    }
+
+    fn anchor_in(&mut self, entry: &Entry) {
+        if entry.kind != ANCHOR_KIND {
+            return;
+        }
+        match AnchorBody::deserialize(&entry.body) {
+            Ok(body) => {
+                self.anchors.push_back((entry.entry, body));
+                if self.anchors.len() > ANCHORS_MAX {
+                    self.anchors.pop_front();
+                }
+            }
+            Err(e) => self.find(&format!("entry {} is no anchor: {e}", entry.entry)),
+        }
+    }
+
+    /// What was removed before the beginning, where an anchor covers it.
+    fn anchor(&mut self) -> Option<Anchor> {
+        let (begins, _) = self.begins.as_ref()?;
+        let covers = |anchor: &AnchorBody| {
+            let stands = self.beginnings.get(&anchor.first_entry);
+            anchor.first_entry >= *begins && stands.is_some_and(|hash| hex(hash) == anchor.prev)
+        };
+        let (entry, _) = self.anchors.iter().find(|(_, anchor)| covers(anchor))?;
+        (self.anchor_entry, self.anchored_from) = (Some(*entry), Some(*begins));
+        let channels = [(CHANNEL.to_owned(), begins - 1), (GAPS_CHANNEL.to_owned(), u64::MAX)];
+        Some(Anchor { through: 0, channels: channels.into() })
+    }
+
+    /// Tells of a beginning that no anchor covers.
+    fn beginning(&mut self, is_anchored: bool) {
+        if let Some((first, name)) = self.begins.take().filter(|_| !is_anchored) {
+            self.find(&format!(
+                "the journal begins at entry {first}, in {name}: what stood before is missing"
+            ));
+        }
+    }
+
+    /// Reads the whole journal; what was removed before the first that is there was removed meanwhile.
+    fn read_all(
+        &mut self,
+        storage: &dyn Storage,
+        live: bool,
+        visit: &mut dyn FnMut(u64, &Hash),
+    ) -> io::Result<()> {
+        let (mut backwards, mut pieces) = (Backwards::new(storage, CHANNEL)?, Vec::new());
+        while let Some(piece) = backwards.next_piece()? {
+            pieces.push(piece);
+        }
+        for piece in pieces.iter().rev() {
+            let read = piece.read(storage, live, CHANNEL, &mut |found| {
+                let is_entry = matches!(found, Found::Message { .. });
+                self.found(found);
+                if is_entry {
+                    visit(self.last_entry(), &self.hash);
+                }
+                Ok(())
+            });
+            match read {
+                Err(e) if e.kind() == io::ErrorKind::NotFound && self.next == 0 => {}
+                read => drop(read?),
+            }
+        }
+        Ok(())
     }
 
     /// Checks what an entry says of itself; answers the hash to go on from.
@@ -255,7 +370,7 @@ impl Check {
         } else if chain != self.hash {
             self.find(&format!("entry {last} was altered: its commit says another chain"));
         }
-        self.next = last_sequence + 1;
+        self.next = last_sequence.saturating_add(1);
         self.hash = chain;
     }
 
@@ -270,6 +385,8 @@ impl Check {
             first_entry: self.first_entry,
             last_entry: self.last_entry(),
             head: hex(&self.hash),
+            anchored_from: self.anchored_from,
+            signed_through: None,
             findings: self.findings,
         }
     }

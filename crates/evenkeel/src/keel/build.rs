@@ -3,12 +3,15 @@
 use super::{Inner, Keel};
 use crate::buffers::BufferManager;
 use crate::cleanup::{CleanupCoordinator, Spawn};
+use crate::clock;
 use crate::components::ComponentCoordinator;
+use crate::faults::{FaultCoordinator, Limits, Means, Policies};
 use crate::journal::{Journal, JournalOptions};
 use crate::monitoring::MonitoringCoordinator;
 use crate::resources::PoolLimits;
 use crate::signals::Signals;
-use crate::stop::{AskChannels, Progress, Setup, Shared, Tell};
+use crate::state::{Past, States};
+use crate::stop::{AskChannels, Progress, Request, Setup, Shared, Tell, cleanup_state};
 use crate::threads::ThreadCoordinator;
 use evenkeel_core::cleanup::ChannelReport;
 use evenkeel_log::storage::{DirStorage, Storage};
@@ -53,10 +56,12 @@ pub struct Builder {
     name: String,
     journal: Option<Place>,
     journal_options: JournalOptions,
+    past: Option<Past>,
     grace: Duration,
     concurrency_max: usize,
     pool: PoolLimits,
     threads: Option<ThreadCoordinator>,
+    supervision: (Policies, Limits),
     report: Option<PathBuf>,
     channels: Option<AskChannels>,
     listener: Option<Listener>,
@@ -78,10 +83,12 @@ impl Builder {
             name,
             journal: None,
             journal_options: JournalOptions::default(),
+            past: None,
             grace: Duration::from_secs(20),
             concurrency_max: 16,
             pool: PoolLimits::default(),
             threads: None,
+            supervision: (Policies::default(), Limits::default()),
             report: None,
             channels: None,
             listener: None,
@@ -111,6 +118,13 @@ impl Builder {
         self
     }
 
+    /// What is known of state machines that ran before: each goes on where it was when it is made again. It is
+    /// read from the journal if nothing is said.
+    pub fn past(mut self, past: Past) -> Self {
+        self.past = Some(past);
+        self
+    }
+
     /// What a stop may take in all; 20 s if nothing is said.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
@@ -132,6 +146,12 @@ impl Builder {
     /// Threads and jobs on a coordinator of the caller's. One with the defaults is made if nothing is said.
     pub fn threads(mut self, threads: ThreadCoordinator) -> Self {
         self.threads = Some(threads);
+        self
+    }
+
+    /// What is done about which fault, how often and how long; the documented defaults if nothing is said.
+    pub fn supervision(mut self, policies: Policies, limits: Limits) -> Self {
+        self.supervision = (policies, limits);
         self
     }
 
@@ -198,23 +218,25 @@ impl Builder {
             return Err(BuildError::NoGrace);
         }
         let threads = self.threads.unwrap_or_default();
-        let journal = self.journal.map(|place| open_journal(&threads, place, self.journal_options));
-        let journal = journal.transpose()?;
+        let (journal, past) = match self.journal {
+            None => (None, self.past.unwrap_or_default()),
+            Some(place) => {
+                let (journal, past) = open_journal(&threads, place, self.journal_options, self.past)?;
+                (Some(journal), past)
+            }
+        };
         let monitoring = MonitoringCoordinator::new(self.pool);
-        let components = ComponentCoordinator::new(monitoring.pool().clone());
+        let states = States::new(threads.clone(), journal.clone(), past);
+        let components = ComponentCoordinator::new(monitoring.pool().clone(), states.clone());
         let buffers = BufferManager::new(monitoring.pool().clone());
         let cleanup = CleanupCoordinator::default();
         let shared = Shared::new().map_err(BuildError::Stop)?;
+        let faults = start_faults(&threads, &shared, (journal.as_ref(), &states), self.supervision)?;
         if let Some(journal) = &journal {
-            let nudged = shared.clone();
-            journal.on_durable(move |_| nudged.nudge());
-            let body = json!({
-                "name": self.name, "pid": std::process::id(), "grace_ms": self.grace.as_millis() as u64,
-                "threads_max": threads.threads_max(),
-            });
-            let _ = journal.append("start", None, body);
-            super::threads::journal_events(&threads, journal);
+            begin_journal(journal, &self.name, self.grace, (&shared, &threads));
         }
+        let state = cleanup_state(&states);
+        let stop_state = state.reader();
         let signals = self.hears_signals.then(Signals::register).transpose().map_err(BuildError::Stop)?;
         let setup = Setup {
             shared: shared.clone(),
@@ -233,6 +255,8 @@ impl Builder {
                 .map_err(BuildError::Stop)?,
             may_exit: self.may_exit,
             threads: threads.clone(),
+            state,
+            faults: Some(faults.clone()),
         };
         if !self.is_deferred {
             shared.arm();
@@ -244,8 +268,11 @@ impl Builder {
             cleanup,
             monitoring,
             components,
+            states,
+            stop_state,
             buffers,
             threads,
+            faults,
             journal,
             grace: self.grace,
             concurrency_max: self.concurrency_max,
@@ -253,11 +280,52 @@ impl Builder {
     }
 }
 
+/// The journal's first word of this run, and what it hears and says from now on.
+fn begin_journal(
+    journal: &Journal,
+    name: &str,
+    grace: Duration,
+    (shared, threads): (&Arc<Shared>, &ThreadCoordinator),
+) {
+    let nudged = shared.clone();
+    journal.on_durable(move |_| nudged.nudge());
+    let body = json!({
+        "name": name, "pid": std::process::id(), "grace_ms": grace.as_millis() as u64,
+        "threads_max": threads.threads_max(),
+    });
+    let _ = journal.append("start", None, body);
+    super::threads::journal_events(threads, journal);
+}
+
+/// Starts what looks after faults. It has no handle of the journal: that is to end with the service.
+fn start_faults(
+    threads: &ThreadCoordinator,
+    shared: &Arc<Shared>,
+    (journal, states): (Option<&Journal>, &States),
+    (policies, limits): (Policies, Limits),
+) -> Result<FaultCoordinator, BuildError> {
+    let asked = Arc::downgrade(shared);
+    let stop = move |reason| {
+        if let Some(shared) = asked.upgrade() {
+            shared.request(Request::of_program(reason, "evenkeel's supervision".to_owned()));
+        }
+    };
+    let journal = journal.map(|journal| Box::new(journal.downgrade()) as _);
+    let seed = clock::wall_ns() ^ (u64::from(std::process::id()) << 32);
+    let (threads, states, stop) = (threads.clone(), states.clone(), Box::new(stop));
+    let means = Means { threads: threads.clone(), states, journal, policies, limits, seed, stop };
+    let faults = FaultCoordinator::start(means).map_err(|error| BuildError::Stop(error.into()))?;
+    faults.hear_of(&threads);
+    Ok(faults)
+}
+
+/// The journal, and what it says of state machines that ran before.
 fn open_journal(
     threads: &ThreadCoordinator,
     place: Place,
     options: JournalOptions,
-) -> Result<Journal, BuildError> {
+    past: Option<Past>,
+) -> Result<(Journal, Past), BuildError> {
     let (place, storage) = match place {
         Place::Directory(path) => {
             let place = path.display().to_string();
@@ -266,6 +334,11 @@ fn open_journal(
         }
         Place::Storage(storage) => ("its storage".to_owned(), Ok(storage)),
     };
-    let opened = storage.and_then(|storage| Journal::open_on(threads, storage, options));
-    opened.map(|(journal, _)| journal).map_err(|source| BuildError::Journal { place, source })
+    let opened = storage.and_then(|storage| {
+        let (journal, _) = Journal::open_on(threads, storage.clone(), options)?;
+        // What was not whole is recovered by now.
+        let past = past.map_or_else(|| Past::read(&*storage), Ok)?;
+        Ok((journal, past))
+    });
+    opened.map_err(|source| BuildError::Journal { place, source })
 }

@@ -3,6 +3,7 @@
 use evenkeel::Keel;
 use evenkeel::cleanup::StepSpec;
 use evenkeel::prelude::*;
+use evenkeel::state::{COMPONENT, ComponentState};
 use evenkeel_hierarchy::try_with_root;
 use evenkeel_log::sim::SimStorage;
 use evenkeel_log::storage::{AppendFile, Entry, ReadFile, Storage};
@@ -91,6 +92,7 @@ impl Probe {
         let shared = keel.component(&name).map(|shared| shared.stopped());
         assert!(shared.is_ok());
         assert!(!keel.components().list().is_empty());
+        machines(keel, &name);
         let held = keel.buffers().open(&name, 3).unwrap();
         let _ = keel.buffers().verify_empty();
         let requested = keel.monitoring().request(&name, 4).unwrap();
@@ -225,4 +227,25 @@ impl Storage for Watched {
         self.probe.called("storage: free_bytes");
         self.inner.free_bytes()
     }
+}
+
+/// Calls whatever a user can call of state machines.
+fn machines(keel: &Keel, name: &str) {
+    let (left, all) = (keel.channel("left").unwrap(), keel.states());
+    let machine = left.machine(&COMPONENT, name).best_effort().build().unwrap();
+    let begin = machine.checkpoint();
+    let seen = machine.observe("probe", |_| ()).unwrap();
+    let _ = (seen.status(), seen.machine(), format!("{seen:?} {machine:?}"));
+    machine.change(ComponentState::Running, "probe").unwrap();
+    drop(machine.propose(ComponentState::Stopping, "probe").unwrap());
+    machine.try_change(ComponentState::Stopping, "probe").unwrap();
+    let _ = (machine.rehearse(begin).unwrap(), machine.settled(Duration::ZERO), machine.history());
+    let _ = machine.change_durable(ComponentState::Stopped, "probe", Duration::ZERO);
+    machine.take_back(begin, "probe").unwrap();
+    let _ = (machine.metrics(), machine.snapshot(), machine.check(), machine.observers(), machine.points());
+    assert!(all.reader(machine.name(), &COMPONENT).is_ok() && all.view(machine.name()).is_some());
+    let _ = (all.list(), all.check(), all.snapshot(), all.past(), format!("{all:?}"));
+    let _ = (keel.stop_state().state(), keel.stop_state().history());
+    all.on_event(|_| ());
+    seen.keep();
 }

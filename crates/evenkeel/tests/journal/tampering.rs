@@ -30,14 +30,14 @@ fn originals() -> Vec<(Vec<u8>, Hash)> {
 }
 
 /// One commit: the number of its first message, what it covers, and what it says of the chain.
-struct Group {
-    first: u64,
-    payloads: Vec<Vec<u8>>,
-    chain: Option<Hash>,
-    rotate: bool,
+pub(super) struct Group {
+    pub(super) first: u64,
+    pub(super) payloads: Vec<Vec<u8>>,
+    pub(super) chain: Option<Hash>,
+    pub(super) rotate: bool,
 }
 
-fn one_each(entries: &[(Vec<u8>, Hash)]) -> Vec<Group> {
+pub(super) fn one_each(entries: &[(Vec<u8>, Hash)]) -> Vec<Group> {
     let group = |(at, (payload, hash)): (usize, &(Vec<u8>, Hash))| Group {
         first: at as u64 + 1,
         payloads: vec![payload.clone()],
@@ -48,7 +48,7 @@ fn one_each(entries: &[(Vec<u8>, Hash)]) -> Vec<Group> {
 }
 
 /// Writes a journal's log with right CRCs and seals, whatever stands in it.
-fn forge(groups: &[Group]) -> SimStorage {
+pub(super) fn forge(groups: &[Group]) -> SimStorage {
     let storage = SimStorage::new();
     let shared: Arc<dyn Storage> = Arc::new(storage.clone());
     let options = LogOptions { ballast_bytes: 0, segment_ns: u64::MAX, ..LogOptions::default() };

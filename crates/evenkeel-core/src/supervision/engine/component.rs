@@ -132,6 +132,11 @@ impl Supervisor {
     fn climb(&mut self, id: ComponentId, rung: Rung, cause: Cause, out: &mut Vec<Action>) -> Measure {
         let policy = self.policies[cause.code.class()];
         let (mut rung, mut cause) = (rung, cause);
+        let (has_retry, has_restart) =
+            (self.tree.component(id).has_retry, self.tree.component(id).has_restart);
+        if rung == Rung::Retry && !has_retry && policy.last > Rung::Retry {
+            (rung, cause.reason) = (Rung::Restart, Reason::NoProcedure);
+        }
         if rung == Rung::Retry {
             let component = &mut self.components[id.index()];
             match component.retries.free_at(&self.limits.retries, self.now) {
@@ -141,6 +146,9 @@ impl Supervisor {
             }
         }
         let owner = self.tree.owner(id);
+        if rung == Rung::Restart && !has_restart && owner.is_some() && policy.last > Rung::Restart {
+            (rung, cause.reason) = (Rung::RecoverChannel, Reason::NoProcedure);
+        }
         if rung == Rung::Restart {
             let component = &mut self.components[id.index()];
             let at = component.restarts.free_at(&self.limits.restarts, self.now);

@@ -81,7 +81,7 @@ fn a_flood_leaves_the_journal_to_the_others_however_slow_it_is() {
         rig.until(|happened| matches!(happened, Happened::Over { fault: None, .. }));
     }
     for number in 0..2500 {
-        assert!(journal.append("other", None, json!({})).is_some(), "no room for entry {number}");
+        assert!(journal.append("audit", None, json!({})).is_some(), "no room for entry {number}");
     }
     assert_eq!(journal.refused(), 0);
     rig.disk.open();
