@@ -15,7 +15,7 @@ use std::ops::{Deref, DerefMut};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let pool = Pool::builder().build()?;
-/// let left = pool.channel("left", Limits::default())?.component("mic", 500_000)?;
+/// let left = pool.channel("left", &Limits::default())?.component("mic", 500_000)?;
 /// let mut buffer = left.take(4096)?;
 /// buffer.fill_from(b"some sound");
 /// let whole = buffer.freeze();

@@ -115,6 +115,7 @@ impl Core {
         }
     }
 
+    #[cfg(evenkeel_pool_loom)]
     pub(crate) fn accounts(&self) -> impl Iterator<Item = &Arc<AccountState>> {
         self.accounts.iter().map_while(OnceLock::get)
     }

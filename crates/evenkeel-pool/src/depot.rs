@@ -14,6 +14,7 @@ pub(crate) struct Depot {
     head: AtomicU64,
     /// What lies under each slot.
     below: Box<[AtomicU32]>,
+    #[cfg(evenkeel_pool_loom)]
     free: AtomicU32,
 }
 
@@ -32,11 +33,13 @@ impl Depot {
         Self {
             head: AtomicU64::new(head(0, if slots == 0 { NONE } else { 0 })),
             below: below.collect(),
+            #[cfg(evenkeel_pool_loom)]
             free: AtomicU32::new(slots),
         }
     }
 
     /// How many there are, about.
+    #[cfg(evenkeel_pool_loom)]
     pub(crate) fn free(&self) -> u32 {
         self.free.load(Ordering::Relaxed)
     }
@@ -49,6 +52,7 @@ impl Depot {
             let new = head(tag.wrapping_add(1), below);
             match self.head.compare_exchange_weak(seen, new, Ordering::Acquire, Ordering::Acquire) {
                 Ok(_) => {
+                    #[cfg(evenkeel_pool_loom)]
                     self.free.fetch_sub(1, Ordering::Relaxed);
                     return Some(top);
                 }
@@ -58,6 +62,7 @@ impl Depot {
     }
 
     pub(crate) fn push(&self, slot: u32) {
+        #[cfg(evenkeel_pool_loom)]
         self.free.fetch_add(1, Ordering::Relaxed);
         let mut seen = self.head.load(Ordering::Relaxed);
         loop {

@@ -6,6 +6,7 @@ use crate::buffer::Buffer;
 use crate::chain::{self, Chain};
 use crate::core::{Core, TierCore};
 use crate::error::{BuildError, Exhausted, Refused, Short};
+use crate::holders::Holder;
 use crate::quota::Share;
 use crate::sync::Ordering;
 use evenkeel_locks::watch::Site;
@@ -117,7 +118,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`Refused`]: there is one of that name, or the reserves are more than is left.
-    pub fn channel(&self, name: &str, limits: Limits) -> Result<Channel, Refused> {
+    pub fn channel(&self, name: &str, limits: &Limits) -> Result<Channel, Refused> {
         let core = &self.0.memory().core;
         let mut shares = Vec::with_capacity(core.tiers.len());
         for (at, tier) in core.tiers.iter().enumerate() {
@@ -148,6 +149,11 @@ impl Pool {
         let shares = shares.into_iter().map(|(reserve, max)| Share::new(reserve, max)).collect();
         let state = Arc::new(ChannelState { name: name.to_owned(), number, shares });
         Ok(Channel { root: self.0.clone(), state })
+    }
+
+    /// Who holds buffers, where they were taken and for how long: who holds most is first.
+    pub fn holders(&self) -> Vec<Holder> {
+        crate::holders::holders(self.0.memory(), None)
     }
 
     /// Counts seconds, by which it is known for how long buffers are held.

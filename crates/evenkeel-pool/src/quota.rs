@@ -21,10 +21,6 @@ impl Surplus {
         Self(AtomicU32::new(slots))
     }
 
-    pub(crate) fn left(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-
     fn take(&self) -> bool {
         self.set_aside(1).is_ok()
     }

@@ -19,7 +19,7 @@ fn small(slots: u32) -> Pool {
 
 fn account(pool: &Pool, name: &str, reserve: u32, max: u32) -> Account {
     let limits = Limits { reserve: vec![reserve], max: vec![max] };
-    pool.channel(name, limits).unwrap().component("all", MANY_BYTES).unwrap()
+    pool.channel(name, &limits).unwrap().component("all", MANY_BYTES).unwrap()
 }
 
 // REQ R4
@@ -56,7 +56,7 @@ fn who_is_refused_is_told_whose_limit_it_was_and_who_holds_most() {
     assert_eq!(left.take(100).unwrap_err().short(), Short::Channel { held: (2, 2), allowed: 4 });
     drop((own, more));
 
-    let modest = pool.channel("modest", Limits::default()).unwrap().component("c", 5_000).unwrap();
+    let modest = pool.channel("modest", &Limits::default()).unwrap().component("c", 5_000).unwrap();
     let held = modest.take(4096).unwrap();
     let refused = modest.take(1).unwrap_err();
     assert_eq!(refused.short(), Short::Component { held: 4096, allowed: 5_000 });
@@ -64,6 +64,24 @@ fn who_is_refused_is_told_whose_limit_it_was_and_who_holds_most() {
     drop(held);
     assert!(modest.take(16_384).is_err(), "a buffer that is larger than the component's limit");
     assert_eq!(left.take(16_385).unwrap_err().short(), Short::Size { largest: 16_384 });
+}
+
+// REQ R6
+#[test]
+fn what_is_held_is_named_with_its_place_and_age() {
+    let pool = small(8);
+    let (left, right) = (account(&pool, "left", 0, 8), account(&pool, "right", 0, 8));
+    pool.tick(100);
+    let kept: Vec<_> = (0..3).map(|_| left.take(10).unwrap()).collect();
+    pool.tick(130);
+    let large = right.take(10_000).unwrap();
+    drop(left.take(10).unwrap());
+    let found: Vec<_> = (pool.holders().into_iter())
+        .map(|holder| (holder.channel, holder.buffers, holder.bytes, holder.oldest_seconds))
+        .collect();
+    assert_eq!(found, [("right".to_owned(), 1, 16_384, 0), ("left".to_owned(), 3, 12_288, 30)]);
+    drop((kept, large));
+    assert!(pool.holders().is_empty());
 }
 
 // REQ R2
@@ -96,10 +114,11 @@ fn buffers_outlive_their_pool_and_are_cut_without_copying() {
 }
 
 // REQ R8
+#[cfg_attr(miri, ignore = "thousands of rounds, or a clock")]
 #[test]
 fn chains_waste_less_than_a_buffer_of_the_smallest_tier() {
     let pool = Pool::builder().build().unwrap();
-    let all = pool.channel("all", Limits::default()).unwrap().component("c", MANY_BYTES).unwrap();
+    let all = pool.channel("all", &Limits::default()).unwrap().component("c", MANY_BYTES).unwrap();
     let mut rng = Rng::with_seed(7);
     let (mut asked, mut given) = (0, 0);
     for _ in 0..2_000 {
@@ -125,6 +144,7 @@ struct Model {
 }
 
 // REQ R3, REQ R4: whatever is taken and given back, in whatever order, each answer is the naive model's.
+#[cfg_attr(miri, ignore = "thousands of rounds, or a clock")]
 #[test]
 fn quotas_are_what_the_naive_model_says() {
     for seed in 0..200 {
@@ -165,6 +185,7 @@ fn quotas_are_what_the_naive_model_says() {
 }
 
 // REQ R4: one hoards, one floods, one gives back elsewhere; every other gets its reserve at every request.
+#[cfg_attr(miri, ignore = "thousands of rounds, or a clock")]
 #[test]
 fn whoever_floods_every_reserve_is_there_at_every_request() {
     let pool = small(64);
@@ -209,7 +230,7 @@ fn whoever_floods_every_reserve_is_there_at_every_request() {
                 })
             })
             .collect();
-        let ended: Vec<_> = quiet.into_iter().map(|thread| thread.join()).collect();
+        let ended: Vec<_> = quiet.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         over.store(true, Ordering::Relaxed);
         flood.join().unwrap();
         leak.join().unwrap();
@@ -222,6 +243,7 @@ fn whoever_floods_every_reserve_is_there_at_every_request() {
 }
 
 // REQ R5: who waits gets what is given back, in turn.
+#[cfg_attr(miri, ignore = "thousands of rounds, or a clock")]
 #[test]
 fn those_who_wait_are_served_channel_by_channel() {
     let pool = small(2);

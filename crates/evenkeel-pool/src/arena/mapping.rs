@@ -21,7 +21,7 @@ pub(crate) struct Arena {
 
 // SAFETY: an arena is an address range; nothing is read or written through it without the right to a slot.
 unsafe impl Send for Arena {}
-// SAFETY: as above: all methods but `give_up` only compute addresses.
+// SAFETY: as above: its methods only compute addresses.
 unsafe impl Sync for Arena {}
 
 impl Arena {
@@ -44,15 +44,6 @@ impl Arena {
         // SAFETY: within the mapping, by the check.
         unsafe { self.base.add(at) }
     }
-
-    /// Gives the memory of a slot back to the system: it is zeroes when it is touched next.
-    ///
-    /// # Safety
-    /// Nobody reads or writes the slot meanwhile.
-    pub(crate) unsafe fn give_up(&self, slot: u32) -> io::Result<()> {
-        // SAFETY: whole pages of our own mapping, which nobody uses, says the caller.
-        unsafe { system::give_up(self.slot(slot), self.slot_bytes) }
-    }
 }
 
 impl Drop for Arena {
@@ -66,7 +57,7 @@ impl Drop for Arena {
 
 #[cfg(not(miri))]
 mod system {
-    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
     use std::io;
     use std::ptr::{NonNull, null_mut};
 
@@ -81,11 +72,6 @@ mod system {
         // SAFETY: a mapping of `map`, which nobody uses any more, says the caller.
         let unmapped = unsafe { munmap(base.as_ptr().cast(), bytes) };
         debug_assert!(unmapped.is_ok(), "our own mapping cannot be unmapped");
-    }
-
-    pub(super) unsafe fn give_up(at: NonNull<u8>, bytes: usize) -> io::Result<()> {
-        // SAFETY: whole pages of a mapping of `map`, which nobody uses, says the caller.
-        Ok(unsafe { madvise(at.as_ptr().cast(), bytes, Advice::LinuxDontNeed) }?)
     }
 }
 
@@ -109,11 +95,5 @@ mod system {
     pub(super) unsafe fn unmap(base: NonNull<u8>, bytes: usize) {
         // SAFETY: of `map`, which nobody uses any more, says the caller.
         unsafe { dealloc(base.as_ptr(), layout(bytes)) };
-    }
-
-    pub(super) unsafe fn give_up(at: NonNull<u8>, bytes: usize) -> io::Result<()> {
-        // SAFETY: of `map`, which nobody uses, says the caller.
-        unsafe { at.as_ptr().write_bytes(0, bytes) };
-        Ok(())
     }
 }
