@@ -70,7 +70,7 @@ struct Case {
     run: fn(&Context<'_>) -> CaseResult,
 }
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 13] = [
     Case { name: "mcap-python/file-chunk", run: |context| mcap_python::agrees(context, "a") },
     Case { name: "mcap-python/stdin-lines", run: |context| mcap_python::agrees(context, "b") },
     Case { name: "mcap-python/journal", run: mcap_python::follows_the_journal },
@@ -80,8 +80,10 @@ const CASES: [Case; 11] = [
     Case { name: "full-disk/stops-sealed", run: full_disk::stops_sealed },
     Case { name: "full-disk/drops-and-declares", run: full_disk::drops_and_declares },
     Case { name: "killed/at-each-call", run: killed::at_each_call },
-    Case { name: "loom/locks", run: loom::tries_all_interleavings },
-    Case { name: "miri/locks", run: miri::finds_nothing },
+    Case { name: "loom/locks", run: loom::tries_the_locks },
+    Case { name: "loom/pool", run: loom::tries_the_pool },
+    Case { name: "miri/locks", run: miri::finds_nothing_in_the_locks },
+    Case { name: "miri/pool", run: miri::finds_nothing_in_the_pool },
 ];
 
 /// What cases share. Each part is made when the first case asks for it.

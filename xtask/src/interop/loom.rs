@@ -4,17 +4,26 @@ use super::{CaseResult, Context, Unmet};
 use crate::process;
 use std::process::Command;
 
-/// What turns the atomics under test into loom's.
-const FLAGS: &str = "--cfg evenkeel_loom";
 /// So many lines of what a failing test printed are shown.
 const SHOWN_LINES_MAX: usize = 20;
 
-pub(super) fn tries_all_interleavings(_: &Context<'_>) -> CaseResult {
+/// The watch over locks.
+pub(super) fn tries_the_locks(_: &Context<'_>) -> CaseResult {
+    tries("evenkeel-locks", "evenkeel_loom")
+}
+
+/// The books of a pool.
+pub(super) fn tries_the_pool(_: &Context<'_>) -> CaseResult {
+    tries("evenkeel-pool", "evenkeel_pool_loom")
+}
+
+/// Tries a crate, with a flag of its own that turns its atomics into loom's.
+fn tries(package: &str, flag: &str) -> CaseResult {
     let mut test = process::cargo();
-    test.args(["test", "--locked", "--release", "--package", "evenkeel-locks", "--lib", "--target-dir"]);
+    test.args(["test", "--locked", "--release", "--package", package, "--lib", "--target-dir"]);
     // Its own: all that is built with other flags is built anew.
     test.arg(process::root().join("target/interop-loom")).arg("interleavings");
-    tests_pass(test.env("RUSTFLAGS", FLAGS).env_remove("CARGO_ENCODED_RUSTFLAGS"))
+    tests_pass(test.env("RUSTFLAGS", format!("--cfg {flag}")).env_remove("CARGO_ENCODED_RUSTFLAGS"))
 }
 
 /// Runs a command that runs tests. That none ran is a failure: a name may have changed.

@@ -1,0 +1,41 @@
+//! Tiered buffers with quotas: memory that is reserved once, handed out in nanoseconds, isolated by channel,
+//! and accounted for to the last byte.
+//!
+//! A [`Pool`] has tiers of buffers of one size each. A [`Channel`] has a reserve of each tier, which is its alone, and may
+//! borrow more while there is some; an [`Account`] is a component of it, with a limit of its own. A [`Buffer`] is taken by
+//! an account and given back by dropping it, in any thread; frozen, it is cut into [`Slice`]s without copying. What is
+//! larger or odder than a tier is a [`Chain`].
+//!
+//! What holds, at every moment:
+//! * No channel has more than its limit, and none that has less than its reserve is refused, whatever others do.
+//! * A buffer shows nothing of what another channel left in it.
+//! * A buffer is given back once, and nobody has it then: anything else does not compile.
+#![cfg_attr(evenkeel_pool_loom, allow(dead_code, reason = "loom tries the books, not the memory"))]
+#![allow(unexpected_cfgs, reason = "only the tests under loom set `evenkeel_pool_loom`")]
+
+mod account;
+mod arena;
+mod buffer;
+mod chain;
+mod core;
+mod depot;
+mod error;
+mod gate;
+mod holders;
+mod magazine;
+mod pool;
+mod quota;
+mod seat;
+mod slice;
+mod sync;
+mod waiting;
+
+#[cfg(all(test, evenkeel_pool_loom))]
+mod interleavings;
+
+pub use buffer::Buffer;
+pub use chain::Chain;
+pub use error::{BuildError, Exhausted, Refused, Short};
+pub use holders::Holder;
+pub use pool::{Account, Channel, Limits, Pool, PoolBuilder, Tier};
+pub use slice::Slice;
