@@ -1,6 +1,7 @@
 //! The shell in virtual time: its desk is driven by hand, and its jobs run when the test says so.
 #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
 
+mod rest;
 mod storm;
 mod storms;
 
