@@ -262,7 +262,9 @@ fn an_observer_that_is_slow_is_not_taken_for_stuck() {
     }
     let codes: Vec<Code> = (0..20).map(|_| told.recv_timeout(LONG).unwrap()).collect();
     assert!(codes.iter().all(|code| *code == Code::EXITED), "{codes:?}");
-    house.end();
+    let entries = house.end();
+    let told = of_kind(&entries, "fault");
+    assert_eq!((told.len(), of_kind(&entries, "thread").len()), (20, 0), "{told:?}");
 }
 
 // REQ C7, REQ E1

@@ -24,8 +24,6 @@ use std::time::{Duration, Instant};
 
 /// Faults of a channel that are looked at before it is another's turn.
 const TURN_MAX: usize = 4;
-/// Rounds in which all is looked at that waited when the last handle went.
-const LAST_ROUNDS_MAX: usize = 32;
 /// How often it is asked whether the journal can be written.
 const JOURNAL_LOOK: Duration = Duration::from_secs(1);
 
@@ -67,14 +65,8 @@ impl Desk {
     pub(super) fn live(mut self, pulse: &Pulse<'_>) {
         loop {
             let is_ending = self.inner.is_ending.load(Relaxed);
-            let mut rounds = 0;
             while self.round() {
                 pulse.beat();
-                // Who has nothing but a component may flood it for ever: that is no reason to stay.
-                rounds += usize::from(self.inner.is_ending.load(Relaxed));
-                if rounds > LAST_ROUNDS_MAX {
-                    break;
-                }
             }
             if is_ending {
                 break;

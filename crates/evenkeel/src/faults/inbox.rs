@@ -8,8 +8,8 @@
 use super::procedure::{Outcome, Task};
 use evenkeel_core::supervision::{ChannelId, ComponentId};
 use evenkeel_hierarchy::{Condvar, FaultInbox, Mutex, with_root};
-use std::sync::mpsc::SyncSender;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire};
+use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 /// What happened, but for faults.
