@@ -284,6 +284,8 @@ fn a_step_of_the_stop_that_fails_is_written_down_as_a_fault_before_the_report() 
     assert_eq!(of("flush/left")["fault"]["phase"], "FlushingStorage");
     assert_eq!(of("free/left")["fault"]["code"], "EK-0800");
     assert_eq!(entries.last().unwrap().kind, "report");
+    let counts = keel.faults().counts();
+    assert_eq!((counts.told, counts.reported), (faults.len() as u64, faults.len() as u64));
     let face = keel.faults().last_fault("left").unwrap().to_string();
     assert!(face.starts_with("EK-0800 error in left: ") && !face.contains("TOKEN"), "{face}");
 }
