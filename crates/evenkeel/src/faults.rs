@@ -63,6 +63,7 @@ use report::Whose;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 /// What somebody is told of something that they need.
@@ -408,6 +409,13 @@ impl FaultCoordinator {
             counts.left_out += left_out;
         }
         counts
+    }
+
+    /// Waits until what was reported is told or summed, for so long at most: the journal is to be closed.
+    pub(crate) fn sum_up(&self, patience: Duration) {
+        let (waits, summed) = sync_channel(1);
+        self.inner().inbox.post(News::SumUp(waits));
+        let _ = summed.recv_timeout(patience);
     }
 
     /// The stop begins: nothing is done about faults any more.

@@ -50,6 +50,9 @@ const CLOSE_JOURNAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Kept of the grace period for writing the report: a tenth, at most this.
 const TAIL_MAX: Duration = Duration::from_millis(500);
 
+/// What it may take to write down the faults that were reported until the journal is closed.
+const SUM_PATIENCE: Duration = Duration::from_millis(100);
+
 /// Why a stop was asked for, and by whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
@@ -391,6 +394,9 @@ impl Watch for Told {
             }
             Action::PhaseEnded(phase) => self.phase(phase, "ended"),
             Action::Run { step, .. } if run.plan().step(step).name == CLOSE_JOURNAL => {
+                if let Some(faults) = &self.faults {
+                    faults.sum_up(SUM_PATIENCE);
+                }
                 self.closing.prepare(run, step);
             }
             Action::Ended { step } => {

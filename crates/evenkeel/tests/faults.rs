@@ -192,6 +192,81 @@ fn a_real_storm_leaves_the_other_channels_alone() {
     assert_eq!(told, OTHERS, "of the others each one is told");
 }
 
+// REQ E1, REQ E4
+#[test]
+fn what_was_reported_right_before_the_stop_is_told_or_counted_in_the_journal() {
+    let house = House::new();
+    let (left, right) = (house.channel("left"), house.channel("right"));
+    for _ in 0..500 {
+        left.fault(Code::EXECUTION, Severity::Error).report();
+        right.fault(Code::EXITED, Severity::Error).report();
+    }
+    let keel = house.keel.clone();
+    let entries = house.end();
+    let told = of_kind(&entries, "fault").len() as u64;
+    let sums: Vec<u64> =
+        of_kind(&entries, "fault-summary").iter().map(|body| body["count"].as_u64().unwrap()).collect();
+    assert_eq!(told + sums.iter().sum::<u64>(), 1_000, "{told} told, and sums {sums:?}");
+    assert_eq!(entries.last().unwrap().kind, "report");
+    let counts = keel.faults().counts();
+    assert_eq!(counts.told + counts.summed, counts.reported);
+}
+
+// REQ T9
+#[test]
+fn a_flood_from_who_has_only_a_component_does_not_keep_the_thread() {
+    let threads = ThreadCoordinator::default();
+    let house = House::of(threads.clone(), Policies::default(), Limits::default());
+    let mics: Vec<Supervised> =
+        (0..8).map(|at| house.channel(&format!("c{at}")).supervise("mic").register().unwrap()).collect();
+    let is_there = || threads.snapshot().threads.iter().any(|thread| thread.name == "ek-faults");
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for at in 0..3 {
+            let (mics, is_over) = (&mics, &is_over);
+            scope.spawn(move || {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    mics.iter().cycle().skip(at).take(64).for_each(|mic| {
+                        mic.fault(Code::EXECUTION, Severity::Error).report();
+                    });
+                }
+            });
+        }
+        assert!(is_there());
+        house.end();
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        while is_there() && std::time::Instant::now() < until {
+            std::thread::yield_now();
+        }
+        let is_there = is_there();
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(!is_there, "it goes on for who is left");
+    });
+}
+
+// REQ T6, REQ E5
+#[test]
+fn an_observer_that_is_slow_is_not_taken_for_stuck() {
+    const HEARTBEAT: Duration = Duration::from_millis(100);
+    let threads = ThreadCoordinator::builder().heartbeat(HEARTBEAT).build();
+    let house = House::of(threads, Policies::default(), Limits::default());
+    let (tell, told) = channel();
+    let seen = std::sync::Mutex::new(tell);
+    house.keel.faults().on_fault(move |fault| {
+        // sleep: it is slow, and this is about how long that takes in all.
+        std::thread::sleep(HEARTBEAT / 4);
+        _ = seen.lock().unwrap().send(fault.code);
+    });
+    for at in 0..20 {
+        house.channel(&format!("c{at}")).fault(Code::EXITED, Severity::Error).report();
+    }
+    let codes: Vec<Code> = (0..20).map(|_| told.recv_timeout(LONG).unwrap()).collect();
+    assert!(codes.iter().all(|code| *code == Code::EXITED), "{codes:?}");
+    let entries = house.end();
+    let told = of_kind(&entries, "fault");
+    assert_eq!((told.len(), of_kind(&entries, "thread").len()), (20, 0), "{told:?}");
+}
+
 // REQ C7, REQ E1
 #[test]
 fn a_step_of_the_stop_that_fails_is_written_down_as_a_fault_before_the_report() {
@@ -209,6 +284,8 @@ fn a_step_of_the_stop_that_fails_is_written_down_as_a_fault_before_the_report() 
     assert_eq!(of("flush/left")["fault"]["phase"], "FlushingStorage");
     assert_eq!(of("free/left")["fault"]["code"], "EK-0800");
     assert_eq!(entries.last().unwrap().kind, "report");
+    let counts = keel.faults().counts();
+    assert_eq!((counts.told, counts.reported), (faults.len() as u64, faults.len() as u64));
     let face = keel.faults().last_fault("left").unwrap().to_string();
     assert!(face.starts_with("EK-0800 error in left: ") && !face.contains("TOKEN"), "{face}");
 }

@@ -264,6 +264,23 @@ impl Supervisor {
         self.expire(out);
     }
 
+    /// Ends all periods of telling now, also after the system was stopped: of what was not told by itself, the sums are
+    /// appended to `out`.
+    pub fn sum_up(&mut self, out: &mut Vec<Action>) {
+        let channels = 0..self.channels.len();
+        let all = channels.map(|at| Some(ChannelId(at as u32))).chain([None]);
+        for channel in all {
+            self.set_timer(Key::Telling(channel), None);
+            self.end_telling(channel, out);
+        }
+    }
+
+    fn end_telling(&mut self, channel: Option<ChannelId>, out: &mut Vec<Action>) {
+        if let Some(summary) = self.window_mut(channel).end() {
+            out.push(Action::Summarise { who: channel.map_or(Who::System, Who::Channel), summary });
+        }
+    }
+
     fn expire(&mut self, out: &mut Vec<Action>) {
         while let Some((at, key)) = self.timers.first().copied() {
             if at > self.now || self.is_stopped {
@@ -273,14 +290,7 @@ impl Supervisor {
             match key {
                 Key::Component(id) => self.component_is_due(id, out),
                 Key::Channel(id) => self.channel_is_due(id, out),
-                Key::Telling(channel) => {
-                    if let Some(summary) = self.window_mut(channel).end() {
-                        out.push(Action::Summarise {
-                            who: channel.map_or(Who::System, Who::Channel),
-                            summary,
-                        });
-                    }
-                }
+                Key::Telling(channel) => self.end_telling(channel, out),
             }
         }
     }

@@ -47,6 +47,9 @@ fn place(whose: &Whose) -> At<'_> {
 impl Desk {
     pub(super) fn perform(&mut self, now: Mono, action: Action) {
         let is_over = self.inner.is_over();
+        if matches!(action, Action::StopSystem { .. }) {
+            self.supervision_is_over();
+        }
         match action {
             Action::Summarise { who, summary } => self.summarise(now, who, &summary),
             // The stop sees to all of them.

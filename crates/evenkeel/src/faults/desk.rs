@@ -38,6 +38,8 @@ pub(super) struct Desk {
     pub(super) troubled: BTreeSet<ComponentId>,
     /// What was too much for the lanes, and since when that waits for the supervisor's own summary.
     left_out: BTreeMap<Place, (Mono, Overflow)>,
+    /// The supervisor has stopped the system, and says no more: what was told one by one since, by period.
+    after_stop: Option<BTreeMap<Place, (Mono, u32)>>,
     journal_trouble: Option<String>,
     journal_at: Mono,
     has_let_go: bool,
@@ -52,6 +54,7 @@ impl Desk {
             under_way: BTreeMap::new(),
             troubled: BTreeSet::new(),
             left_out: BTreeMap::new(),
+            after_stop: None,
             journal_trouble: None,
             journal_at,
             has_let_go: false,
@@ -75,7 +78,7 @@ impl Desk {
             let inner = &self.inner;
             pulse.waiting(|| inner.inbox.wait(until));
         }
-        self.tell_left_out(Mono::from_nanos(u64::MAX));
+        self.sum_up();
         self.inner.let_go(true);
     }
 
@@ -87,6 +90,13 @@ impl Desk {
         for news in self.inner.inbox.take() {
             self.hear(news);
         }
+        let is_more = self.turn(TURN_MAX);
+        self.tick();
+        is_more
+    }
+
+    /// Looks at so many faults of everybody. Whether more waits.
+    fn turn(&mut self, most: usize) -> bool {
         let inner = self.inner.clone();
         if self.lanes.len() <= inner.lanes.load(Relaxed) {
             let known = self.lanes.len() - 1;
@@ -94,17 +104,34 @@ impl Desk {
         }
         let mut is_more = false;
         for place in 0..self.lanes.len() {
-            let (faults, overflow) = self.lanes[place].take(TURN_MAX);
-            faults.into_iter().for_each(|(id, fault)| self.take_in(id, fault));
+            let (faults, overflow) = self.lanes[place].take(most);
+            faults.into_iter().for_each(|(id, fault)| self.take_in(place, id, fault));
             if let Some(overflow) = overflow {
-                let now = self.inner.now();
-                let left_out = self.left_out.entry(place).and_modify(|(_, sum)| sum.add(&overflow));
-                left_out.or_insert((now, overflow));
+                self.leave_out(place, self.inner.now(), overflow);
             }
             is_more |= self.lanes[place].has_any();
         }
-        self.tick();
         is_more
+    }
+
+    /// All that was reported is told or summed now.
+    fn sum_up(&mut self) {
+        self.turn(usize::MAX);
+        self.sum_up_told();
+        self.tell_left_out(Mono::from_nanos(u64::MAX));
+    }
+
+    /// Sums of what the supervisor did not have told one by one.
+    fn sum_up_told(&mut self) {
+        let mut actions = Vec::new();
+        self.inner.with(|book| book.supervisor.sum_up(&mut actions));
+        let now = self.inner.now();
+        actions.into_iter().for_each(|action| self.perform(now, action));
+    }
+
+    fn leave_out(&mut self, place: Place, now: Mono, overflow: Overflow) {
+        let left_out = self.left_out.entry(place).and_modify(|(_, sum)| sum.add(&overflow));
+        left_out.or_insert((now, overflow));
     }
 
     /// When to look again at the latest.
@@ -130,6 +157,11 @@ impl Desk {
                 self.inner.with(|book| book.channels[channel.index()].lane.release_is_looked_at());
                 self.handle(Event::Release { channel });
             }
+            News::SumUp(waits) => {
+                self.sum_up();
+                // Who does not wait any more needs no answer.
+                let _ = waits.try_send(());
+            }
         }
     }
 
@@ -149,8 +181,11 @@ impl Desk {
     }
 
     /// A fault: the supervisor says what is done about it and whether it is told by itself.
-    fn take_in(&mut self, id: FaultId, mut fault: Fault) {
+    fn take_in(&mut self, place: Place, id: FaultId, mut fault: Fault) {
         let now = self.inner.now();
+        if self.after_stop.is_some() {
+            return self.note(place, id, fault, now);
+        }
         let is_over = self.inner.is_over();
         let mut actions = Vec::new();
         let inner = self.inner.clone();
@@ -175,6 +210,29 @@ impl Desk {
             self.tell(id, &fault);
         }
         actions.into_iter().for_each(|action| self.perform(now, action));
+    }
+
+    /// A fault after the supervisor's last word: told in the same measure, and nothing is done about it.
+    fn note(&mut self, place: Place, id: FaultId, mut fault: Fault, now: Mono) {
+        let most = self.inner.with(|book| book.supervisor.limits().tells_max);
+        let periods = self.after_stop.get_or_insert_default();
+        let (since, told) = periods.entry(place).or_insert((now, 0));
+        if now.since(*since) >= self.inner.tell_period {
+            (*since, *told) = (now, 0);
+        }
+        if *told < most {
+            *told += 1;
+            fault.done.push(now, Measure::Noted);
+            self.tell(id, &fault);
+        } else {
+            self.leave_out(place, now, Overflow::of(id, &fault));
+        }
+    }
+
+    /// The supervisor has said its last word: what it had not told yet is told.
+    pub(super) fn supervision_is_over(&mut self) {
+        self.after_stop.get_or_insert_default();
+        self.sum_up_told();
     }
 
     /// Those that a fault may trouble: their successes count from before it is looked at.

@@ -2,12 +2,14 @@
 //!
 //! Invariants: who rings has put before it what there is to find, and `ek-faults` looks everywhere after each ring;
 //! only the first to ring since then wakes it. What is posted is bounded by who may post: one answer for each procedure
-//! under way, one success for each component, one release for each channel.
+//! under way, one success for each component, one release for each channel,
+//! one sum for each stop.
 
 use super::procedure::{Outcome, Task};
 use evenkeel_core::supervision::{ChannelId, ComponentId};
 use evenkeel_hierarchy::{Condvar, FaultInbox, Mutex, with_root};
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire};
+use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 /// What happened, but for faults.
@@ -19,6 +21,8 @@ pub(super) enum News {
     Succeeded(ComponentId),
     /// A person wants a channel released.
     Release(ChannelId),
+    /// Somebody waits until all that was reported is told or summed.
+    SumUp(SyncSender<()>),
 }
 
 #[derive(Debug, Default)]

@@ -66,9 +66,9 @@ impl<T: Send + 'static> Mailbox<T> {
         drop(gone);
         if is_to_be_served {
             let mut served = Served { mailbox: self.clone(), has_run: false };
-            let job = move |_: &Pulse<'_>| {
+            let job = move |pulse: &Pulse<'_>| {
                 served.has_run = true;
-                served.mailbox.serve();
+                served.mailbox.serve(pulse);
             };
             run(self.name.clone(), None, Box::new(job));
         }
@@ -79,7 +79,7 @@ impl<T: Send + 'static> Mailbox<T> {
         with_root(|house| self.queue.lock(house).lost)
     }
 
-    fn serve(&self) {
+    fn serve(&self, pulse: &Pulse<'_>) {
         let next = || {
             with_root(|house| {
                 let mut queue = self.queue.lock(house);
@@ -100,6 +100,8 @@ impl<T: Send + 'static> Mailbox<T> {
                 (self.panicked)(message(panic));
                 return;
             }
+            // Slow is not stuck: each that was told is a sign of life.
+            pulse.beat();
         }
     }
 }

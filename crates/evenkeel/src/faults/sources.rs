@@ -6,6 +6,7 @@ use crate::threads::{ThreadCoordinator, ThreadEvent, What};
 use evenkeel_core::cleanup::{Phase, Verdict};
 use evenkeel_core::fault::Measure;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 impl FaultCoordinator {
     /// Has what is wrong with threads and jobs reported.
@@ -37,6 +38,7 @@ impl FaultCoordinator {
         fault.done.push(fault.at, Measure::Noted);
         inner.write_fault(id, &fault);
         inner.with(|book| book.remember(fault.public_face()));
+        inner.told.fetch_add(1, Relaxed);
         of.lane.note(fault.public_face());
     }
 }

@@ -1,6 +1,7 @@
 //! The shell in virtual time: its desk is driven by hand, and its jobs run when the test says so.
 #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
 
+mod rest;
 mod storm;
 mod storms;
 
@@ -399,7 +400,9 @@ fn a_critical_fault_stops_the_system_where_its_policy_says_so_and_then_nothing_i
     rig.pass(Duration::from_secs(100));
     assert!(!rig.log.iter().any(|(_, name)| name.contains("restart")), "{:?}", rig.log);
     assert!(matches!(rig.channel("left").supervise("late").register(), Err(SuperviseError::Stopping)));
-    assert_eq!(rig.written().iter().filter(|(kind, ..)| kind == "fault").count(), 2);
+    let written = rig.written();
+    assert_eq!(written.iter().filter(|(kind, ..)| kind == "fault").count(), 2);
+    assert_eq!(measures(&written), [], "nothing is said to be done");
 }
 
 // REQ E5
