@@ -9,17 +9,22 @@ const SHOWN_LINES_MAX: usize = 20;
 
 /// The watch over locks.
 pub(super) fn tries_the_locks(_: &Context<'_>) -> CaseResult {
-    tries("evenkeel-locks", "evenkeel_loom")
+    tries("evenkeel-locks", "evenkeel_loom", None)
 }
 
 /// The books of a pool.
 pub(super) fn tries_the_pool(_: &Context<'_>) -> CaseResult {
-    tries("evenkeel-pool", "evenkeel_pool_loom")
+    // All of them would take hours.
+    tries("evenkeel-pool", "evenkeel_pool_loom", Some("4"))
 }
 
-/// Tries a crate, with a flag of its own that turns its atomics into loom's.
-fn tries(package: &str, flag: &str) -> CaseResult {
+/// Tries a crate, with a flag of its own that turns its atomics into loom's; with a bound, only what so many
+/// interruptions of a thread in one run can bring about.
+fn tries(package: &str, flag: &str, interruptions_max: Option<&str>) -> CaseResult {
     let mut test = process::cargo();
+    if let Some(most) = interruptions_max {
+        test.env("LOOM_MAX_PREEMPTIONS", most);
+    }
     test.args(["test", "--locked", "--release", "--package", package, "--lib", "--target-dir"]);
     // Its own: all that is built with other flags is built anew.
     test.arg(process::root().join("target/interop-loom")).arg("interleavings");
