@@ -32,7 +32,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// While entries come closer than this, they make one group.
 const GATHER_QUIET: Duration = Duration::from_micros(6);
 /// So many that came one upon the other are written while more come.
-const GATHER_ENTRIES: u64 = 64;
+const GATHER_ENTRIES: u64 = 128;
 
 /// What `ek-journal` is to do, each including those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
