@@ -423,3 +423,23 @@ fn nothing_goes_while_its_anchor_is_not_durable() {
         assert_eq!(restored(&storage, false).0, keeper.sum());
     }
 }
+
+// REQ S6, REQ Q2
+#[test]
+fn a_group_that_is_on_its_way_while_more_of_it_comes_is_whole_after_every_crash() {
+    let storage = SimStorage::new();
+    let journal = open(&storage, JournalOptions::default());
+    storage.watch(Rng::with_seed(3));
+    let mut last = 0;
+    for n in 0..3_000 {
+        last = journal.append("audit", None, json!({ "n": n })).unwrap().entry;
+    }
+    assert!(journal.wait_durable(last, LONG));
+    let images = storage.take_images();
+    assert!(images.len() > 3, "{} images", images.len());
+    for (at, image) in images.iter().enumerate() {
+        assert_sound(image, &format!("image {at} of {}", images.len()));
+    }
+    journal.finish(LONG).unwrap();
+    assert_eq!(assert_sound(&storage, "at the end").last_entry, last);
+}
