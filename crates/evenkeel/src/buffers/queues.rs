@@ -235,6 +235,11 @@ impl<T: Queued> Queues<T> {
     /// as the head of this module says. An entry costs its memory, and 64 bytes at least. How many bytes of
     /// memory they keep: the last may go beyond.
     pub fn take(&mut self, memory: u64, out: &mut Vec<(usize, T)>) -> u64 {
+        self.take_with(memory, |at, item| out.push((at, item)))
+    }
+
+    /// The same, each handed to `out`.
+    pub(super) fn take_with(&mut self, memory: u64, mut out: impl FnMut(usize, T)) -> u64 {
         let (mut cost, mut taken) = (0, 0);
         while cost < memory {
             let Some(Reverse((mark, at))) = self.order.pop() else { break };
@@ -249,7 +254,7 @@ impl<T: Queued> Queues<T> {
                 queue.counts.leave(of, false);
                 run += of.memory.max(ENTRY_BYTES);
                 taken += of.memory;
-                out.push((at, item));
+                out(at, item);
             }
             // It may have been emptied otherwise: then this is no service.
             if run > 0 {
@@ -310,7 +315,8 @@ impl<T: Queued> Queues<T> {
 
     /// Whether nothing waits in any.
     pub fn are_empty(&self) -> bool {
-        self.queues.iter().flatten().all(|queue| queue.entries.is_empty())
+        // Some may have been emptied since they got into the order.
+        self.order.iter().all(|Reverse((_, at))| self.of(*at).entries.is_empty())
     }
 }
 
