@@ -1,5 +1,11 @@
 //! Buffer space by channel, taken from the pool.
 
+mod limits;
+mod queues;
+
+pub use limits::{OnFull, QueueCounts, QueueLimits, Queued};
+pub use queues::{Pushed, Queues};
+
 use crate::resources::{Exhausted, Reservation, ResourcePool};
 
 /// Gives channels their buffer space.

@@ -26,7 +26,7 @@
 //! }
 //! ```
 
-mod buffers;
+pub mod buffers;
 mod callback;
 pub mod cleanup;
 pub mod clock;
