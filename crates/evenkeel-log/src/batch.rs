@@ -11,6 +11,7 @@
 
 use crate::commit::SourcePosition;
 use crate::mcap::{MESSAGE_HEAD_BYTES, encode};
+use crate::memory::Memory;
 use crate::storage::{BLOCK_BYTES, LARGE_PART_BYTES};
 use crate::writer::StreamId;
 use crc32fast::Hasher;
@@ -24,10 +25,10 @@ pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 const INDEX_ENTRY_BYTES: usize = 16;
 
 /// Encoded messages of one stream.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Batch {
     stream: StreamId,
-    bytes: Vec<u8>,
+    memory: Memory,
     start: usize,
     end: usize,
     first_sequence: u64,
@@ -40,25 +41,26 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch over `buffer`, whose whole length can be used; its content
+    /// An empty batch over `memory`, all of which can be used; its content
     /// does not matter. The first message gets `first_sequence`.
-    pub fn new(stream: StreamId, first_sequence: u64, buffer: Vec<u8>) -> Self {
-        Self::new_from(0, stream, first_sequence, buffer)
+    pub fn new(stream: StreamId, first_sequence: u64, memory: impl Into<Memory>) -> Self {
+        Self::new_from(0, stream, first_sequence, memory.into())
     }
 
-    /// The same over a [large](Batch::large_buffer_bytes) one, which it uses from the first
-    /// block boundary on: then, once it is full, it is written without a copy.
+    /// The same over a [large](Batch::large_buffer_bytes) one of the allocator's, which it uses from the first
+    /// block boundary on: then, once it is full, it is written without a copy. A pool's begins at one.
     pub fn new_large(stream: StreamId, first_sequence: u64, buffer: Vec<u8>) -> Self {
         let start = buffer.as_ptr().align_offset(BLOCK_BYTES);
         let start = if start < BLOCK_BYTES.min(buffer.len()) { start } else { 0 };
-        Self::new_from(start, stream, first_sequence, buffer)
+        Self::new_from(start, stream, first_sequence, buffer.into())
     }
 
-    fn new_from(start: usize, stream: StreamId, first_sequence: u64, buffer: Vec<u8>) -> Self {
+    fn new_from(start: usize, stream: StreamId, first_sequence: u64, mut memory: Memory) -> Self {
         assert!(first_sequence > 0, "invariant: sequences count from 1");
+        memory.clear();
         Self {
             stream,
-            bytes: buffer,
+            memory,
             start,
             end: start,
             first_sequence,
@@ -86,9 +88,11 @@ impl Batch {
     /// [`PAYLOAD_BYTES_MAX`], or `None` when no byte of payload fits. Fill a
     /// prefix and call [`Batch::finish`].
     pub fn slot(&mut self) -> Option<&mut [u8]> {
-        let start = self.end + MESSAGE_HEAD_BYTES;
-        let end = self.bytes.len().min(start + PAYLOAD_BYTES_MAX);
-        if self.crc.is_some() || start >= end { None } else { Some(&mut self.bytes[start..end]) }
+        if self.spare_bytes() <= MESSAGE_HEAD_BYTES {
+            return None;
+        }
+        let record = self.memory.behind_mut(self.end, MESSAGE_HEAD_BYTES + PAYLOAD_BYTES_MAX);
+        Some(&mut record[MESSAGE_HEAD_BYTES..])
     }
 
     /// Makes the first `payload_bytes` of the [slot](Batch::slot) a message.
@@ -100,10 +104,15 @@ impl Batch {
         // MCAP's sequence has 32 bits: the low ones of ours.
         let sequence = (self.first_sequence + self.records) as u32;
         let head = encode::message_head(self.stream.mcap_id(), sequence, log_time_ns, payload_bytes);
-        self.bytes[self.end..self.end + MESSAGE_HEAD_BYTES].copy_from_slice(&head);
-        self.end += MESSAGE_HEAD_BYTES + payload_bytes;
-        assert!(self.end <= self.bytes.len());
+        self.memory.behind_mut(self.end, MESSAGE_HEAD_BYTES).copy_from_slice(&head);
+        self.advance(MESSAGE_HEAD_BYTES + payload_bytes);
         self.note(1, payload_bytes, log_time_ns);
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.end += bytes;
+        assert!(self.end <= self.memory.capacity());
+        self.memory.advance(bytes);
     }
 
     fn note(&mut self, records: u64, payload_bytes: usize, log_time_ns: u64) {
@@ -114,11 +123,10 @@ impl Batch {
 
     /// Copies a message in, up to [`MESSAGE_BYTES_MAX`], or answers `false` when it does not fit.
     pub fn push(&mut self, payload: &[u8], log_time_ns: u64) -> bool {
-        let start = self.end + MESSAGE_HEAD_BYTES;
-        let end = start + payload.len();
-        let fits = self.crc.is_none() && payload.len() <= MESSAGE_BYTES_MAX && end <= self.bytes.len();
+        let bytes = MESSAGE_HEAD_BYTES + payload.len();
+        let fits = payload.len() <= MESSAGE_BYTES_MAX && bytes <= self.spare_bytes();
         if fits {
-            self.bytes[start..end].copy_from_slice(payload);
+            self.memory.behind_mut(self.end, bytes)[MESSAGE_HEAD_BYTES..].copy_from_slice(payload);
             self.finish(payload.len(), log_time_ns);
         }
         fits
@@ -134,11 +142,15 @@ impl Batch {
             return 0;
         }
         let (mut taken, mut records) = (0, 0);
+        // No more can be taken than bytes there are, and a head for each, which is a line at least.
+        let heads = memchr::memchr_iter(b'\n', bytes).count() * MESSAGE_HEAD_BYTES;
+        let place = self.memory.behind_mut(self.end, bytes.len() + heads);
+        let mut end = 0;
         for line_end in memchr::memchr_iter(b'\n', bytes).map(|at| at + 1) {
             let line = &bytes[taken..line_end];
             let sequence = (self.first_sequence + self.records + records) as u32;
-            let record_end = self.end + MESSAGE_HEAD_BYTES + line.len();
-            let Some(record) = self.bytes.get_mut(self.end..record_end) else { break };
+            let record_end = end + MESSAGE_HEAD_BYTES + line.len();
+            let Some(record) = place.get_mut(end..record_end) else { break };
             let (head, payload) = record.split_at_mut(MESSAGE_HEAD_BYTES);
             head.copy_from_slice(&encode::message_head(
                 self.stream.mcap_id(),
@@ -147,9 +159,10 @@ impl Batch {
                 line.len(),
             ));
             payload.copy_from_slice(line);
-            (self.end, taken, records) = (record_end, line_end, records + 1);
+            (end, taken, records) = (record_end, line_end, records + 1);
         }
         if records > 0 {
+            self.advance(end);
             self.note(records, taken, log_time_ns);
         }
         taken
@@ -177,9 +190,9 @@ impl Batch {
         self
     }
 
-    /// The buffer, to be used again.
-    pub fn into_buffer(self) -> Vec<u8> {
-        self.bytes
+    /// The memory, to be used again.
+    pub fn into_memory(self) -> Memory {
+        self.memory
     }
 
     /// Whether it holds no message.
@@ -199,12 +212,12 @@ impl Batch {
 
     /// Bytes of memory that it holds, used or not.
     pub fn buffer_bytes(&self) -> usize {
-        self.bytes.len()
+        self.memory.capacity()
     }
 
     /// Bytes of the buffer that are not used yet.
     pub fn spare_bytes(&self) -> usize {
-        if self.crc.is_some() { 0 } else { self.bytes.len() - self.end }
+        if self.crc.is_some() { 0 } else { self.memory.capacity() - self.end }
     }
 
     /// The stream its messages belong to.
@@ -223,7 +236,7 @@ impl Batch {
     }
 
     pub(crate) fn encoded(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
+        &self.memory.written(self.end)[self.start..]
     }
 
     /// Whether it is worth a place in the file from which it can be written as it is.
@@ -272,6 +285,7 @@ mod tests {
     use super::*;
     use crate::sim::SimStorage;
     use crate::writer::{LogOptions, LogWriter, Resume, Stamp};
+    use evenkeel_pool::{Account, Limits, Pool, Tier};
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -284,17 +298,28 @@ mod tests {
         log.stream(id, &[])
     }
 
+    /// Batches with as much room, wherever the boundary of a block is: of the allocator's memory, and of a pool's.
+    fn batch(kind: u8, stream: StreamId, room: usize, account: &Account) -> Batch {
+        let mut batch = match kind {
+            0 => Batch::new(stream, 7, vec![0xA5; room]),
+            1 => Batch::new_large(stream, 7, vec![0xA5; room + BLOCK_BYTES]),
+            _ => Batch::new(stream, 7, account.take(4096).expect("a buffer")),
+        };
+        if let (start, Memory::Own(bytes)) = (batch.start, &mut batch.memory) {
+            bytes.truncate(start + room);
+        }
+        batch
+    }
+
     proptest! {
         // REQ W1, REQ R9
         #[test]
-        fn lines_at_once_are_lines_one_by_one(text in "[ab\n]{0,300}", room in 0usize..2000, large: bool) {
-            let buffer = || vec![0xA5; room + if large { BLOCK_BYTES } else { 0 }];
-            let new = if large { Batch::new_large } else { Batch::new };
-            let stream = stream();
-            let (mut at_once, mut one_by_one) = (new(stream, 7, buffer()), new(stream, 7, buffer()));
-            // As much room, wherever the boundary is.
-            at_once.bytes.truncate(at_once.start + room);
-            one_by_one.bytes.truncate(one_by_one.start + room);
+        fn lines_at_once_are_lines_one_by_one(text in "[ab\n]{0,300}", room in 0usize..2000, kind in 0u8..3) {
+            let pool = Pool::builder().build().expect("a pool");
+            let account = pool.channel("x", &Limits::default()).and_then(|x| x.component("y", 1 << 20));
+            let (account, stream) = (account.expect("an account"), stream());
+            let (mut at_once, mut one_by_one) =
+                (batch(kind, stream, room, &account), batch(kind, stream, room, &account));
             let taken = at_once.push_lines(text.as_bytes(), 5);
             let mut expected = 0;
             for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
@@ -317,12 +342,18 @@ mod tests {
     // REQ W1
     #[test]
     fn a_large_batch_begins_at_a_block_of_memory_and_holds_what_it_was_made_for() {
-        let mut batch = Batch::new_large(stream(), 1, vec![0; Batch::large_buffer_bytes(4)]);
-        for at in 0..4 {
-            assert_eq!(batch.slot().map(|slot| slot.len()), Some(PAYLOAD_BYTES_MAX), "message {at}");
-            batch.finish(PAYLOAD_BYTES_MAX, 1);
+        let pool = Pool::builder()
+            .tiers([Tier { bytes: Batch::large_buffer_bytes(4).next_multiple_of(4096), slots: 1 }]);
+        let pool = pool.build().unwrap();
+        let account = pool.channel("x", &Limits::default()).unwrap().component("y", 1 << 20).unwrap();
+        let pooled = Batch::new(stream(), 1, account.take(1).unwrap());
+        for mut batch in [Batch::new_large(stream(), 1, vec![0; Batch::large_buffer_bytes(4)]), pooled] {
+            for at in 0..4 {
+                assert_eq!(batch.slot().map(|slot| slot.len()), Some(PAYLOAD_BYTES_MAX), "message {at}");
+                batch.finish(PAYLOAD_BYTES_MAX, 1);
+            }
+            assert_eq!(batch.encoded().as_ptr().align_offset(BLOCK_BYTES), 0);
+            assert!(batch.is_large());
         }
-        assert_eq!(batch.encoded().as_ptr().align_offset(BLOCK_BYTES), 0);
-        assert!(batch.is_large());
     }
 }

@@ -30,6 +30,7 @@
 use crate::batch::Batch;
 use crate::commit::{ChannelState, RUN_END, SEGMENT_END, SNAPSHOT};
 use crate::gap::Gap;
+use crate::memory::Memory;
 use crate::segment::{Head, Segment, part_name};
 use crate::storage::Storage;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -161,7 +162,7 @@ pub struct Progress {
     /// Channels whose durable state advanced.
     pub synced: Vec<(ChannelId, ChannelState)>,
     /// Buffers to be used again, with the channel they were accounted to.
-    pub released: Vec<(ChannelId, Vec<u8>)>,
+    pub released: Vec<(ChannelId, Memory)>,
     /// A segment that is now sealed under its final name.
     pub sealed: Option<SealedSegment>,
     /// Jobs that follow from it; run them after those given before.
@@ -520,7 +521,7 @@ impl LogWriter {
             self.chain.acked = group.chain;
             for Item { batch, .. } in group.items {
                 self.streams.settled(batch.stream());
-                progress.released.push((batch.stream().channel(), batch.into_buffer()));
+                progress.released.push((batch.stream().channel(), batch.into_memory()));
             }
         }
         progress

@@ -48,10 +48,19 @@ impl Buffer {
         &mut self.lease.bytes_mut()[filled..]
     }
 
+    /// The first so many of these, or all there are: the rest counts as untouched, and is not wiped before another
+    /// channel has the memory.
+    pub fn spare_first_mut(&mut self, bytes: usize) -> &mut [u8] {
+        let to = self.capacity().min(self.filled.saturating_add(bytes));
+        self.lease.is_written(to);
+        &mut self.lease.bytes_mut()[self.filled..to]
+    }
+
     /// So many more bytes are filled.
     ///
     /// # Panics
     /// If there are not so many behind the filled part.
+    #[inline]
     pub fn advance(&mut self, bytes: usize) {
         let spare = self.capacity() - self.filled;
         assert!(bytes <= spare, "{bytes} bytes are more than the {spare} that are spare");

@@ -1,7 +1,7 @@
 //! From what reads bring to messages in batches.
 
 use crate::config::{Framing, OnFull};
-use crate::hub::{Define, Hub, Lane, QUARTER_BYTES, Refused};
+use crate::hub::{Define, Hub, Lane, Refused};
 use evenkeel_log::{Batch, ChannelId, PAYLOAD_BYTES_MAX, SourcePosition, StreamId, StreamIds};
 use room::Room;
 
@@ -146,11 +146,9 @@ impl Framer {
             }
             found => found.ok_or(Blocked)?,
         };
-        let buffer =
+        let memory =
             sink.hub.buffer(lane.channel, &self.room.lengths(least, coming), sink.refused).ok_or(Blocked)?;
-        let is_large = buffer.len() >= QUARTER_BYTES;
-        let batch = if is_large { Batch::new_large } else { Batch::new };
-        self.batch = Some(batch(stream, lane.next_sequence, buffer));
+        self.batch = Some(Batch::new(stream, lane.next_sequence, memory));
         Ok(())
     }
 
@@ -348,7 +346,7 @@ impl Framer {
                 batch.set_position(position.clone());
             }
             if batch.is_empty() {
-                hub.return_buffer(lane.channel, batch.into_buffer());
+                hub.return_buffer(lane.channel, batch.into_memory());
             } else {
                 hub.accept(lane.channel, self.stream.definition(), batch);
             }

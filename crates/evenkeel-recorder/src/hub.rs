@@ -14,14 +14,17 @@
 mod budget;
 mod counts;
 mod intake;
+mod memory;
 mod outlet;
 mod owner;
 mod reports;
 
 pub use budget::budget_bytes;
-pub(crate) use budget::{LARGE_BYTES, QUARTER_BYTES, RESERVE_BYTES, Refused, SURPLUS_BYTES};
+pub(crate) use budget::{LARGE_BYTES, MEDIUM_BYTES, QUARTER_BYTES, RESERVE_BYTES, Refused, SURPLUS_BYTES};
 pub use counts::{ChannelCounts, Condition};
 pub(crate) use intake::{Define, Dropped, Item, Lane, Reading};
+pub(crate) use memory::LENGTHS;
+pub use memory::tiers;
 pub(crate) use outlet::InMemory;
 pub(crate) use reports::Trouble;
 
@@ -29,6 +32,8 @@ use crate::config::Durability;
 use evenkeel::faults::{FaultCoordinator, FaultId};
 use evenkeel_hierarchy::{Condvar, Mutex, RecorderHub, with_root};
 use evenkeel_log::JobDone;
+use evenkeel_pool::Pool;
+use memory::ChannelMemory;
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -70,10 +75,6 @@ struct State {
     surplus_free: isize,
     /// The least that it was since somebody last asked.
     surplus_low: isize,
-    /// Large buffers to be used again.
-    spare: Vec<Vec<u8>>,
-    /// Whether buffers that come back are freed, not kept.
-    released: bool,
     queued_items: usize,
     queued_bytes: usize,
     done: Vec<JobDone>,
@@ -122,6 +123,8 @@ pub(crate) enum Sealing {
 
 /// The meeting place; see the head of this module.
 pub(crate) struct Hub {
+    /// Of each channel.
+    memory: Vec<ChannelMemory>,
     state: Mutex<RecorderHub, State>,
     log_wakes: Condvar,
     budget_returns: Condvar,
@@ -136,7 +139,16 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
+    /// A hub with a pool of its own.
     pub(crate) fn new(names: &[String], chunk_bytes: usize) -> io::Result<Self> {
+        let pool = memory::pool(names.len()).map_err(io::Error::other)?;
+        Self::on(&pool, names, chunk_bytes)
+    }
+
+    /// A hub that takes its memory from a pool.
+    pub(crate) fn on(pool: &Pool, names: &[String], chunk_bytes: usize) -> io::Result<Self> {
+        let memory = names.iter().map(|name| ChannelMemory::open(pool, name));
+        let memory = memory.collect::<Result<_, _>>().map_err(io::Error::other)?;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let channel = |name: &String| Channel {
             counts: ChannelCounts { name: name.clone(), ..ChannelCounts::default() },
@@ -148,6 +160,7 @@ impl Hub {
             ..State::default()
         };
         Ok(Self {
+            memory,
             state: Mutex::new(state),
             log_wakes: Condvar::new(),
             budget_returns: Condvar::new(),

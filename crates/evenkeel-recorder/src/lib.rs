@@ -39,6 +39,6 @@ pub use config::{
     ChannelConfig, Config, Durability, Framing, OnFull, ReaderSource, Restart, Retention, Source,
 };
 pub use evenkeel_core::{NameError, check_name};
-pub use hub::{ChannelCounts, Condition, budget_bytes};
+pub use hub::{ChannelCounts, Condition, budget_bytes, tiers};
 pub use recorder::{Ending, Held, Prepared, Recorder, StartError, StillHeld};
 pub use steps::{WireError, specs};

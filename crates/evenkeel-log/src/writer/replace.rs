@@ -2,6 +2,7 @@
 
 use super::{ChannelId, Condition, Item, LogWriter, Stamp, create_segment};
 use crate::gap::{Gap, GapReason};
+use crate::memory::Memory;
 use crate::segment::part_name;
 use crate::storage::is_full;
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ pub struct GivenUp {
     /// Channel, records and payload bytes.
     pub lost: Vec<(ChannelId, u64, u64)>,
     /// Buffers to be used again.
-    pub released: Vec<(ChannelId, Vec<u8>)>,
+    pub released: Vec<(ChannelId, Memory)>,
 }
 
 impl LogWriter {
@@ -135,7 +136,7 @@ impl LogWriter {
                 Some(before) if before.last_taken() + 1 == gap.first_sequence => before.extend(&gap),
                 _ => of_channel.push(gap),
             }
-            given_up.released.push((channel, batch.into_buffer()));
+            given_up.released.push((channel, batch.into_memory()));
         }
         for item in declared {
             self.open_bytes += item.batch.encoded().len();

@@ -174,7 +174,7 @@ fn store(hub: &Hub) {
     for (_, item) in hub.take(0, true, false).items {
         if let crate::hub::Item::Batch(batch) = item {
             let id = batch.stream().channel();
-            hub.acknowledged(&[], vec![(id, batch.into_buffer())], &|_| Some(0));
+            hub.acknowledged(&[], vec![(id, batch.into_memory())], &|_| Some(0));
         }
     }
 }

@@ -4,16 +4,8 @@
 //! and a trip through the queue; and no larger, for what is not filled is memory that
 //! nobody has. Lengths are few, so that what comes back fits what is asked for next.
 
-use crate::hub::{LARGE_BYTES, QUARTER_BYTES};
-use evenkeel_log::{Batch, PAYLOAD_BYTES_MAX};
-
-/// A buffer that holds one message of full length.
-pub(super) const MEDIUM_BYTES: usize = Batch::bytes_for(PAYLOAD_BYTES_MAX);
-
-/// Lengths of buffers for more than one message. Shorter ones would take more memory for
-/// themselves than for what is in them.
-const LENGTHS: [usize; 6] =
-    [4 << 10, 16 << 10, MEDIUM_BYTES, Batch::large_buffer_bytes(2), QUARTER_BYTES, LARGE_BYTES];
+use crate::hub::{LARGE_BYTES, LENGTHS, MEDIUM_BYTES, QUARTER_BYTES};
+use evenkeel_log::Batch;
 
 /// What is known of the bytes about to come.
 pub(super) struct Room {
@@ -93,6 +85,7 @@ fn fitting(bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evenkeel_log::PAYLOAD_BYTES_MAX;
 
     // REQ R8, REQ R9
     #[test]

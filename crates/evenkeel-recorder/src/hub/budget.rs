@@ -7,15 +7,17 @@
 //! memory: Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998.)
 
 use super::State;
-use evenkeel_log::Batch;
+use super::memory::pages;
 
+/// A buffer that holds one message of full length.
+pub(crate) const MEDIUM_BYTES: usize = pages(1);
 /// Budget that only its channel can use: a message of full length. With a commit every 10 ms
 /// that is 6 MB/s, whatever the others do.
-pub(crate) const RESERVE_BYTES: usize = Batch::bytes_for(evenkeel_log::PAYLOAD_BYTES_MAX);
+pub(crate) const RESERVE_BYTES: usize = MEDIUM_BYTES;
 /// A large buffer is a chunk: then nothing of it is copied on its way to the disk.
-pub(crate) const LARGE_BYTES: usize = Batch::large_buffer_bytes(16);
+pub(crate) const LARGE_BYTES: usize = pages(16);
 /// What one of several floods brings in its turn.
-pub(crate) const QUARTER_BYTES: usize = Batch::large_buffer_bytes(4);
+pub(crate) const QUARTER_BYTES: usize = pages(4);
 /// Budget that whoever is fast can use.
 pub(crate) const SURPLUS_BYTES: usize = 13 << 19;
 
@@ -79,44 +81,13 @@ impl State {
         (before, after - before)
     }
 
-    /// What is held and what is kept.
-    fn memory_bytes(&self) -> usize {
-        let held: usize = self.channels.iter().map(|c| c.counts.held_bytes).sum();
-        held + self.spare.iter().map(Vec::len).sum::<usize>()
-    }
-
-    /// A buffer that was kept, of a length that was just granted; without one, what has to be
-    /// freed so that all of them are not more than the budget.
-    pub(super) fn reuse(&mut self, bytes: usize) -> Result<Vec<u8>, Vec<Vec<u8>>> {
-        if let Some(fit) = self.spare.iter().rposition(|spare| spare.len() == bytes) {
-            return Ok(self.spare.swap_remove(fit));
-        }
-        let mut unwanted = Vec::new();
-        while self.memory_bytes() > budget_bytes(self.channels.len())
-            && let Some(spare) = self.spare.pop()
-        {
-            unwanted.push(spare);
-        }
-        Err(unwanted)
-    }
-
-    /// Takes a buffer back; answers it when it is not worth keeping, to be
-    /// freed outside the lock.
-    pub(super) fn release(&mut self, channel: usize, buffer: Vec<u8>) -> Option<Vec<u8>> {
+    /// Memory of so many bytes is nobody's again.
+    pub(super) fn repay(&mut self, channel: usize, bytes: usize) {
         let held = &mut self.channels[channel].counts.held_bytes;
         let before = *held;
-        *held = before
-            .checked_sub(buffer.len())
-            .expect("invariant: a buffer returns to the channel that holds it");
+        *held = before.checked_sub(bytes).expect("invariant: memory returns to the channel that holds it");
         let repaid = before.saturating_sub(RESERVE_BYTES) - held.saturating_sub(RESERVE_BYTES);
         self.surplus_free += repaid.cast_signed();
-        let fits = self.memory_bytes() + buffer.len() <= budget_bytes(self.channels.len());
-        if buffer.len() >= RESERVE_BYTES && fits && !self.released {
-            self.spare.push(buffer);
-            None
-        } else {
-            Some(buffer)
-        }
     }
 }
 
@@ -147,48 +118,12 @@ mod tests {
     use super::*;
     use crate::hub::{Hub, Order};
 
-    // REQ R7
-    #[test]
-    fn buffers_are_kept_until_they_are_freed() {
-        let hub = Hub::new(&["x".to_owned()], 1 << 20).unwrap();
-        let spare = || hub.with(|state| state.spare.len());
-        let pass = || {
-            let buffer = hub.buffer(0, &[LARGE_BYTES], Refused::Wait).unwrap();
-            hub.return_buffer(0, buffer);
-        };
-        pass();
-        pass();
-        assert_eq!(spare(), 1);
-        hub.free_buffers();
-        assert_eq!(spare(), 0);
-        pass();
-        assert_eq!(spare(), 0, "what comes back late is not kept");
-        assert_eq!(hub.counts()[0].held_bytes, 0);
-    }
-
-    // REQ R8, REQ R9
-    #[test]
-    fn what_is_kept_makes_room_for_what_is_held() {
-        let hub = Hub::new(&["x".to_owned()], 1 << 20).unwrap();
-        let memory = || hub.with(|state| state.memory_bytes());
-        let take_all = |bytes| {
-            let take = || hub.buffer(0, &[bytes], Refused::Wait);
-            std::iter::from_fn(take).collect::<Vec<_>>()
-        };
-        for bytes in [RESERVE_BYTES, QUARTER_BYTES, LARGE_BYTES, RESERVE_BYTES] {
-            let held = take_all(bytes);
-            assert!(held.len() > 4 && memory() <= budget_bytes(1), "{bytes}: {}", memory());
-            held.into_iter().for_each(|buffer| hub.return_buffer(0, buffer));
-            assert!(memory() > budget_bytes(1) / 2 && memory() <= budget_bytes(1), "{bytes}: {}", memory());
-        }
-    }
-
     // REQ R9
     #[test]
     fn who_holds_much_waits_for_a_large_buffer_and_takes_no_crumbs() {
         let hub = Hub::new(&["flood".to_owned(), "other".to_owned()], 1 << 20).unwrap();
         let sizes = [LARGE_BYTES, RESERVE_BYTES];
-        let flood = || hub.buffer(0, &sizes, Refused::Wait).map(|buffer| buffer.len());
+        let flood = || hub.buffer(0, &sizes, Refused::Wait).map(|memory| memory.capacity());
         let taken: Vec<usize> = std::iter::from_fn(flood).collect();
         assert!(taken.len() >= 3 && taken.iter().all(|bytes| *bytes == LARGE_BYTES), "{taken:?}");
         // It is not that there is no room, and who asks for little has it.

@@ -11,7 +11,7 @@ use super::{Hub, Order, Refused, State, Trouble};
 use crate::config::{Durability, OnFull};
 use crate::hub::QUARTER_BYTES;
 use evenkeel_hierarchy::with_root;
-use evenkeel_log::{Batch, ChannelState, Gap, GapReason, StreamId};
+use evenkeel_log::{Batch, ChannelState, Gap, GapReason, Memory, StreamId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -173,18 +173,16 @@ impl Hub {
         self.with(|state| state.order)
     }
 
-    /// A buffer of exactly one of these lengths for a channel, the first that there is room
+    /// Memory of exactly one of these lengths for a channel, the first that there is room
     /// for, or `None` when its budget is used up.
-    pub(crate) fn buffer(&self, channel: usize, sizes: &[usize], refused: Refused) -> Option<Vec<u8>> {
-        let (bytes, spare) = self.with(|state| {
+    #[track_caller]
+    pub(crate) fn buffer(&self, channel: usize, sizes: &[usize], refused: Refused) -> Option<Memory> {
+        let bytes = self.with(|state| {
             let granted = state.grant_one_of(channel, sizes, refused == Refused::Never);
             state.capture_blocked |= refused == Refused::WakeCapture && granted.is_none();
-            granted.map(|bytes| (bytes, state.reuse(bytes)))
+            granted
         })?;
-        Some(spare.unwrap_or_else(|unwanted| {
-            drop(unwanted);
-            vec![0; bytes]
-        }))
+        Some(self.memory[channel].take(bytes))
     }
 
     /// Whether a buffer of `bytes` would be granted now; if not, `ek-capture` is woken
@@ -210,11 +208,15 @@ impl Hub {
         })
     }
 
-    /// Gives back a buffer that was not used.
-    pub(crate) fn return_buffer(&self, channel: usize, buffer: Vec<u8>) {
-        let (dropped, capture) =
-            self.with(|state| (state.release(channel, buffer), std::mem::take(&mut state.capture_blocked)));
-        drop(dropped);
+    /// Gives back memory that was not used.
+    pub(crate) fn return_buffer(&self, channel: usize, memory: Memory) {
+        let bytes = memory.capacity();
+        // Back in the pool before the budget grants it to somebody.
+        drop(memory);
+        let capture = self.with(|state| {
+            state.repay(channel, bytes);
+            std::mem::take(&mut state.capture_blocked)
+        });
         self.budget_returns.notify_all();
         if capture {
             self.wake_capture();
@@ -225,10 +227,10 @@ impl Hub {
     /// is closed, refuses it and counts it as that.
     pub(crate) fn accept(&self, channel: usize, define: Option<Define>, batch: Batch) {
         let batch = batch.seal();
-        let (wake, refused) = self.with(|state| state.accept(channel, define, batch, self.chunk_bytes));
-        drop(refused);
-        if wake {
-            self.log_wakes.notify_one();
+        match self.with(|state| state.accept(channel, define, batch, self.chunk_bytes)) {
+            Ok(true) => _ = self.log_wakes.notify_one(),
+            Ok(false) => {}
+            Err(refused) => self.return_buffer(channel, refused.into_memory()),
         }
     }
 
@@ -324,17 +326,17 @@ impl Hub {
 }
 
 impl State {
-    /// Puts a batch into its queue; answers whether the log is to be woken, and what is to be freed.
+    /// Puts a batch into its queue; answers whether the log is to be woken, or the batch where the intake is closed.
     fn accept(
         &mut self,
         channel: usize,
         define: Option<Define>,
         batch: Batch,
         chunk_bytes: usize,
-    ) -> (bool, Option<Vec<u8>>) {
+    ) -> Result<bool, Batch> {
         if self.is_closed() {
             self.channels[channel].refuse(batch.records(), batch.payload_bytes());
-            return (false, self.release(channel, batch.into_buffer()));
+            return Err(batch);
         }
         let (before, first) = (self.queued_bytes, self.queued_items == 0);
         self.queued_bytes += batch.buffer_bytes();
@@ -346,7 +348,7 @@ impl State {
         of.last_sequence = batch.last_sequence();
         of.queue.extend(define.map(Item::Define));
         of.queue.push_back(Item::Batch(batch));
-        (first || (before < chunk_bytes && self.queued_bytes >= chunk_bytes), None)
+        Ok(first || (before < chunk_bytes && self.queued_bytes >= chunk_bytes))
     }
 
     /// Puts a gap into the queue; answers whether the log is to be woken.

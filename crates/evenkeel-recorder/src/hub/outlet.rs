@@ -3,7 +3,7 @@
 use super::{Hub, Item, LARGE_BYTES, LogStatus, Order, State};
 use crate::config::Durability;
 use evenkeel_hierarchy::with_root;
-use evenkeel_log::{ChannelId, ChannelState, JobDone};
+use evenkeel_log::{ChannelId, ChannelState, JobDone, Memory};
 use std::time::Duration;
 
 /// A time further away than this was not set for what is queued: commits are closer together.
@@ -88,11 +88,14 @@ impl Hub {
     pub(crate) fn acknowledged(
         &self,
         states: &[(ChannelId, ChannelState)],
-        released: Vec<(ChannelId, Vec<u8>)>,
+        released: Vec<(ChannelId, Memory)>,
         index: &dyn Fn(ChannelId) -> Option<usize>,
     ) {
-        let mut unwanted = Vec::new();
-        let (any, capture) = self.with(|state| {
+        let any = !released.is_empty();
+        // Back in the pool before the budget grants it to somebody.
+        let repaid: Vec<(usize, usize)> =
+            released.into_iter().filter_map(|(id, memory)| Some((index(id)?, memory.capacity()))).collect();
+        let capture = self.with(|state| {
             for (id, now) in states {
                 if let Some(at) = index(*id) {
                     let channel = &mut state.channels[at];
@@ -104,13 +107,8 @@ impl Hub {
                     counts.committed_bytes = counts.committed_bytes.max(counts.stored_bytes);
                 }
             }
-            let any = !released.is_empty();
-            for (id, buffer) in released {
-                if let Some(at) = index(id) {
-                    unwanted.extend(state.release(at, buffer));
-                }
-            }
-            (any, any && std::mem::take(&mut state.capture_blocked))
+            repaid.iter().for_each(|(at, bytes)| state.repay(*at, *bytes));
+            any && std::mem::take(&mut state.capture_blocked)
         });
         if any {
             self.budget_returns.notify_all();

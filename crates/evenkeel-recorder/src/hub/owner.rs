@@ -49,17 +49,15 @@ impl Hub {
         })
     }
 
-    /// Frees the buffers that are kept for later, and keeps none from now on.
-    /// Once the recorder is abandoned, what is queued goes too.
+    /// Once the recorder is abandoned, what is queued goes.
     pub(crate) fn free_buffers(&self) {
         let freed = self.with(|state| {
-            state.released = true;
             let mut queues = Vec::new();
             if state.order == Order::Abandon {
                 queues.extend(state.channels.iter_mut().map(|c| std::mem::take(&mut c.queue)));
                 (state.queued_items, state.queued_bytes) = (0, 0);
             }
-            (std::mem::take(&mut state.spare), queues)
+            queues
         });
         drop(freed);
     }

@@ -167,8 +167,9 @@ impl Keeper {
 
     fn took(&mut self, progress: Progress) -> Vec<Job> {
         let Progress { synced, released, jobs, .. } = progress;
-        if let Some((_, buffer)) = released.into_iter().max_by_key(|(_, buffer)| buffer.len()) {
-            self.spare = buffer;
+        let longest = released.into_iter().max_by_key(|(_, memory)| memory.capacity());
+        if let Some(spare) = longest.and_then(|(_, memory)| memory.into_vec()) {
+            self.spare = spare;
         }
         if let Some((_, state)) = synced.iter().find(|(id, _)| *id == self.channel) {
             self.shared.publish(state.last_sequence, self.written);
