@@ -12,7 +12,7 @@ use evenkeel::cleanup::{Report, Verdict};
 use evenkeel::faults::{Code, PublicFace};
 use evenkeel::journal::{DIR_NAME, JournalOptions, JournalRetention, SigningKey};
 use evenkeel::threads::{THREADS_MAX, ThreadCoordinator};
-use evenkeel::{BuildError, Builder, Keel, PoolLimits, Progress, Stopped};
+use evenkeel::{BuildError, Builder, Keel, PoolOptions, Progress, Stopped};
 use evenkeel_recorder::{
     ChannelConfig, ChannelCounts, Config, Prepared, Recorder, Source, StartError, budget_bytes,
 };
@@ -175,7 +175,7 @@ fn build(
             .grace(grace)
             .concurrency(CONCURRENCY_MAX)
             .threads(threads.clone())
-            .pool(PoolLimits { bytes_max, channel_bytes_max: bytes_max })
+            .pool(PoolOptions::default().outside_bytes_max(bytes_max as u64))
             .on_progress(move |progress| teller.tell(progress))
             .channel_reports(move || {
                 let recorder = running.get().and_then(Weak::upgrade);

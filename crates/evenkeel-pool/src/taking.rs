@@ -90,6 +90,11 @@ impl Account {
         self.core().account(self.number).bytes()
     }
 
+    /// Bytes that it may hold.
+    pub fn bytes_max(&self) -> u64 {
+        self.core().account(self.number).bytes_max()
+    }
+
     /// It may hold so many bytes from now on. What it holds above that it keeps: it takes no more until it is below.
     pub fn set_bytes_max(&self, bytes: u64) {
         self.core().account(self.number).set_bytes_max(bytes);

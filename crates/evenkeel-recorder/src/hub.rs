@@ -20,7 +20,9 @@ mod owner;
 mod reports;
 
 pub use budget::budget_bytes;
-pub(crate) use budget::{LARGE_BYTES, MEDIUM_BYTES, QUARTER_BYTES, RESERVE_BYTES, Refused, SURPLUS_BYTES};
+pub(crate) use budget::{LARGE_BYTES, MEDIUM_BYTES, QUARTER_BYTES, Refused, SURPLUS_BYTES};
+#[cfg(test)]
+use budget::RESERVE_BYTES;
 pub use counts::{ChannelCounts, Condition};
 pub(crate) use intake::{Define, Dropped, Item, Lane, Reading};
 pub(crate) use memory::LENGTHS;

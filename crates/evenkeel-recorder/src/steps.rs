@@ -11,10 +11,11 @@
 //! a source that hangs is stored all the same.
 
 use crate::config::ChannelConfig;
-use crate::hub::{ChannelCounts, RESERVE_BYTES, SURPLUS_BYTES};
+use crate::hub::{ChannelCounts, budget_bytes};
 use crate::recorder::{KILL_AFTER_NS, Recorder};
+use evenkeel::Keel;
 use evenkeel::cleanup::{ChannelReport, Phase, RegisterError, Step, StepSpec};
-use evenkeel::{Exhausted, Keel, Reservation};
+use evenkeel::resources::{Counted, Exhausted, Refused, count_outside};
 use evenkeel_hierarchy::{Mutex, RecorderSpace, with_root};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,9 @@ pub enum WireError {
     /// There is not enough memory in the pool.
     #[error("no room for the buffers: {0}")]
     Pool(#[from] Exhausted),
+    /// The pool does not know it.
+    #[error("no account in the pool: {0}")]
+    Account(#[from] Refused),
 }
 
 /// Name of the step that stops a channel's capture.
@@ -115,7 +119,7 @@ impl Recorder {
                     };
                     step.run_blocking(give_back).verify_blocking(move |_| {
                         checks.release().map_err(|e| e.to_string())?;
-                        keel.buffers().verify_empty()
+                        keel.buffers().verify_empty().map_err(|held| held.to_string())
                     })
                 }
             };
@@ -124,11 +128,11 @@ impl Recorder {
         Ok(())
     }
 
-    fn reserve(&self, keel: &Keel) -> Result<Vec<Reservation>, Exhausted> {
-        let names = self.channel_names();
-        let space = names.iter().map(|name| keel.buffers().open(name, RESERVE_BYTES));
-        let shared = std::iter::once_with(|| keel.buffers().open("shared buffers", SURPLUS_BYTES));
-        space.chain(shared).collect()
+    /// What its buffers may take is counted: they are of a pool of its own.
+    fn reserve(&self, keel: &Keel) -> Result<Option<Counted>, WireError> {
+        let account = keel.monitoring().account_of_service("recorder")?;
+        let bytes = budget_bytes(self.channel_names().len());
+        Ok(Some(count_outside(&account, bytes as u64)?))
     }
 
     fn capture_step(&self, channel: usize, step: &Step) -> Result<(), String> {

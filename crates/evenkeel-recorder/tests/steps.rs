@@ -175,10 +175,10 @@ fn buffers_that_somebody_still_holds_are_not_released() {
     let mut held = None;
     let config = config(dir.path(), vec![channel(&path)]);
     let report = stopped(Arc::new(SimStorage::new()), config, |keel| {
-        held = Some(keel.buffers().open("somebody", 7).unwrap());
+        held = Some(keel.monitoring().account_of_service("somebody").unwrap().take(7).unwrap());
     });
     assert_eq!(step(&report, "release-buffers").verdict, Some(Verdict::Failed));
-    assert!(detail(&report, "release-buffers").contains("still held: somebody 7 bytes"), "{report:#?}");
+    assert!(detail(&report, "release-buffers").contains("still held: 4096 bytes by (house)/somebody"), "{report:#?}");
     assert!(held.is_some());
 }
 

@@ -2,6 +2,7 @@
 
 use super::report::Whose;
 use super::{Code, FaultCoordinator, Inner, Name, Severity};
+use crate::resources::ResourcePool;
 use crate::threads::{ThreadCoordinator, ThreadEvent, What};
 use evenkeel_core::cleanup::{Phase, Verdict};
 use evenkeel_core::fault::Measure;
@@ -17,6 +18,21 @@ impl FaultCoordinator {
             if let Some(inner) = inner.upgrade() {
                 report(&inner, event);
             }
+        });
+    }
+
+    /// Has it reported when somebody reaches for resources that are another's.
+    pub(crate) fn hear_of_pool(&self, pool: &ResourcePool) {
+        // No handle: the pool may outlive the service.
+        let inner = Arc::downgrade(self.inner());
+        pool.on_breach(move |breach| {
+            let Some(inner) = inner.upgrade() else { return };
+            let channel = breach.channel.as_deref().and_then(|channel| Name::new(channel).ok());
+            let whose = match channel {
+                Some(name) => Whose { lane: inner.supervision(&name).lane, component: None },
+                None => inner.of_system("resources"),
+            };
+            inner.fault(&whose, Code::ISOLATION, Severity::Error).text(breach.to_string()).report();
         });
     }
 
