@@ -17,6 +17,7 @@ mod intake;
 mod memory;
 mod outlet;
 mod owner;
+mod queue;
 mod reports;
 
 pub use budget::budget_bytes;
@@ -28,14 +29,15 @@ pub use memory::tiers;
 pub(crate) use outlet::InMemory;
 pub(crate) use reports::Trouble;
 
-use crate::config::Durability;
+use crate::config::{Durability, OnFull};
+use evenkeel::buffers::Queues;
 use evenkeel::faults::{FaultCoordinator, FaultId};
 use evenkeel_hierarchy::{Condvar, Mutex, RecorderHub, with_root};
 use evenkeel_log::JobDone;
 use evenkeel_pool::Pool;
 use memory::ChannelMemory;
 use rustix::event::{EventfdFlags, eventfd};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
@@ -56,8 +58,11 @@ pub(crate) enum Order {
 
 #[derive(Default)]
 struct Channel {
-    queue: VecDeque<Item>,
+    /// But for what its queue counts.
     counts: ChannelCounts,
+    /// Records and bytes that were in its queue when the recorder was abandoned.
+    abandoned: (u64, u64),
+    on_full: OnFull,
     /// The fault that was reported last, for what is done about it.
     fault: Option<FaultId>,
     durability: Durability,
@@ -68,9 +73,12 @@ struct Channel {
     told_sequence: u64,
 }
 
-#[derive(Default)]
 struct State {
     channels: Vec<Channel>,
+    /// Of each channel one, under its number.
+    queues: Queues<Item>,
+    /// Whether a channel drops its oldest.
+    drops_oldest: bool,
     /// Negative when the end of a stop had to take more than there was.
     surplus_free: isize,
     /// The least that it was since somebody last asked.
@@ -81,7 +89,6 @@ struct State {
     order: Order,
     /// Whether a reader of `ek-capture` waits for budget.
     capture_blocked: bool,
-    turn: usize,
     /// When the log's thread last asked for work.
     seen_at_work_ns: u64,
     log: LogStatus,
@@ -154,11 +161,24 @@ impl Hub {
             counts: ChannelCounts { name: name.clone(), ..ChannelCounts::default() },
             ..Channel::default()
         };
-        let state = State {
+        let mut state = State {
             channels: names.iter().map(channel).collect(),
+            queues: Queues::new(LARGE_BYTES as u64),
+            drops_oldest: false,
             surplus_free: budget::SURPLUS_BYTES.cast_signed(),
-            ..State::default()
+            surplus_low: 0,
+            queued_items: 0,
+            queued_bytes: 0,
+            done: Vec::new(),
+            order: Order::Run,
+            capture_blocked: false,
+            seen_at_work_ns: 0,
+            log: LogStatus::default(),
         };
+        for at in 0..names.len() {
+            let number = state.queues.add(queue::UNBOUNDED);
+            assert_eq!(number, at, "invariant: a queue has its channel's number");
+        }
         Ok(Self {
             memory,
             state: Mutex::new(state),

@@ -13,8 +13,8 @@ impl Look<'_> {
         self.0.readers()
     }
 
-    pub(crate) fn counts(&self, channel: usize) -> &ChannelCounts {
-        &self.0.channels[channel].counts
+    pub(crate) fn counts(&self, channel: usize) -> ChannelCounts {
+        self.0.counts(channel)
     }
 
     pub(crate) fn log(&self) -> &LogStatus {
@@ -51,14 +51,8 @@ impl Hub {
 
     /// Once the recorder is abandoned, what is queued goes.
     pub(crate) fn free_buffers(&self) {
-        let freed = self.with(|state| {
-            let mut queues = Vec::new();
-            if state.order == Order::Abandon {
-                queues.extend(state.channels.iter_mut().map(|c| std::mem::take(&mut c.queue)));
-                (state.queued_items, state.queued_bytes) = (0, 0);
-            }
-            queues
-        });
+        let freed = self
+            .with(|state| if state.order == Order::Abandon { state.abandon_queues() } else { Vec::new() });
         drop(freed);
     }
 
@@ -68,7 +62,7 @@ impl Hub {
     }
 
     pub(crate) fn counts(&self) -> Vec<ChannelCounts> {
-        self.with(|state| state.channels.iter().map(|c| c.counts.clone()).collect())
+        self.with(|state| (0..state.channels.len()).map(|at| state.counts(at)).collect())
     }
 
     pub(crate) fn log_status(&self) -> LogStatus {
