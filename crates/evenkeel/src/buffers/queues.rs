@@ -244,7 +244,7 @@ impl<T: Queued> Queues<T> {
     /// as the head of this module says. An entry costs its memory, and 64 bytes at least. How many bytes of
     /// memory they keep: the last may go beyond.
     pub fn take(&mut self, memory: u64, out: &mut Vec<(usize, T)>) -> u64 {
-        self.take_of(memory, |_, _| true, out)
+        self.take_with(memory, |_, _| true, |at, item| out.push((at, item)))
     }
 
     /// The same of some queues only: `may` is asked before each run of one, with its number and the bytes of memory
@@ -252,8 +252,18 @@ impl<T: Queued> Queues<T> {
     pub fn take_of(
         &mut self,
         memory: u64,
-        mut may: impl FnMut(usize, u64) -> bool,
+        may: impl FnMut(usize, u64) -> bool,
         out: &mut Vec<(usize, T)>,
+    ) -> u64 {
+        self.take_with(memory, may, |at, item| out.push((at, item)))
+    }
+
+    /// The same, each handed to `out`.
+    pub(super) fn take_with(
+        &mut self,
+        memory: u64,
+        mut may: impl FnMut(usize, u64) -> bool,
+        mut out: impl FnMut(usize, T),
     ) -> u64 {
         let (mut cost, mut taken) = (0, 0);
         let mut passed_over = Vec::new();
@@ -274,7 +284,7 @@ impl<T: Queued> Queues<T> {
                 queue.counts.leave(of, false);
                 run += of.memory.max(ENTRY_BYTES);
                 taken += of.memory;
-                out.push((at, item));
+                out(at, item);
             }
             // It may have been emptied otherwise: then this is no service.
             if run > 0 {
@@ -336,7 +346,8 @@ impl<T: Queued> Queues<T> {
 
     /// Whether nothing waits in any.
     pub fn are_empty(&self) -> bool {
-        self.queues.iter().flatten().all(|queue| queue.entries.is_empty())
+        // Some may have been emptied since they got into the order.
+        self.order.iter().all(|Reverse((_, at))| self.of(*at).entries.is_empty())
     }
 }
 
