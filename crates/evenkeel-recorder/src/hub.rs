@@ -130,6 +130,7 @@ pub(crate) enum Sealing {
 
 /// The meeting place; see the head of this module.
 pub(crate) struct Hub {
+    pool: Pool,
     /// Of each channel.
     memory: Vec<ChannelMemory>,
     state: Mutex<RecorderHub, State>,
@@ -180,6 +181,7 @@ impl Hub {
             assert_eq!(number, at, "invariant: a queue has its channel's number");
         }
         Ok(Self {
+            pool: pool.clone(),
             memory,
             state: Mutex::new(state),
             log_wakes: Condvar::new(),

@@ -2,6 +2,8 @@
 
 use super::{ChannelCounts, Hub, LogStatus, Order, State};
 use evenkeel_hierarchy::with_root;
+use evenkeel_pool::Reclaimed;
+use std::io;
 use std::time::Duration;
 
 /// A look at the state for [`Hub::wait_until`].
@@ -49,11 +51,22 @@ impl Hub {
         })
     }
 
-    /// Once the recorder is abandoned, what is queued goes.
-    pub(crate) fn free_buffers(&self) {
-        let freed = self
-            .with(|state| if state.order == Order::Abandon { state.abandon_queues() } else { Vec::new() });
-        drop(freed);
+    /// Lets go of the memory: no channel takes any of the pool from now on, and what is free goes back to the system.
+    /// Once the recorder is abandoned, what is queued goes too. Bytes that are still held, by channel, and what the
+    /// system says of the pool's memory.
+    pub(crate) fn free_buffers(&self) -> (Vec<(usize, u64)>, io::Result<Reclaimed>) {
+        drop(self.with(
+            |state| {
+                if state.order == Order::Abandon { state.abandon_queues() } else { Vec::new() }
+            },
+        ));
+        let channels = self.memory.iter().enumerate();
+        let held = channels.filter_map(|(at, memory)| Some((at, memory.close()?))).collect();
+        (held, self.pool.shrink())
+    }
+
+    pub(crate) fn resident_bytes(&self) -> io::Result<u64> {
+        self.pool.resident_bytes()
     }
 
     /// When the log's thread was last seen at work, monotonic nanoseconds.
