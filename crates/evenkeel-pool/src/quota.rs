@@ -167,6 +167,12 @@ impl Share {
         (held.own, held.borrowed)
     }
 
+    /// Whether it has more than it may, since that was lowered, or since it took beyond it.
+    pub(crate) fn is_over(&self) -> bool {
+        let held = self.read();
+        held.total() > self.limits_in(held).1
+    }
+
     /// Whether so many more would be let in now. Takes nothing.
     pub(crate) fn admits(&self, units: u32, surplus: &Surplus, may_borrow: bool) -> Result<(), Denied> {
         let held = self.read();

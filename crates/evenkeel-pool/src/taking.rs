@@ -92,7 +92,9 @@ impl Account {
 
     /// It may hold so many bytes from now on. What it holds above that it keeps: it takes no more until it is below.
     pub fn set_bytes_max(&self, bytes: u64) {
-        self.core().account(self.number).set_bytes_max(bytes);
+        let account = self.core().account(self.number);
+        account.set_bytes_max(bytes);
+        self.core().mark(account);
         self.core().serve_waiting();
     }
 
