@@ -267,7 +267,8 @@ impl Batch {
         self.crc
     }
 
-    pub(crate) fn times_ns(&self) -> (u64, u64) {
+    /// Log times of its first and its last message in time, Unix nanoseconds.
+    pub fn times_ns(&self) -> (u64, u64) {
         self.times_ns
     }
 

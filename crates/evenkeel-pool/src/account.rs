@@ -8,8 +8,10 @@
 //!    where bytes are limited to what the slots have together, and whoever has both finds a slot.
 //! 2. Who was denied keeps nothing; what it had for a moment it says, since somebody may have been denied that.
 
+use crate::core::Mark;
 use crate::quota::{Denied as ShareDenied, Share, Surplus};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::Ordering;
+use crate::sync::figure::{AtomicU32, AtomicU64};
 use std::sync::Arc;
 
 /// A page, in which bytes are counted.
@@ -97,6 +99,8 @@ pub(crate) struct ChannelState {
     pub(crate) pages: Share,
     /// One for each kind that the pool counts beside its memory.
     pub(crate) counted: Box<[Share]>,
+    /// Whether it has more than it may.
+    pub(crate) over: Mark,
     /// Whether it was let go.
     is_closed: AtomicU32,
 }
@@ -109,7 +113,7 @@ impl ChannelState {
         pages: Share,
         counted: Box<[Share]>,
     ) -> Self {
-        Self { name, number, shares, pages, counted, is_closed: AtomicU32::new(0) }
+        Self { name, number, shares, pages, counted, over: Mark::default(), is_closed: AtomicU32::new(0) }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -130,12 +134,14 @@ pub(crate) struct AccountState {
     bytes: AtomicU64,
     /// Requests that went without, as their callers chose.
     shed: AtomicU64,
+    /// Whether it has more than it may.
+    pub(crate) over: Mark,
 }
 
 impl AccountState {
     pub(crate) fn new(name: String, channel: Arc<ChannelState>, bytes_max: u64) -> Self {
         let (bytes_max, bytes, shed) = (AtomicU64::new(bytes_max), AtomicU64::new(0), AtomicU64::new(0));
-        Self { name, channel, bytes_max, bytes, shed }
+        Self { name, channel, bytes_max, bytes, shed, over: Mark::default() }
     }
 
     /// Bytes that are counted as its: what is held, and what waits for it in magazines.

@@ -171,22 +171,37 @@ impl Pool {
     pub fn channel(&self, name: &str, limits: &Limits) -> Result<Channel, Refused> {
         let core = &self.0.memory().core;
         let parts = parts(core, name, limits)?;
-        let state = core.channels.with(|channels| {
-            if channels.iter().any(|channel| channel.name == name) {
-                return Err(Refused::Name { channel: name.to_owned() });
-            }
-            let aside = |_, part: &Part<'_>| part.surplus.set_aside(part.reserve);
-            all_or_none(name, &parts, aside, |_, part| part.surplus.put_back(part.reserve))?;
-            let mut shares = parts.iter().map(|part| Share::new(part.reserve, part.cap));
-            let tiers = shares.by_ref().take(core.tiers.len()).collect();
-            let pages = shares.next().expect("invariant: bytes are behind the tiers");
-            let number = core.channel_number();
-            let state = Arc::new(ChannelState::new(name.to_owned(), number, tiers, pages, shares.collect()));
-            channels.push(state.clone());
-            Ok(state)
-        })?;
+        let state = called_in(core, || admit(core, name, &parts))?;
         Ok(Channel { root: self.0.clone(), state })
     }
+}
+
+/// Does what may be refused for want of what lies in magazines: then once more without that.
+fn called_in<T>(core: &Core, act: impl Fn() -> Result<T, Refused>) -> Result<T, Refused> {
+    match act() {
+        Err(Refused::Reserve { .. }) => core.calling(|| {
+            core.empty_all();
+            act()
+        }),
+        answer => answer,
+    }
+}
+
+fn admit(core: &Core, name: &str, parts: &[Part<'_>]) -> Result<Arc<ChannelState>, Refused> {
+    core.channels.with(|channels| {
+        if channels.iter().any(|channel| channel.name == name) {
+            return Err(Refused::Name { channel: name.to_owned() });
+        }
+        let aside = |_, part: &Part<'_>| part.surplus.set_aside(part.reserve);
+        all_or_none(name, parts, aside, |_, part| part.surplus.put_back(part.reserve))?;
+        let mut shares = parts.iter().map(|part| Share::new(part.reserve, part.cap));
+        let tiers = shares.by_ref().take(core.tiers.len()).collect();
+        let pages = shares.next().expect("invariant: bytes are behind the tiers");
+        let number = core.channel_number();
+        let state = Arc::new(ChannelState::new(name.to_owned(), number, tiers, pages, shares.collect()));
+        channels.push(state.clone());
+        Ok(state)
+    })
 }
 
 impl Channel {
@@ -225,7 +240,14 @@ impl Channel {
     pub fn set_limits(&self, limits: &Limits) -> Result<(), Refused> {
         let core = self.core();
         let parts = parts(core, self.name(), limits)?;
-        core.channels.with(|_| {
+        called_in(core, || self.set(&parts))?;
+        core.mark_channel(&self.state);
+        core.serve_waiting();
+        Ok(())
+    }
+
+    fn set(&self, parts: &[Part<'_>]) -> Result<(), Refused> {
+        self.core().channels.with(|_| {
             if self.state.is_closed() {
                 return Err(Refused::Closed { channel: self.name().to_owned() });
             }
@@ -239,14 +261,12 @@ impl Channel {
                 let set = self.share(at).set(reserve, cap, parts[at].surplus);
                 assert!(set.is_ok(), "invariant: a reserve can always be lowered");
             };
-            all_or_none(self.name(), &parts, grow, |at, _| set(at, before[at]))?;
+            all_or_none(self.name(), parts, grow, |at, _| set(at, before[at]))?;
             for (at, part) in parts.iter().enumerate() {
                 set(at, (part.reserve, part.cap));
             }
             Ok(())
-        })?;
-        core.serve_waiting();
-        Ok(())
+        })
     }
 
     /// Lets it go: its reserves are others', and its name is free. Its components take nothing from then on.

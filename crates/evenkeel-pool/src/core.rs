@@ -18,6 +18,7 @@
 //! 3. Who was denied calls for what lies in magazines before it gives up: nobody keeps what another
 //!    is entitled to, and a denial was true at some moment between call and return.
 
+mod over;
 mod turns;
 mod warmth;
 
@@ -29,9 +30,11 @@ use crate::quota::Surplus;
 use crate::seat::{SEATS, seat};
 use crate::sync::{AtomicI64, AtomicU32, Monitor, Ordering, fence, pause};
 use crate::waiting::Waiting;
+use over::{CALLERS, OVER};
 use std::sync::{Arc, OnceLock};
 use warmth::{COLD, Warmth};
 
+pub(crate) use over::Mark;
 pub(crate) use warmth::Backing;
 
 /// What a pool that is not closing has in place of how many are still held.
@@ -144,8 +147,11 @@ pub(crate) struct Core {
     magazines: Box<[Magazine]>,
     /// Never taken out again while the pool lives: a number always means the same account.
     accounts: Box<[OnceLock<Arc<AccountState>>]>,
-    /// How many look for what lies in magazines, or wait; meanwhile nothing is put there.
+    /// In the lower half how many look for what lies in magazines, or wait; meanwhile nothing is put there. In the upper
+    /// half how many have more than they may: they put nothing there.
     calls: AtomicU32,
+    /// Whether more is held than is lent and reserved.
+    over: Mark,
     waiting: Monitor<Waiting>,
     /// Who has what is counted beside the memory.
     pub(crate) notes: Monitor<Notes>,
@@ -170,6 +176,7 @@ impl Core {
             magazines,
             accounts: (0..accounts_max).map(|_| OnceLock::new()).collect(),
             calls: AtomicU32::new(0),
+            over: Mark::default(),
             waiting: Monitor::new(Waiting::default()),
             notes: Monitor::new(Notes::default()),
             channels: Monitor::new(Vec::new()),
@@ -253,6 +260,7 @@ impl Core {
         backing: &impl Backing,
     ) -> Result<u32, Denied> {
         let slot = self.take_anew(tier, account, true, backing)?;
+        self.mark(self.account(account));
         self.tiers[tier].held[slot as usize].set(true);
         Ok(slot)
     }
@@ -284,7 +292,7 @@ impl Core {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let done = work();
         // Others may have been denied what this one had for a moment.
-        if self.calls.fetch_sub(1, Ordering::SeqCst) > 1 {
+        if self.calls.fetch_sub(1, Ordering::SeqCst) & CALLERS > 1 {
             self.serve_waiting();
         }
         done
@@ -294,14 +302,14 @@ impl Core {
     /// calls later.
     fn serve_who_calls(&self) {
         fence(Ordering::SeqCst);
-        if self.calls.load(Ordering::Relaxed) != 0 {
+        if self.calls.load(Ordering::Relaxed) & CALLERS != 0 {
             self.serve_waiting();
         }
     }
 
     /// How somebody who did not wait comes in: out of turn nobody borrows what others wait for.
     fn terms(&self, tier: usize, is_beyond: bool) -> Terms {
-        let is_called = self.calls.load(Ordering::Relaxed) != 0;
+        let is_called = self.calls.load(Ordering::Relaxed) & CALLERS != 0;
         if is_called {
             self.turns(tier, is_beyond)
         } else {
@@ -371,6 +379,9 @@ impl Core {
     fn put_back(&self, tier: usize, entry: Entry) {
         self.tiers[tier].warm.push(entry.slot);
         self.account(entry.account).leave(self.wanted(tier));
+        if self.calls.load(Ordering::Relaxed) >= OVER {
+            self.unmark(entry.account);
+        }
     }
 
     /// Gives a slot back that an account paid for. The pool may be gone when this has returned.
@@ -391,11 +402,22 @@ impl Core {
 
     #[cold]
     #[inline(never)]
-    fn give_elsewhere(&self, opened: Opened<'_>, tier: usize, entry: Entry) -> Given {
+    fn give_elsewhere(&self, mut opened: Opened<'_>, tier: usize, entry: Entry) -> Given {
         if self.is_closing.load(Ordering::Relaxed) == 0 {
-            self.tiers[tier].held[entry.slot as usize].set(false);
-            self.put_back(tier, entry);
-            self.serve_waiting();
+            let state = &self.tiers[tier];
+            state.held[entry.slot as usize].set(false);
+            let is_called = self.calls.load(Ordering::Relaxed) & CALLERS != 0;
+            let goes_back = if is_called || self.is_marked(entry.account) {
+                Some(entry)
+            } else {
+                opened.put(entry, state.room)
+            };
+            if let Some(entry) = goes_back {
+                self.put_back(tier, entry);
+            }
+            if is_called {
+                self.serve_waiting();
+            }
             drop(opened);
             return Given::Back;
         }

@@ -97,7 +97,9 @@ impl Account {
 
     /// It may hold so many bytes from now on. What it holds above that it keeps: it takes no more until it is below.
     pub fn set_bytes_max(&self, bytes: u64) {
-        self.core().account(self.number).set_bytes_max(bytes);
+        let account = self.core().account(self.number);
+        account.set_bytes_max(bytes);
+        self.core().mark(account);
         self.core().serve_waiting();
     }
 
@@ -130,7 +132,7 @@ impl Account {
     /// [`Exhausted`]; nothing is kept.
     #[track_caller]
     pub fn take_chain(&self, bytes: usize) -> Result<Chain, Exhausted> {
-        self.chain_now(bytes, Location::caller()).map_err(|denied| self.exhausted(bytes, Some((0, denied))))
+        self.chain_now(bytes, Location::caller(), |denied| self.exhausted(bytes, Some((0, denied))))
     }
 
     /// The same, or what the caller chose. Whoever waits is given all at once, and holds nothing meanwhile.
@@ -140,32 +142,31 @@ impl Account {
     #[track_caller]
     pub fn take_chain_or(&self, bytes: usize, when: WhenExhausted) -> Result<Taken<Chain>, Exhausted> {
         let site = Location::caller();
-        let denied = match self.chain_now(bytes, site) {
-            Ok(chain) => return Ok(Taken::Given(chain)),
-            Err(denied) => denied,
-        };
-        let memory = self.root.memory();
-        match when {
-            WhenExhausted::Shed => return Ok(self.goes_without()),
-            WhenExhausted::Fail => {}
-            WhenExhausted::WaitUntil(until) => {
-                if let Some(found) = memory.core.wait_for_chain(bytes, self.number, until, memory) {
-                    let buffers = found.into_iter().map(|(tier, slot)| self.buffer(tier, slot, site));
-                    return Ok(Taken::Given(Chain::of(buffers.collect())));
-                }
-            }
+        if when == WhenExhausted::Shed {
+            let shed = self.chain_now(bytes, site, |_| ()).ok();
+            return Ok(shed.map_or_else(|| self.goes_without(), Taken::Given));
         }
-        Err(self.exhausted(bytes, Some((0, denied))))
+        let refused = match self.chain_now(bytes, site, |denied| self.exhausted(bytes, Some((0, denied)))) {
+            Ok(chain) => return Ok(Taken::Given(chain)),
+            Err(refused) => refused,
+        };
+        let WhenExhausted::WaitUntil(until) = when else { return Err(refused) };
+        let memory = self.root.memory();
+        let found = memory.core.wait_for_chain(bytes, self.number, until, memory).ok_or(refused)?;
+        let buffers = found.into_iter().map(|(tier, slot)| self.buffer(tier, slot, site));
+        Ok(Taken::Given(Chain::of(buffers.collect())))
     }
 
-    fn chain_now(&self, bytes: usize, site: Site) -> Result<Chain, Denied> {
+    /// A chain, or why not, told while what there was of it is still held.
+    fn chain_now<E>(&self, bytes: usize, site: Site, why: impl FnOnce(Denied) -> E) -> Result<Chain, E> {
         let memory = self.root.memory();
         let mut buffers = Vec::new();
-        chain::compose(bytes, &memory.core.sizes(), |tier| {
+        let composed = chain::compose(bytes, &memory.core.sizes(), |tier| {
             let slot = memory.core.take(tier, self.number, memory)?;
             buffers.push(self.buffer(tier, slot, site));
             Ok(())
-        })?;
+        });
+        composed.map_err(why)?;
         Ok(Chain::of(buffers))
     }
 

@@ -109,6 +109,8 @@ pub enum OnFull {
     Block,
     /// It is numbered, dropped, and declared as a gap.
     DropNewest,
+    /// What waits longest makes room for it: it is dropped, and declared as a gap.
+    DropOldest,
 }
 
 /// When a record counts as safe, and is acknowledged.

@@ -178,7 +178,7 @@ impl Framer {
                 }
             }
         };
-        if taken < bytes.len() && lane.on_full == OnFull::DropNewest && sink.refused != Refused::Never {
+        if taken < bytes.len() && lane.on_full != OnFull::Block && sink.refused != Refused::Never {
             self.drop_newest(lane, sink.hub, &bytes[taken..]);
             return bytes.len();
         }
@@ -193,7 +193,7 @@ impl Framer {
         bytes: &[u8],
     ) -> Result<(), Blocked> {
         let put = self.put(lane, sink, bytes, bytes.len());
-        if put.is_err() && lane.on_full == OnFull::DropNewest {
+        if put.is_err() && lane.on_full != OnFull::Block {
             let dropped = lane.drop(1, bytes.len() as u64);
             sink.hub.drop_newest(lane.channel, dropped);
             return Ok(());

@@ -17,12 +17,13 @@ mod intake;
 mod memory;
 mod outlet;
 mod owner;
+mod queue;
 mod reports;
 
-pub use budget::budget_bytes;
-pub(crate) use budget::{LARGE_BYTES, MEDIUM_BYTES, QUARTER_BYTES, Refused, SURPLUS_BYTES};
 #[cfg(test)]
 use budget::RESERVE_BYTES;
+pub use budget::budget_bytes;
+pub(crate) use budget::{LARGE_BYTES, MEDIUM_BYTES, QUARTER_BYTES, Refused, SURPLUS_BYTES};
 pub use counts::{ChannelCounts, Condition};
 pub(crate) use intake::{Define, Dropped, Item, Lane, Reading};
 pub(crate) use memory::LENGTHS;
@@ -30,14 +31,15 @@ pub use memory::tiers;
 pub(crate) use outlet::InMemory;
 pub(crate) use reports::Trouble;
 
-use crate::config::Durability;
+use crate::config::{Durability, OnFull};
+use evenkeel::buffers::Queues;
 use evenkeel::faults::{FaultCoordinator, FaultId};
 use evenkeel_hierarchy::{Condvar, Mutex, RecorderHub, with_root};
 use evenkeel_log::JobDone;
 use evenkeel_pool::Pool;
 use memory::ChannelMemory;
 use rustix::event::{EventfdFlags, eventfd};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
@@ -58,8 +60,11 @@ pub(crate) enum Order {
 
 #[derive(Default)]
 struct Channel {
-    queue: VecDeque<Item>,
+    /// But for what its queue counts.
     counts: ChannelCounts,
+    /// Records and bytes that were in its queue when the recorder was abandoned.
+    abandoned: (u64, u64),
+    on_full: OnFull,
     /// The fault that was reported last, for what is done about it.
     fault: Option<FaultId>,
     durability: Durability,
@@ -70,9 +75,12 @@ struct Channel {
     told_sequence: u64,
 }
 
-#[derive(Default)]
 struct State {
     channels: Vec<Channel>,
+    /// Of each channel one, under its number.
+    queues: Queues<Item>,
+    /// Whether a channel drops its oldest.
+    drops_oldest: bool,
     /// Negative when the end of a stop had to take more than there was.
     surplus_free: isize,
     /// The least that it was since somebody last asked.
@@ -83,7 +91,6 @@ struct State {
     order: Order,
     /// Whether a reader of `ek-capture` waits for budget.
     capture_blocked: bool,
-    turn: usize,
     /// When the log's thread last asked for work.
     seen_at_work_ns: u64,
     log: LogStatus,
@@ -125,6 +132,7 @@ pub(crate) enum Sealing {
 
 /// The meeting place; see the head of this module.
 pub(crate) struct Hub {
+    pool: Pool,
     /// Of each channel.
     memory: Vec<ChannelMemory>,
     state: Mutex<RecorderHub, State>,
@@ -156,12 +164,26 @@ impl Hub {
             counts: ChannelCounts { name: name.clone(), ..ChannelCounts::default() },
             ..Channel::default()
         };
-        let state = State {
+        let mut state = State {
             channels: names.iter().map(channel).collect(),
+            queues: Queues::new(LARGE_BYTES as u64),
+            drops_oldest: false,
             surplus_free: budget::SURPLUS_BYTES.cast_signed(),
-            ..State::default()
+            surplus_low: 0,
+            queued_items: 0,
+            queued_bytes: 0,
+            done: Vec::new(),
+            order: Order::Run,
+            capture_blocked: false,
+            seen_at_work_ns: 0,
+            log: LogStatus::default(),
         };
+        for at in 0..names.len() {
+            let number = state.queues.add(queue::UNBOUNDED);
+            assert_eq!(number, at, "invariant: a queue has its channel's number");
+        }
         Ok(Self {
+            pool: pool.clone(),
             memory,
             state: Mutex::new(state),
             log_wakes: Condvar::new(),

@@ -142,7 +142,7 @@ impl Recorder {
         let (mut ids, mut readers, mut listening) = (Vec::new(), Vec::new(), Vec::new());
         for (at, (channel, opened)) in config.channels.iter().zip(opened).enumerate() {
             let id = open_channel(&mut writer, channel, &recovery, stamp);
-            hub.set_before(at, writer.state(id), channel.durability);
+            hub.set_before(at, writer.state(id), (channel.durability, channel.on_full));
             listening.extend(opened.address().map(|address| (channel.name.clone(), address.to_owned())));
             if recovery.undeclared.iter().any(|gap| gap.channel == channel.name) {
                 hub.note_gap(at);

@@ -119,7 +119,7 @@ impl Recorder {
                     };
                     step.run_blocking(give_back).verify_blocking(move |_| {
                         checks.release().map_err(|e| e.to_string())?;
-                        keel.buffers().verify_empty().map_err(|held| held.to_string())
+                        keel.buffers().verify_empty().map_err(|e| e.to_string())
                     })
                 }
             };

@@ -178,7 +178,10 @@ fn buffers_that_somebody_still_holds_are_not_released() {
         held = Some(keel.monitoring().account_of_service("somebody").unwrap().take(7).unwrap());
     });
     assert_eq!(step(&report, "release-buffers").verdict, Some(Verdict::Failed));
-    assert!(detail(&report, "release-buffers").contains("still held: 4096 bytes by (house)/somebody"), "{report:#?}");
+    assert!(
+        detail(&report, "release-buffers").contains("still held: 4096 bytes by (house)/somebody"),
+        "{report:#?}"
+    );
     assert!(held.is_some());
 }
 

@@ -86,7 +86,7 @@ impl Datagrams {
             if self.draining == Some(0) {
                 return Ok(Served::Ended);
             }
-            let drops = turn.lane.on_full == OnFull::DropNewest;
+            let drops = turn.lane.on_full != OnFull::Block;
             if !drops && !turn.hub.has_room(turn.lane.channel, Batch::bytes_for(PAYLOAD_BYTES_MAX)) {
                 return Ok(Served::Blocked);
             }

@@ -209,7 +209,7 @@ impl Pollable {
     }
 
     fn read(&mut self, turn: &mut Turn<'_>, limit: usize) -> io::Result<Read> {
-        let drops = turn.lane.on_full == OnFull::DropNewest;
+        let drops = turn.lane.on_full != OnFull::Block;
         // What is read and finds no room would have to be kept here, beside the budget.
         let has_room = || turn.hub.has_room(turn.lane.channel, Batch::bytes_for(limit));
         let wants_slot = self.hot && self.framer.is_direct();

@@ -21,6 +21,7 @@ struct Bench {
 
 fn bench(framing: Framing, on_full: OnFull) -> Bench {
     let hub = Hub::new(&["x".to_owned()], 1 << 20).unwrap();
+    hub.set_before(0, &evenkeel_log::ChannelState::default(), (crate::config::Durability::Disk, on_full));
     let storage = SimStorage::new();
     let shared: Arc<dyn Storage> = Arc::new(storage.clone());
     let mut writer =
@@ -142,12 +143,14 @@ fn whatever_the_framing_the_concatenation_is_what_came() {
 // REQ R9, REQ W4
 #[test]
 fn what_is_dropped_is_numbered_and_declared_and_the_rest_is_what_came() {
-    let mut dropped_in_all = 0;
+    let mut dropped_by = [0; 2];
     for seed in 0..60 {
         let mut rng = Rng::with_seed(seed);
         let text = text(&mut rng);
-        for framing in [Framing::Chunk, Framing::Lines] {
-            let mut bench = bench(framing, OnFull::DropNewest);
+        let rules = [OnFull::DropNewest, OnFull::DropOldest];
+        let all = rules.into_iter().flat_map(|rule| [(Framing::Chunk, rule), (Framing::Lines, rule)]);
+        for (framing, on_full) in all {
+            let mut bench = bench(framing, on_full);
             bench.hub.set_surplus(rng.usize(0..40_000));
             bench.feed(&text, &mut rng);
             let (mut at, mut expected, mut sequence) = (0, Vec::new(), 1);
@@ -158,11 +161,15 @@ fn what_is_dropped_is_numbered_and_declared_and_the_rest_is_what_came() {
                 if !*dropped {
                     expected.extend_from_slice(piece);
                 }
-                dropped_in_all += u64::from(*dropped);
                 at += piece.len();
                 sequence += records;
             }
             assert_eq!((at, sequence), (text.len(), bench.lane.next_sequence), "seed {seed}");
+            // Who drops the oldest has the newest.
+            let last = bench.out.last().is_none_or(|(_, _, dropped)| !dropped);
+            assert!(last || on_full == OnFull::DropNewest, "seed {seed}, {framing:?}: {:?}", bench.out);
+            dropped_by[usize::from(on_full == OnFull::DropOldest)] +=
+                bench.out.iter().filter(|(.., dropped)| *dropped).count();
             assert!(bench.stored() == expected, "seed {seed}, {framing:?}");
             let counts = bench.hub.counts().remove(0);
             assert!(counts.is_settled(), "seed {seed}: {counts:?}");
@@ -173,7 +180,7 @@ fn what_is_dropped_is_numbered_and_declared_and_the_rest_is_what_came() {
             assert!(found.outcome <= Outcome::Declared, "seed {seed}: {found:?}");
         }
     }
-    assert!(dropped_in_all > 100, "{dropped_in_all}: too few to mean anything");
+    assert!(dropped_by.iter().all(|dropped| *dropped > 100), "{dropped_by:?}: too few to mean anything");
 }
 
 /// A message a line; one more for every full 64 KiB of a line before its end.

@@ -100,11 +100,7 @@ impl crate::hub::Hub {
 
     /// Bytes of the buffers in a channel's queue.
     pub(crate) fn queued_memory(&self, channel: usize) -> usize {
-        let bytes = |item: &crate::hub::Item| match item {
-            crate::hub::Item::Batch(batch) => batch.buffer_bytes(),
-            _ => 0,
-        };
-        self.with(|state| state.channels[channel].queue.iter().map(bytes).sum())
+        self.with(|state| state.queues.counts(channel).memory as usize)
     }
 
     /// Whether `ek-capture` was refused memory, and none has come back since.

@@ -9,7 +9,6 @@
 
 use super::{Hub, Order, Refused, State, Trouble};
 use crate::config::{Durability, OnFull};
-use crate::hub::QUARTER_BYTES;
 use evenkeel_hierarchy::with_root;
 use evenkeel_log::{Batch, ChannelState, Gap, GapReason, Memory, StreamId};
 use std::sync::Arc;
@@ -28,13 +27,6 @@ pub(crate) enum Item {
     Dropped(Dropped),
 }
 
-impl Item {
-    /// Whether it is none of a flood's.
-    pub(crate) fn is_small(&self) -> bool {
-        !matches!(self, Self::Batch(batch) if batch.buffer_bytes() >= QUARTER_BYTES)
-    }
-}
-
 /// A stream that was opened while recording.
 #[derive(Debug)]
 pub(crate) struct Define {
@@ -45,12 +37,14 @@ pub(crate) struct Define {
     pub(crate) opened_ns: u64,
 }
 
-/// A range of a channel that was dropped because its queue was full.
+/// A range of a channel that was dropped because there was no room for it, or for what came after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dropped {
     pub(crate) first_sequence: u64,
     pub(crate) records: u64,
     pub(crate) bytes: u64,
+    /// Which rule dropped it.
+    pub(crate) reason: GapReason,
     /// Log time of what came before it, and of its last record.
     pub(crate) from_ns: u64,
     pub(crate) to_ns: u64,
@@ -65,14 +59,15 @@ impl Dropped {
             last_sequence: Some(self.first_sequence + self.records - 1),
             records: Some(self.records),
             bytes: Some(self.bytes),
-            reason: GapReason::DropNewest,
+            reason: self.reason,
             from: self.from_ns,
             to: self.to_ns,
         }
     }
 
-    fn extend(&mut self, next: &Self) -> bool {
-        let follows = self.first_sequence + self.records == next.first_sequence;
+    /// Takes in what follows without a hole.
+    pub(super) fn extend(&mut self, next: &Self) -> bool {
+        let follows = self.first_sequence + self.records == next.first_sequence && self.reason == next.reason;
         if follows {
             self.records += next.records;
             self.bytes += next.bytes;
@@ -107,7 +102,7 @@ impl Lane {
         let to_ns = self.stamp();
         // Nothing was read before it: then it is as old as itself.
         let from_ns = if from_ns == 0 { to_ns } else { from_ns };
-        Dropped { first_sequence, records, bytes, from_ns, to_ns }
+        Dropped { first_sequence, records, bytes, reason: GapReason::DropNewest, from_ns, to_ns }
     }
 }
 
@@ -140,9 +135,16 @@ impl Drop for Reading {
 }
 
 impl Hub {
-    pub(crate) fn set_before(&self, channel: usize, state: &ChannelState, durability: Durability) {
+    pub(crate) fn set_before(
+        &self,
+        channel: usize,
+        state: &ChannelState,
+        (durability, on_full): (Durability, OnFull),
+    ) {
         self.with(|hub| {
+            hub.drops_oldest |= on_full == OnFull::DropOldest;
             let of = &mut hub.channels[channel];
+            of.on_full = on_full;
             of.before = (state.records, state.bytes);
             of.durability = durability;
             (of.last_sequence, of.told_sequence) = (state.last_sequence, state.last_sequence);
@@ -177,11 +179,20 @@ impl Hub {
     /// for, or `None` when its budget is used up.
     #[track_caller]
     pub(crate) fn buffer(&self, channel: usize, sizes: &[usize], refused: Refused) -> Option<Memory> {
-        let bytes = self.with(|state| {
-            let granted = state.grant_one_of(channel, sizes, refused == Refused::Never);
-            state.capture_blocked |= refused == Refused::WakeCapture && granted.is_none();
-            granted
-        })?;
+        let bytes = loop {
+            let (granted, oldest) = self.with(|state| {
+                let granted = state.grant_one_of(channel, sizes, refused == Refused::Never);
+                let makes_room = granted.is_none() && state.channels[channel].on_full == OnFull::DropOldest;
+                let oldest = if makes_room { state.drop_oldest(channel) } else { None };
+                let blocked = granted.is_none() && oldest.is_none();
+                state.capture_blocked |= refused == Refused::WakeCapture && blocked;
+                (granted, oldest)
+            });
+            match oldest {
+                Some(Item::Batch(batch)) => self.return_buffer(channel, batch.into_memory()),
+                _ => break granted?,
+            }
+        };
         Some(self.memory[channel].take(bytes))
     }
 
@@ -248,8 +259,7 @@ impl Hub {
             if state.is_closed() {
                 return false;
             }
-            state.channels[channel].queue.push_back(Item::Close(stream));
-            state.queued_items += 1;
+            state.put(channel, Item::Close(stream));
             state.queued_items == 1
         });
         // Whoever puts the next item in finds one here, and wakes nobody.
@@ -339,15 +349,13 @@ impl State {
             return Err(batch);
         }
         let (before, first) = (self.queued_bytes, self.queued_items == 0);
-        self.queued_bytes += batch.buffer_bytes();
-        self.queued_items += 1 + usize::from(define.is_some());
         let of = &mut self.channels[channel];
         of.accepted(batch.records(), batch.payload_bytes());
-        of.counts.queued_records += batch.records();
-        of.counts.queued_bytes += batch.payload_bytes();
         of.last_sequence = batch.last_sequence();
-        of.queue.extend(define.map(Item::Define));
-        of.queue.push_back(Item::Batch(batch));
+        if let Some(define) = define {
+            self.put(channel, Item::Define(define));
+        }
+        self.put(channel, Item::Batch(batch));
         Ok(first || (before < chunk_bytes && self.queued_bytes >= chunk_bytes))
     }
 
@@ -357,21 +365,17 @@ impl State {
             self.channels[channel].refuse(dropped.records, dropped.bytes);
             return false;
         }
+        self.queues.note_dropped(channel, dropped.records, dropped.bytes);
         let of = &mut self.channels[channel];
-        of.counts.accepted_records += dropped.records;
-        of.counts.accepted_bytes += dropped.bytes;
-        of.counts.dropped_records += dropped.records;
-        of.counts.dropped_bytes += dropped.bytes;
         of.counts.undeclared_records += dropped.records;
         of.last_sequence = dropped.first_sequence + dropped.records - 1;
         // Nothing of it says that it is safe: only what comes after it does.
-        let extended = match of.queue.back_mut() {
+        let extended = match self.queues.last_control_mut(channel) {
             Some(Item::Dropped(before)) => before.extend(&dropped),
             _ => false,
         };
         if !extended {
-            of.queue.push_back(Item::Dropped(dropped));
-            self.queued_items += 1;
+            self.put(channel, Item::Dropped(dropped));
         }
         self.queued_items == 1
     }
@@ -379,8 +383,6 @@ impl State {
 
 impl super::Channel {
     fn accepted(&mut self, records: u64, bytes: u64) {
-        self.counts.accepted_records += records;
-        self.counts.accepted_bytes += bytes;
         if self.durability == Durability::Memory {
             self.counts.committed_records += records;
             self.counts.committed_bytes += bytes;

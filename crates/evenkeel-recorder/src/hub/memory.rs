@@ -4,10 +4,10 @@
 //! of one channel from the eyes of another, and knows who holds what. A message alone that is short would leave most
 //! of a page empty: it has memory of the allocator's, as has what a pool that others use too has no buffer for.
 
-use super::budget::{LARGE_BYTES, MEDIUM_BYTES, QUARTER_BYTES, SURPLUS_BYTES};
+use super::budget::{LARGE_BYTES, MEDIUM_BYTES, QUARTER_BYTES};
 use super::budget_bytes;
 use evenkeel_log::Memory;
-use evenkeel_pool::{Account, BuildError, Limits, Pool, Refused, Tier};
+use evenkeel_pool::{Account, BuildError, Channel, Limits, Pool, Refused, Tier};
 
 /// Lengths of pooled buffers: for some short messages, for one of full length, for two, for a quarter of a chunk, for a chunk.
 pub(crate) const LENGTHS: [usize; 6] =
@@ -32,33 +32,89 @@ pub fn tiers(channels: usize) -> Vec<Tier> {
     LENGTHS.map(|bytes| Tier { bytes, slots: slots(bytes) }).to_vec()
 }
 
-/// A pool for so many channels that nobody else takes from.
+/// A pool for so many channels that nobody else takes from. What is free of it and what is held have no more memory from
+/// the system than the channels may hold.
 pub(crate) fn pool(channels: usize) -> Result<Pool, BuildError> {
-    Pool::builder().tiers(tiers(channels)).build()
+    Pool::builder().tiers(tiers(channels)).resident_max(budget_bytes(channels) as u64).build()
 }
 
 /// The memory of one channel.
 #[derive(Debug)]
-pub(crate) struct ChannelMemory(Account);
+pub(crate) struct ChannelMemory {
+    channel: Channel,
+    account: Account,
+}
 
 impl ChannelMemory {
     /// Has a pool set a message of full length aside for the channel, where it has such buffers.
     pub(crate) fn open(pool: &Pool, name: &str) -> Result<Self, Refused> {
         let reserve = pool.tiers().iter().map(|tier| u32::from(tier.bytes == MEDIUM_BYTES)).collect();
         let channel = pool.channel(name, &Limits { reserve, ..Limits::default() })?;
-        let bytes_max = (SURPLUS_BYTES * 2 + MEDIUM_BYTES) as u64;
-        Ok(Self(channel.component("recorder", bytes_max)?))
+        // What it holds is bounded by the budget, and by what the pool has.
+        let account = channel.component("recorder", u64::MAX)?;
+        Ok(Self { channel, account })
+    }
+
+    /// Takes nothing of the pool from now on; how many bytes of it are still held, if any are.
+    pub(crate) fn close(&self) -> Option<u64> {
+        self.channel.close().is_err().then(|| self.channel.usage().bytes.held())
     }
 
     /// Memory of exactly so many bytes, which the budget has granted.
     #[track_caller]
     pub(crate) fn take(&self, bytes: usize) -> Memory {
         if bytes >= SHORT_BYTES
-            && let Ok(buffer) = self.0.take(bytes)
+            && let Ok(buffer) = self.account.take(bytes)
             && buffer.capacity() == bytes
         {
             return buffer.into();
         }
         vec![0; bytes].into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Hub, RESERVE_BYTES, Refused};
+    use super::*;
+
+    fn used(hub: &Hub, bytes: usize) -> Option<Memory> {
+        let mut memory = hub.buffer(0, &[bytes], Refused::Wait)?;
+        match &mut memory {
+            Memory::Own(bytes) => bytes.fill(1),
+            Memory::Pooled(buffer) => buffer.spare_mut().fill(1),
+        }
+        Some(memory)
+    }
+
+    // REQ R7
+    #[test]
+    fn memory_is_the_systems_again_when_a_recorder_lets_go() {
+        let hub = Hub::new(&["x".to_owned(), "y".to_owned()], 1 << 20).unwrap();
+        let (kept, short) = (used(&hub, QUARTER_BYTES).unwrap(), used(&hub, LARGE_BYTES).unwrap());
+        hub.return_buffer(0, short);
+        assert_eq!(hub.resident_bytes().unwrap(), (QUARTER_BYTES + LARGE_BYTES) as u64);
+        let (held, reclaimed) = hub.free_buffers();
+        assert_eq!(held, [(0, QUARTER_BYTES as u64)], "it is named with what it holds");
+        assert_eq!(reclaimed.unwrap().resident_after, QUARTER_BYTES as u64);
+        hub.return_buffer(0, kept);
+        assert_eq!(hub.free_buffers().0, []);
+        assert_eq!(hub.resident_bytes().unwrap(), 0);
+        // Who is late has memory all the same, which is not the pool's.
+        assert!(matches!(used(&hub, LARGE_BYTES), Some(Memory::Own(_))));
+    }
+
+    // REQ R8, REQ R9
+    #[test]
+    fn what_is_kept_makes_room_for_what_is_held() {
+        let hub = Hub::new(&["x".to_owned()], 1 << 20).unwrap();
+        let resident = || hub.resident_bytes().unwrap() as usize;
+        for bytes in [RESERVE_BYTES, QUARTER_BYTES, LARGE_BYTES, 4 << 10, RESERVE_BYTES] {
+            let held: Vec<Memory> = std::iter::from_fn(|| used(&hub, bytes)).collect();
+            let pooled = held.iter().filter(|memory| matches!(memory, Memory::Pooled(_))).count();
+            assert!(pooled > 4 && resident() <= budget_bytes(1), "{bytes}: {}", resident());
+            assert!(resident() >= pooled * bytes);
+            held.into_iter().for_each(|memory| hub.return_buffer(0, memory));
+        }
     }
 }

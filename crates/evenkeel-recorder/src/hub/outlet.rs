@@ -1,6 +1,6 @@
 //! The log thread's side of the hub.
 
-use super::{Hub, Item, LARGE_BYTES, LogStatus, Order, State};
+use super::{Hub, Item, LogStatus, Order, State};
 use crate::config::Durability;
 use evenkeel_hierarchy::with_root;
 use evenkeel_log::{ChannelId, ChannelState, JobDone, Memory};
@@ -8,9 +8,6 @@ use std::time::Duration;
 
 /// A time further away than this was not set for what is queued: commits are closer together.
 const ARRIVAL_NS: u64 = 20_000_000;
-
-/// What one channel may take of a chunk before it is the next one's turn, in bytes of memory.
-const QUANTUM_BYTES: usize = LARGE_BYTES;
 
 /// A channel of which everything accepted counts as safe: its last sequence, and its bytes in all.
 pub(crate) struct InMemory {
@@ -67,7 +64,7 @@ impl Hub {
     pub(crate) fn ended_channels(&self) -> Vec<usize> {
         self.with(|state| {
             let all = state.channels.iter().enumerate();
-            all.filter(|(_, c)| c.counts.ended && c.queue.is_empty()).map(|(at, _)| at).collect()
+            all.filter(|(at, c)| c.counts.ended && state.queues.is_empty(*at)).map(|(at, _)| at).collect()
         })
     }
 
@@ -139,9 +136,11 @@ impl Hub {
             counts.dropped_records += records;
             counts.dropped_bytes += bytes;
             counts.gaps += 1;
-            let kept = counts.accepted_records.saturating_sub(counts.dropped_records);
+            let now = state.counts(channel);
+            let counts = &mut state.channels[channel].counts;
+            let kept = now.accepted_records.saturating_sub(now.dropped_records);
             counts.committed_records = counts.committed_records.min(kept);
-            let kept = counts.accepted_bytes.saturating_sub(counts.dropped_bytes);
+            let kept = now.accepted_bytes.saturating_sub(now.dropped_bytes);
             counts.committed_bytes = counts.committed_bytes.min(kept);
         });
     }
@@ -191,42 +190,18 @@ impl Hub {
 impl State {
     /// Whether the log's thread has something to do, or its time has come.
     fn has_work(&self, now: u64, until_ns: u64, chunk_bytes: usize, may_write: bool, may_end: bool) -> bool {
-        let pressing = self.queued_bytes >= chunk_bytes && may_write;
+        let (items, bytes) = self.takeable();
+        let pressing = bytes >= chunk_bytes && may_write;
         let closing = self.is_closed() && (self.queued_items > 0 || may_end);
         let ending = closing || self.order == Order::Abandon;
         // The time was set while nothing was queued: the caller sets it anew.
-        let arrived = may_write && self.queued_items > 0 && until_ns > now + ARRIVAL_NS;
+        let arrived = may_write && items > 0 && until_ns > now + ARRIVAL_NS;
         pressing || ending || arrived || !self.done.is_empty() || now >= until_ns
     }
 
     /// Whether nothing is queued and nothing more can come.
     fn is_drained(&self) -> bool {
         self.is_closed() && self.queued_items == 0
-    }
-
-    /// A quantum from each channel in turn, until `bytes` are together.
-    fn dequeue(&mut self, bytes: usize) -> Vec<(usize, Item)> {
-        let (mut taken, mut sum, mut idle) = (Vec::new(), 0, 0);
-        let count = self.channels.len();
-        while sum < bytes && idle < count {
-            let at = self.turn % count;
-            self.turn = (at + 1) % count;
-            let quantum = self.channels[at].take(QUANTUM_BYTES.min(bytes - sum), &mut taken, at);
-            idle = if quantum.is_some() { 0 } else { idle + 1 };
-            sum += quantum.unwrap_or(0);
-        }
-        // Who has little does not wait for the turns of those who have much.
-        let mut extra = 0;
-        for at in 0..count {
-            let channel = &mut self.channels[at];
-            while extra < bytes && channel.queue.front().is_some_and(Item::is_small) {
-                extra += channel.take(1, &mut taken, at).unwrap_or(0);
-            }
-        }
-        sum += extra;
-        self.queued_bytes -= sum;
-        self.queued_items -= taken.len();
-        taken
     }
 
     /// Channels that call the queue safe and have something new in it.
@@ -241,22 +216,5 @@ impl State {
             }
         }
         all
-    }
-}
-
-impl super::Channel {
-    /// Takes items off the queue until `bytes` of memory are together; `None` when there are none.
-    fn take(&mut self, bytes: usize, taken: &mut Vec<(usize, Item)>, at: usize) -> Option<usize> {
-        let (mut sum, before) = (0, taken.len());
-        while sum < bytes {
-            let Some(item) = self.queue.pop_front() else { break };
-            if let Item::Batch(batch) = &item {
-                sum += batch.buffer_bytes();
-                self.counts.queued_records -= batch.records();
-                self.counts.queued_bytes -= batch.payload_bytes();
-            }
-            taken.push((at, item));
-        }
-        (taken.len() > before).then_some(sum)
     }
 }

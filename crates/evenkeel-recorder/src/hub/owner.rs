@@ -2,6 +2,8 @@
 
 use super::{ChannelCounts, Hub, LogStatus, Order, State};
 use evenkeel_hierarchy::with_root;
+use evenkeel_pool::Reclaimed;
+use std::io;
 use std::time::Duration;
 
 /// A look at the state for [`Hub::wait_until`].
@@ -13,8 +15,8 @@ impl Look<'_> {
         self.0.readers()
     }
 
-    pub(crate) fn counts(&self, channel: usize) -> &ChannelCounts {
-        &self.0.channels[channel].counts
+    pub(crate) fn counts(&self, channel: usize) -> ChannelCounts {
+        self.0.counts(channel)
     }
 
     pub(crate) fn log(&self) -> &LogStatus {
@@ -49,17 +51,22 @@ impl Hub {
         })
     }
 
-    /// Once the recorder is abandoned, what is queued goes.
-    pub(crate) fn free_buffers(&self) {
-        let freed = self.with(|state| {
-            let mut queues = Vec::new();
-            if state.order == Order::Abandon {
-                queues.extend(state.channels.iter_mut().map(|c| std::mem::take(&mut c.queue)));
-                (state.queued_items, state.queued_bytes) = (0, 0);
-            }
-            queues
-        });
-        drop(freed);
+    /// Lets go of the memory: no channel takes any of the pool from now on, and what is free goes back to the system.
+    /// Once the recorder is abandoned, what is queued goes too. Bytes that are still held, by channel, and what the
+    /// system says of the pool's memory.
+    pub(crate) fn free_buffers(&self) -> (Vec<(usize, u64)>, io::Result<Reclaimed>) {
+        drop(self.with(
+            |state| {
+                if state.order == Order::Abandon { state.abandon_queues() } else { Vec::new() }
+            },
+        ));
+        let channels = self.memory.iter().enumerate();
+        let held = channels.filter_map(|(at, memory)| Some((at, memory.close()?))).collect();
+        (held, self.pool.shrink())
+    }
+
+    pub(crate) fn resident_bytes(&self) -> io::Result<u64> {
+        self.pool.resident_bytes()
     }
 
     /// When the log's thread was last seen at work, monotonic nanoseconds.
@@ -68,7 +75,7 @@ impl Hub {
     }
 
     pub(crate) fn counts(&self) -> Vec<ChannelCounts> {
-        self.with(|state| state.channels.iter().map(|c| c.counts.clone()).collect())
+        self.with(|state| (0..state.channels.len()).map(|at| state.counts(at)).collect())
     }
 
     pub(crate) fn log_status(&self) -> LogStatus {

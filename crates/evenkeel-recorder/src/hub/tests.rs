@@ -100,7 +100,7 @@ fn a_connection_that_waits_for_an_id_is_woken_by_one() {
 fn what_is_given_up_is_not_committed_at_any_level() {
     for level in [Durability::Memory, Durability::Process, Durability::Disk] {
         let (hub, of) = hub();
-        hub.set_before(0, &ChannelState::default(), level);
+        hub.set_before(0, &ChannelState::default(), (level, OnFull::Block));
         hub.accept(0, None, batch(&hub, of.ids.open(of.id).unwrap()));
         // Written to a segment that could not be synced, and then there was no room for another.
         let written = ChannelState { records: 1, bytes: 5, ..ChannelState::default() };

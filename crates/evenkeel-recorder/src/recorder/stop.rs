@@ -20,6 +20,7 @@ use crate::hub::{ChannelCounts, Order, Sealing};
 use crate::readback::check_segment;
 use evenkeel_log::{Action, part_name, seal_given_up, sealed_name};
 use std::fmt;
+use std::io;
 use std::io::ErrorKind::NotFound;
 use std::time::Duration;
 
@@ -204,16 +205,28 @@ impl Recorder {
         }
     }
 
-    /// Frees the buffers that were kept to be used again.
+    /// Lets go of all memory that waits for channels: nothing of it is lent from now on, and it is the system's again.
     ///
     /// # Errors
     /// [`StillHeld`]: channels that hold memory, or whose source is still read.
     pub fn release(&self) -> Result<(), StillHeld> {
-        self.hub.free_buffers();
-        let holds = |c: &ChannelCounts| c.reading || c.held_bytes > 0;
-        let held = |c: ChannelCounts| Held { channel: c.name, bytes: c.held_bytes, reading: c.reading };
-        let held: Vec<Held> = self.channels().into_iter().filter(holds).map(held).collect();
+        let (pooled, _) = self.hub.free_buffers();
+        let of_pool = |at| pooled.iter().find(|(channel, _)| *channel == at).map_or(0, |(_, bytes)| *bytes);
+        let all = self.channels().into_iter().enumerate().map(|(at, c)| Held {
+            bytes: c.held_bytes.max(usize::try_from(of_pool(at)).unwrap_or(usize::MAX)),
+            channel: c.name,
+            reading: c.reading,
+        });
+        let held: Vec<Held> = all.filter(|held| held.reading || held.bytes > 0).collect();
         if held.is_empty() { Ok(()) } else { Err(StillHeld(held)) }
+    }
+
+    /// Bytes of memory that the buffers of this recorder's pool have from the system, as the system says.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn resident_bytes(&self) -> io::Result<u64> {
+        self.hub.resident_bytes()
     }
 
     /// What went wrong with the log.
@@ -273,7 +286,7 @@ impl Recorder {
         let until_ns = crate::now().mono_ns.saturating_add(DROP_NS);
         self.hub.wait_until(until_ns, |state| state.log().gone.then_some(true));
         // A reader that hangs keeps the hub, but not what is in it.
-        self.hub.free_buffers();
+        let _ = self.hub.free_buffers();
     }
 }
 

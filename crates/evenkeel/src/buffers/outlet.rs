@@ -127,12 +127,16 @@ impl<T> Shared<T> {
     ) -> bool {
         let hand = &mut state.hands[at];
         // At least one: to want nothing is to wait for ever.
-        state.queues.take_with(memory.max(1), |channel, weighed: Weighed<T>| {
-            if hand.channels.last() != Some(&channel) {
-                hand.channels.push(channel);
-            }
-            taken.push((channel, weighed.item));
-        });
+        state.queues.take_with(
+            memory.max(1),
+            |_, _| true,
+            |channel, weighed: Weighed<T>| {
+                if hand.channels.last() != Some(&channel) {
+                    hand.channels.push(channel);
+                }
+                taken.push((channel, weighed.item));
+            },
+        );
         if taken.is_empty() {
             return false;
         }

@@ -221,6 +221,15 @@ impl<T: Queued> Queues<T> {
         self.put_in_turn(at);
     }
 
+    /// Takes the control out of a place, if it is control.
+    pub fn remove_control(&mut self, at: usize, place: usize) -> Option<T> {
+        let queue = self.of_mut(at);
+        queue.entries.get(place).filter(|item| item.is_control())?;
+        let item = queue.entries.remove(place)?;
+        queue.counts.leave(Weight::default(), false);
+        Some(item)
+    }
+
     /// The control in a place, to be made longer, say; `None` if it is no control, or nothing is there.
     pub fn control_mut(&mut self, at: usize, place: usize) -> Option<&mut T> {
         self.of_mut(at).entries.get_mut(place).filter(|item| item.is_control())
@@ -235,15 +244,36 @@ impl<T: Queued> Queues<T> {
     /// as the head of this module says. An entry costs its memory, and 64 bytes at least. How many bytes of
     /// memory they keep: the last may go beyond.
     pub fn take(&mut self, memory: u64, out: &mut Vec<(usize, T)>) -> u64 {
-        self.take_with(memory, |at, item| out.push((at, item)))
+        self.take_with(memory, |_, _| true, |at, item| out.push((at, item)))
+    }
+
+    /// The same of some queues only: `may` is asked before each run of one, with its number and the bytes of memory
+    /// that wait in it.
+    pub fn take_of(
+        &mut self,
+        memory: u64,
+        may: impl FnMut(usize, u64) -> bool,
+        out: &mut Vec<(usize, T)>,
+    ) -> u64 {
+        self.take_with(memory, may, |at, item| out.push((at, item)))
     }
 
     /// The same, each handed to `out`.
-    pub(super) fn take_with(&mut self, memory: u64, mut out: impl FnMut(usize, T)) -> u64 {
+    pub(super) fn take_with(
+        &mut self,
+        memory: u64,
+        mut may: impl FnMut(usize, u64) -> bool,
+        mut out: impl FnMut(usize, T),
+    ) -> u64 {
         let (mut cost, mut taken) = (0, 0);
+        let mut passed_over = Vec::new();
         while cost < memory {
             let Some(Reverse((mark, at))) = self.order.pop() else { break };
             let queue = self.queues[at].as_mut().expect("invariant: a queue that is gone has no turn");
+            if !may(at, queue.counts.memory) {
+                passed_over.push(Reverse((mark, at)));
+                continue;
+            }
             let weight = u64::from(queue.limits.weight.max(1));
             let run_max = self.quantum.saturating_mul(weight).min(memory - cost);
             let mut run = 0;
@@ -267,6 +297,7 @@ impl<T: Queued> Queues<T> {
                 self.order.push(Reverse((queue.mark, at)));
             }
         }
+        self.order.extend(passed_over);
         taken
     }
 
