@@ -1,5 +1,7 @@
 //! Who may have how much: channels, and the components in them.
 
+use crate::leaks::Patience;
+use crate::patterns::Habits;
 use crate::quota::{Denied as ShareDenied, Share, Surplus};
 use crate::sync::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -32,11 +34,16 @@ pub(crate) struct AccountState {
     pub(crate) channel: Arc<ChannelState>,
     pub(crate) bytes_max: u64,
     bytes: AtomicU64,
+    /// How it takes from each tier.
+    pub(crate) habits: Habits,
+    /// For how long it may hold a buffer before that is told.
+    pub(crate) patience: Patience,
 }
 
 impl AccountState {
     pub(crate) fn new(name: String, channel: Arc<ChannelState>, bytes_max: u64) -> Self {
-        Self { name, channel, bytes_max, bytes: AtomicU64::new(0) }
+        let habits = Habits::of_tiers(channel.shares.len());
+        Self { name, channel, bytes_max, bytes: AtomicU64::new(0), habits, patience: Patience::default() }
     }
 
     /// Bytes that are counted as its: what is held, and what waits for it in magazines.

@@ -15,14 +15,18 @@
 
 mod account;
 mod arena;
+mod beside;
 mod buffer;
 mod chain;
 mod core;
 mod depot;
 mod error;
+mod foreign;
 mod gate;
 mod holders;
+mod leaks;
 mod magazine;
+mod patterns;
 mod pool;
 mod quota;
 mod seat;
@@ -36,6 +40,9 @@ mod interleavings;
 pub use buffer::Buffer;
 pub use chain::Chain;
 pub use error::{BuildError, Exhausted, Refused, Short};
+pub use foreign::{Foreign, Owned};
 pub use holders::Holder;
+pub use leaks::{Damage, Finding, Held, LeakMode, LeakQuery, Leaks, Trace};
+pub use patterns::{Histogram, Pattern, Per};
 pub use pool::{Account, Channel, Limits, Pool, PoolBuilder, Tier};
 pub use slice::Slice;

@@ -2,13 +2,14 @@
 
 use crate::account::{AccountState, ChannelState, Denied};
 use crate::arena::{Arena, PAGE_BYTES, Root};
+use crate::beside::Taking;
 use crate::buffer::Buffer;
 use crate::chain::{self, Chain};
 use crate::core::{Core, TierCore};
 use crate::error::{BuildError, Exhausted, Refused, Short};
 use crate::holders::Holder;
+use crate::leaks::{LeakMode, Watch};
 use crate::quota::Share;
-use crate::sync::Ordering;
 use evenkeel_locks::watch::Site;
 use std::panic::Location;
 use std::sync::Arc;
@@ -34,13 +35,18 @@ pub struct Tier {
 #[derive(Clone, Debug)]
 pub struct PoolBuilder {
     tiers: Vec<Tier>,
+    leaks: LeakMode,
     poisons: bool,
 }
 
 impl Default for PoolBuilder {
     fn default() -> Self {
         let tiers = [(4 << 10, 500), (64 << 10, 250), (1 << 20, 125)];
-        Self { tiers: tiers.map(|(bytes, slots)| Tier { bytes, slots }).to_vec(), poisons: false }
+        Self {
+            tiers: tiers.map(|(bytes, slots)| Tier { bytes, slots }).to_vec(),
+            leaks: LeakMode::default(),
+            poisons: false,
+        }
     }
 }
 
@@ -51,7 +57,14 @@ impl PoolBuilder {
         self
     }
 
-    /// Fills what is given back with a pattern, so that whoever still reads it is seen to. For debugging.
+    /// What is noted of each buffer when it is taken, in place of the place and the time.
+    pub fn leaks(mut self, mode: LeakMode) -> Self {
+        self.leaks = mode;
+        self
+    }
+
+    /// Fills what is given back with a pattern, so that whoever still reads it sees that, and looks at the pattern when it is taken
+    /// again, so that whoever still writes it is [found](Pool::findings). For debugging: it reads all of each buffer.
     pub fn poison(mut self) -> Self {
         self.poisons = true;
         self
@@ -66,7 +79,11 @@ impl PoolBuilder {
         let arenas = self.tiers.iter().map(|tier| Arena::reserve(tier.bytes, tier.slots as usize));
         let arenas = arenas.collect::<Result<_, _>>().map_err(BuildError::Memory)?;
         let tiers = self.tiers.iter().map(|tier| TierCore::new(tier.bytes as u64, tier.slots)).collect();
-        Ok(Pool(Arc::new(Root::new(Core::new(tiers, ACCOUNTS_MAX), arenas, self.poisons))))
+        Ok(Pool(Arc::new(Root::new(
+            Core::new(tiers, ACCOUNTS_MAX),
+            arenas,
+            Watch::new(self.leaks, self.poisons),
+        ))))
     }
 }
 
@@ -156,9 +173,14 @@ impl Pool {
         crate::holders::holders(self.0.memory(), None)
     }
 
-    /// Counts seconds, by which it is known for how long buffers are held.
+    /// Counts seconds, by which it is known for how long buffers are held. To be called once a second or so.
     pub fn tick(&self, seconds: u32) {
-        self.0.memory().tick.store(seconds, Ordering::Relaxed);
+        let memory = self.0.memory();
+        memory.watch.set_seconds(memory, seconds);
+    }
+
+    pub(crate) fn root(&self) -> &Root {
+        &self.0
     }
 }
 
@@ -170,6 +192,14 @@ pub struct Channel {
 }
 
 impl Channel {
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.state.number
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.state.name
@@ -196,6 +226,24 @@ pub struct Account {
 }
 
 impl Account {
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(crate) fn channel_number(&self) -> u32 {
+        self.channel
+    }
+
+    /// Its channel's name, and its own.
+    pub(crate) fn names(&self) -> (&str, &str) {
+        let account = self.core().account(self.number);
+        (&account.channel.name, &account.name)
+    }
+
     fn core(&self) -> &Core {
         &self.root.memory().core
     }
@@ -215,7 +263,7 @@ impl Account {
     pub fn take(&self, bytes: usize) -> Result<Buffer, Exhausted> {
         let site = Location::caller();
         match self.tier_for(bytes).map(|tier| (tier, self.core().take(tier, self.number))) {
-            Some((tier, Ok(slot))) => Ok(self.buffer(tier, slot, site)),
+            Some((tier, Ok(slot))) => Ok(self.buffer(tier, slot, bytes, site)),
             Some((tier, Err(denied))) => Err(self.exhausted(bytes, Some((tier, denied)))),
             None => Err(self.exhausted(bytes, None)),
         }
@@ -231,7 +279,7 @@ impl Account {
         let site = Location::caller();
         let tier = self.tier_for(bytes).ok_or_else(|| self.exhausted(bytes, None))?;
         match self.core().take_until(tier, self.number, until) {
-            Ok(slot) => Ok(self.buffer(tier, slot, site)),
+            Ok(slot) => Ok(self.buffer(tier, slot, bytes, site)),
             Err(denied) => Err(self.exhausted(bytes, Some((tier, denied)))),
         }
     }
@@ -245,10 +293,12 @@ impl Account {
     pub fn take_chain(&self, bytes: usize) -> Result<Chain, Exhausted> {
         let site = Location::caller();
         let sizes: Vec<usize> = self.core().tiers.iter().map(|tier| tier.slot_bytes as usize).collect();
-        let mut buffers = Vec::new();
+        let (mut buffers, mut left) = (Vec::new(), bytes);
         let taken = chain::compose(bytes, &sizes, |tier| {
             let slot = self.core().take(tier, self.number)?;
-            buffers.push(self.buffer(tier, slot, site));
+            let here = left.min(sizes[tier]);
+            left -= here;
+            buffers.push(self.buffer(tier, slot, here, site));
             Ok(())
         });
         match taken {
@@ -258,8 +308,9 @@ impl Account {
     }
 
     #[inline(always)]
-    fn buffer(&self, tier: usize, slot: u32, site: Site) -> Buffer {
-        Buffer::of(self.root.lease(tier, slot, self.number, self.channel, site), 0)
+    fn buffer(&self, tier: usize, slot: u32, bytes: usize, site: Site) -> Buffer {
+        let taking = Taking { account: self.number, channel: self.channel, bytes: bytes as u32, site };
+        Buffer::of(self.root.lease(tier, slot, taking), 0)
     }
 
     #[cold]
