@@ -138,13 +138,12 @@ impl Root {
     pub(crate) fn lease(&self, tier: usize, number: u32, taking: Taking) -> Lease {
         let memory = self.memory();
         let slot = &memory.slots[tier][number as usize];
-        let mut lease = Lease(NonNull::from(slot));
+        let lease = Lease(NonNull::from(slot));
         let turn = slot.turn.load(Ordering::Relaxed).wrapping_sub(1);
         slot.turn.store(turn, Ordering::Relaxed);
         let tick = memory.tick.load(Ordering::Relaxed);
         if turn as u16 == 0 || tick == ATTEND || slot.account.load(Ordering::Relaxed) != taking.account {
-            lease.begin(taking);
-            return lease;
+            return lease.begin(taking);
         }
         slot.asked.store(taking.bytes, Ordering::Relaxed);
         slot.since.store(tick, Ordering::Relaxed);
@@ -188,7 +187,7 @@ impl Lease {
     /// What a take may bring with it, but seldom does.
     #[cold]
     #[inline(never)]
-    fn begin(&mut self, taking: Taking) {
+    fn begin(mut self, taking: Taking) -> Self {
         let (memory, slot) = (self.memory(), self.slot());
         let beside = &memory.beside[slot.tier as usize][slot.number as usize];
         if memory.watch.poisons() {
@@ -199,6 +198,7 @@ impl Lease {
         }
         let (memory, slot) = (self.memory(), self.slot());
         memory.beside[slot.tier as usize][slot.number as usize].note(memory, slot, taking);
+        self
     }
 
     /// What a take brought with it is brought to an end.
