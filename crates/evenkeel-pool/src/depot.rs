@@ -1,4 +1,5 @@
-//! The slots of one tier that nobody holds and no magazine has: a stack of numbers, without a lock.
+//! Slots of one tier that nobody holds and no magazine has: a stack of numbers, without a lock. A tier has two, for those
+//! that have memory and for those that have none.
 //!
 //! Last in, first out: what was used last is still in the processor's caches. The head carries a tag
 //! that every change raises, so that a slot which went and came back is not taken for one that stayed.
@@ -35,6 +36,16 @@ impl Depot {
             below: below.collect(),
             #[cfg(evenkeel_pool_loom)]
             free: AtomicU32::new(slots),
+        }
+    }
+
+    /// None of so many slots.
+    pub(crate) fn empty(slots: u32) -> Self {
+        Self {
+            head: AtomicU64::new(head(0, NONE)),
+            below: (0..slots).map(|_| AtomicU32::new(NONE)).collect(),
+            #[cfg(evenkeel_pool_loom)]
+            free: AtomicU32::new(0),
         }
     }
 

@@ -6,7 +6,8 @@
 use crate::arena::Lease;
 use crate::buffer::Buffer;
 use crate::chain::Chain;
-use crate::pool::{Account, Channel};
+use crate::channel::Channel;
+use crate::pool::Account;
 use crate::slice::Slice;
 
 /// What is another channel's, and whose.

@@ -5,6 +5,8 @@
 
 mod ask;
 mod engine;
+#[cfg(test)]
+mod tests;
 mod told;
 mod watch;
 

@@ -17,10 +17,11 @@
 
 use super::Arena;
 use crate::beside::{ATTEND, Beside, Marks, NOBODY, OFF, Taking};
-use crate::core::{Core, Given};
+use crate::core::{Backing, Core, Given};
 use crate::leaks::Watch;
 use evenkeel_locks::watch::SiteCell;
 use std::fmt;
+use std::io;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
@@ -77,7 +78,30 @@ pub(crate) struct Memory {
     /// Who is told what of it.
     pub(crate) watch: Watch,
     /// Goes last: the slots lead there.
-    _arenas: Box<[Arena]>,
+    arenas: Box<[Arena]>,
+}
+
+impl Memory {
+    /// Bytes of all slots that are in memory, as the system says.
+    pub(crate) fn resident_bytes(&self) -> io::Result<u64> {
+        self.arenas.iter().map(Arena::resident_bytes).sum()
+    }
+}
+
+impl Backing for Memory {
+    fn give_back(&self, tier: usize, slot: u32) -> bool {
+        // SAFETY: the core gives back free slots alone, each by one thread: nobody has a lease of it.
+        let is_zero = unsafe { self.arenas[tier].give_back(slot) };
+        if is_zero {
+            self.slots[tier][slot as usize].written.store(0, Ordering::Relaxed);
+        }
+        is_zero
+    }
+
+    fn prefault(&self, tier: usize, slot: u32) {
+        // SAFETY: as above.
+        unsafe { self.arenas[tier].prefault(slot) };
+    }
 }
 
 /// The pool, for whoever takes from it.
@@ -93,13 +117,13 @@ impl Root {
         let beside =
             core.tiers.iter().enumerate().map(|(at, tier)| Beside::all(at, tier.held.len())).collect();
         let tick = AtomicU32::new(watch.tick());
-        let memory = Memory { core, slots: Box::default(), beside, tick, watch, _arenas: arenas };
+        let memory = Memory { core, slots: Box::default(), beside, tick, watch, arenas };
         let memory = NonNull::from(Box::leak(Box::new(memory)));
         // SAFETY: just made, and nobody else knows of it.
         let known = unsafe { memory.as_ref() };
         let slot = |(tier, bytes, number): (usize, usize, u32)| Slot {
             memory,
-            at: known._arenas[tier].slot(number),
+            at: known.arenas[tier].slot(number),
             bytes: bytes as u32,
             tier: tier as u8,
             number,
@@ -131,6 +155,15 @@ impl Root {
     pub(crate) fn memory(&self) -> &Memory {
         // SAFETY: it stays until the core was closed, which this root does when it is dropped.
         unsafe { self.0.as_ref() }
+    }
+
+    /// Writes to a slot without a lease of it, as what is unsound would.
+    #[cfg(test)]
+    pub(crate) fn scribble(&self, tier: usize, slot: u32, at: usize, byte: u8) {
+        let slot = &self.memory().slots[tier][slot as usize];
+        assert!(at < slot.bytes as usize);
+        // SAFETY: within the slot; the test that calls this has no lease of it.
+        unsafe { slot.at.add(at).write(byte) };
     }
 
     /// The lease of a slot that the core has just given to an account. What another channel left in it is wiped.
@@ -236,6 +269,11 @@ impl Lease {
             let slot = self.slot();
             self.memory().beside[slot.tier as usize][slot.number as usize].is_filled(bytes);
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn number(&self) -> u32 {
+        self.slot().number
     }
 
     /// Whether it is of this pool.

@@ -1,7 +1,8 @@
 //! What a pool, a channel and an account are asked about leaks.
 
 use super::{Finding, LeakMode, LeakQuery, Leaks, find, findings, finish};
-use crate::pool::{Account, Channel, Pool};
+use crate::channel::Channel;
+use crate::pool::{Account, Pool};
 
 impl Pool {
     /// What is noted of each buffer from now on.
