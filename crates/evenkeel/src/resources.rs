@@ -18,6 +18,7 @@
 mod manager;
 mod options;
 mod view;
+mod watch;
 
 pub use evenkeel_pool::{
     Account, Buffer, BuildError, Chain, Counted, CountedHolder, Exhausted, Holder, Limits, PoolBuilder,
@@ -30,6 +31,7 @@ pub use manager::{
 pub use options::PoolOptions;
 pub(crate) use view::is_own_thread;
 pub use view::{Breach, ResourceView};
+pub(crate) use watch::{Alert, PoolWatch};
 
 use evenkeel_hierarchy::{ComponentResource, Mutex, with_root};
 use evenkeel_pool::{Channel, Pool};
@@ -257,3 +259,6 @@ impl ResourcePool {
 pub fn count_outside(account: &Account, bytes: u64) -> Result<Counted, Exhausted> {
     account.count(OUTSIDE, u32::try_from(bytes.div_ceil(PAGE_BYTES)).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests;

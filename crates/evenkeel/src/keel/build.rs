@@ -236,7 +236,11 @@ impl Builder {
         let shared = Shared::new().map_err(BuildError::Stop)?;
         let faults = start_faults(&threads, &shared, (journal.as_ref(), &states), self.supervision)?;
         faults.hear_of_pool(monitoring.pool());
-        super::release::register_with(monitoring.pool(), &components, &cleanup);
+        let alerts = faults.alerts();
+        super::release::watch_over(monitoring.pool(), &components, &cleanup, (&threads, alerts));
+        if let Ok(account) = monitoring.account_of_service(resources::THREADS) {
+            threads.count_in(&account);
+        }
         if let Some(journal) = &journal {
             begin_journal(journal, &self.name, self.grace, (&shared, &threads));
         }

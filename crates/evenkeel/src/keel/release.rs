@@ -11,7 +11,12 @@
 
 use crate::cleanup::{CleanupCoordinator, Phase, Step, StepBuilder};
 use crate::components::{ComponentCoordinator, Needs};
-use crate::resources::{Account, HOUSE, HasResources, ResourceManager, ResourcePool, ResourceView, SHARED};
+use crate::resources::{
+    Account, Alert, HOUSE, HasResources, PoolWatch, ResourceManager, ResourcePool, ResourceView, SHARED,
+};
+use crate::threads::ThreadCoordinator;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// The last of the steps.
@@ -31,17 +36,24 @@ fn step_of(channel: Option<&str>, component: &str) -> String {
     }
 }
 
-/// Has every component that takes from the pool released by a step of its own.
-pub(super) fn register_with(
+/// Has every component that takes from the pool released by a step of its own, and the pool watched from the first of them on.
+pub(super) fn watch_over(
     pool: &ResourcePool,
     components: &ComponentCoordinator,
     cleanup: &CleanupCoordinator,
+    (threads, tell): (&ThreadCoordinator, impl Fn(Alert) + Send + Sync + 'static),
 ) {
     let (needs, cleanup, all) = (components.needs(), cleanup.clone(), pool.downgrade());
+    let watch = PoolWatch::new(pool);
+    let look: Arc<dyn Fn() + Send + Sync> = Arc::new(move || watch.look().into_iter().for_each(&tell));
+    let (threads, is_watched) = (threads.clone(), AtomicBool::new(false));
     pool.on_admitted(move |channel, component, account| {
         if channel != HOUSE
             && let Some(pool) = all()
         {
+            if !is_watched.swap(true, Relaxed) {
+                threads.each_second(&look);
+            }
             register(&pool, &needs, &cleanup, (channel, component, account));
         }
     });
