@@ -1,8 +1,9 @@
 //! From what reads bring to messages in batches.
 
 use crate::config::{Framing, OnFull};
-use crate::hub::{Define, Hub, Lane, QUARTER_BYTES, Refused};
+use crate::hub::{Define, Hub, Lane, QUARTER_BYTES, Refused, Trouble};
 use evenkeel_log::{Batch, ChannelId, PAYLOAD_BYTES_MAX, SourcePosition, StreamId, StreamIds};
+use lengths::Lengths;
 use room::Room;
 
 /// Reads of at least this length go into large buffers without a copy.
@@ -61,10 +62,12 @@ pub(crate) struct Framer {
     stream: Stream,
     framing: Framing,
     batch: Option<Batch>,
-    /// The beginning of a line whose end has not been read; not accepted yet.
+    /// The beginning of a message whose end has not been read; not accepted yet.
     carry: Vec<u8>,
     /// Where the source stands after the last message, where it can be resumed.
     position: Option<SourcePosition>,
+    /// Where it stands among messages that begin with their length.
+    lengths: Lengths,
     room: Room,
 }
 
@@ -81,7 +84,14 @@ pub(crate) struct Sink<'a> {
 
 impl Framer {
     pub(crate) fn new(stream: Stream, framing: Framing, position: Option<SourcePosition>) -> Self {
-        Self { stream, framing, batch: None, carry: Vec::new(), position, room: Room::for_much() }
+        let lengths = Lengths::new(&stream, position.as_ref().map_or(0, |position| position.offset));
+        Self { stream, framing, batch: None, carry: Vec::new(), position, lengths, room: Room::for_much() }
+    }
+
+    /// From here on it is another file, or another place in it, whose messages begin here.
+    pub(crate) fn stand_at(&mut self, position: SourcePosition) {
+        self.lengths.begin_at(position.offset);
+        self.position = Some(position);
     }
 
     /// A message was made of this many bytes of the source.
@@ -172,6 +182,7 @@ impl Framer {
             // No bytes are no message.
             _ if bytes.is_empty() => 0,
             Framing::Lines => self.take_lines(lane, sink, bytes),
+            Framing::LengthU32be => self.take_lengths(lane, sink, bytes),
             Framing::Chunk | Framing::Datagram => {
                 if self.put(lane, sink, bytes, bytes.len()).is_ok() {
                     bytes.len()
@@ -181,6 +192,10 @@ impl Framer {
             }
         };
         if taken < bytes.len() && lane.on_full == OnFull::DropNewest && sink.refused != Refused::Never {
+            // What has begun to be recorded is recorded whole: it waits for room.
+            if self.framing == Framing::LengthU32be && self.lengths.is_within() {
+                return taken;
+            }
             self.drop_newest(lane, sink.hub, &bytes[taken..]);
             return bytes.len();
         }
@@ -247,7 +262,8 @@ impl Framer {
         payload: &[u8],
         expected: usize,
     ) -> Result<(), Blocked> {
-        let time = if self.framing == Framing::Lines { lane.last_time_ns } else { lane.stamp() };
+        let is_stamped = matches!(self.framing, Framing::Lines | Framing::LengthU32be);
+        let time = if is_stamped { lane.last_time_ns } else { lane.stamp() };
         if !self.batch.as_mut().is_some_and(|batch| batch.push(payload, time)) {
             self.publish(lane, sink.hub);
             self.begin(lane, sink, payload.len(), expected)?;
@@ -295,6 +311,9 @@ impl Framer {
     /// declared. A line whose end has not been read stays: there may be room for it then.
     fn drop_newest(&mut self, lane: &mut Lane, hub: &Hub, bytes: &[u8]) {
         self.publish(lane, hub);
+        if self.framing == Framing::LengthU32be {
+            return self.drop_lengths(lane, hub, bytes);
+        }
         let (mut records, mut dropped, mut rest) = (0, 0, bytes);
         if self.framing == Framing::Lines {
             while let Some(end) = self.end_of_message(rest) {
@@ -322,6 +341,10 @@ impl Framer {
 
     /// The source has ended, or is read no more: what is carried is a message too.
     pub(crate) fn end(&mut self, lane: &mut Lane, sink: Sink<'_>) -> Result<(), Blocked> {
+        if self.lengths.is_dropping() {
+            self.drop_rest(lane, sink.hub);
+        }
+        let cut = self.cut();
         if !self.carry.is_empty() {
             lane.stamp();
             let carry = std::mem::take(&mut self.carry);
@@ -337,6 +360,10 @@ impl Framer {
             }
         }
         self.publish(lane, sink.hub);
+        if let Some(cut) = cut {
+            sink.hub.note_fault(lane.channel, Trouble::in_passing(cut), false);
+        }
+        self.lengths.begin_at(0);
         Ok(())
     }
 
@@ -365,6 +392,7 @@ impl Framer {
     }
 }
 
+mod lengths;
 mod room;
 #[cfg(test)]
 mod tests;

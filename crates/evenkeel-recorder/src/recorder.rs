@@ -8,7 +8,7 @@ pub(crate) use stop::KILL_AFTER_NS;
 pub use stop::{Ending, Held, StillHeld};
 
 use crate::acks::Acks;
-use crate::config::{ChannelConfig, Config, Framing, Retention};
+use crate::config::{ChannelConfig, Config, Framing, OnFull, Retention};
 use crate::disk::Disk;
 use crate::hub::{ChannelCounts, Hub, Lane, budget_bytes};
 use crate::log::LogThread;
@@ -143,6 +143,7 @@ impl Recorder {
         for (at, (channel, opened)) in config.channels.iter().zip(opened).enumerate() {
             let id = open_channel(&mut writer, channel, &recovery, stamp);
             hub.set_before(at, writer.state(id), channel.durability);
+            hub.set_quota(at, channel.quota);
             listening.extend(opened.address().map(|address| (channel.name.clone(), address.to_owned())));
             if recovery.undeclared.iter().any(|gap| gap.channel == channel.name) {
                 hub.note_gap(at);
@@ -301,7 +302,7 @@ fn open_channel(
     stamp: Stamp,
 ) -> ChannelId {
     let encoding = match channel.framing {
-        Framing::Chunk | Framing::Datagram => OCTETS,
+        Framing::Chunk | Framing::Datagram | Framing::LengthU32be => OCTETS,
         Framing::Lines => TEXT,
     };
     let id = writer.channel(&channel.name, encoding);
@@ -309,6 +310,15 @@ fn open_channel(
         writer.declare(gap, stamp);
     }
     id
+}
+
+/// The policy that the readers follow. The oldest of a queue cannot be dropped yet: what is declared instead is the newest,
+/// with the reason that says so.
+fn in_force(on_full: OnFull) -> OnFull {
+    match on_full {
+        OnFull::DropOldest => OnFull::DropNewest,
+        other => other,
+    }
 }
 
 fn reader<'a>(
@@ -325,7 +335,7 @@ fn reader<'a>(
     let state = writer.state(id);
     let next_sequence = state.last_sequence + 1;
     let committed = state.position.clone();
-    let lane = Lane { channel: at, next_sequence, last_time_ns: 0, on_full: channel.on_full };
+    let lane = Lane { channel: at, next_sequence, last_time_ns: 0, on_full: in_force(channel.on_full) };
     Reader { channel, opened, lane, id, stream, ids: writer.stream_ids(), committed }
 }
 

@@ -6,7 +6,7 @@
 //! always some left for whoever comes next. (The dynamic thresholds of switches with shared
 //! memory: Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998.)
 
-use super::State;
+use super::{Hub, State};
 use evenkeel_log::Batch;
 
 /// Budget that only its channel can use: a message of full length. With a commit every 10 ms
@@ -30,6 +30,11 @@ pub const fn budget_bytes(channels: usize) -> usize {
     channels * RESERVE_BYTES + SURPLUS_BYTES
 }
 
+/// The least that a channel's quota can be: what a message of full length takes.
+pub const fn quota_bytes_min() -> u64 {
+    RESERVE_BYTES as u64
+}
+
 /// What happens when the budget is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -40,6 +45,14 @@ pub(crate) enum Refused {
     /// It is granted all the same: the last bytes of a source that is read no
     /// more, at most one read for each source.
     Never,
+}
+
+impl Hub {
+    /// Limits what a channel may have, its reserve and what it borrows together.
+    pub(crate) fn set_quota(&self, channel: usize, bytes: Option<u64>) {
+        let bytes = bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        self.with(|state| state.channels[channel].quota = bytes);
+    }
 }
 
 impl State {
@@ -65,6 +78,10 @@ impl State {
 
     /// What a buffer of `bytes` would take out of the surplus; `None` if it may not.
     pub(super) fn borrows(&self, channel: usize, bytes: usize) -> Option<isize> {
+        let of = &self.channels[channel];
+        if of.quota.is_some_and(|quota| of.counts.held_bytes + bytes > quota) {
+            return None;
+        }
         let (before, borrow) = self.beyond_reserve(channel, bytes);
         let free_after = self.surplus_free - borrow;
         let fair = free_after >= 0 && before + borrow <= BORROW_SHARE * free_after;
@@ -121,7 +138,7 @@ impl State {
 }
 
 #[cfg(test)]
-impl crate::hub::Hub {
+impl Hub {
     /// Makes the memory scarce.
     pub(crate) fn set_surplus(&self, bytes: usize) {
         self.with(|state| state.surplus_free = bytes.cast_signed());
