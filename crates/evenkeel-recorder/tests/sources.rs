@@ -123,6 +123,37 @@ fn lines_of_connections_are_never_mixed() {
     assert_eq!(text.len() as u64, sent);
 }
 
+// REQ R3, REQ R4
+#[test]
+fn a_flood_has_no_more_memory_than_its_quota_and_another_records() {
+    let quota = 150_000;
+    let lengths = ChannelConfig { framing: Framing::LengthU32be, ..tcp("flood") };
+    let (recorder, storage) = start(vec![ChannelConfig { quota: Some(quota), ..lengths }, tcp("quiet")]);
+    let mut flood = TcpStream::connect(address(&recorder, "flood")).unwrap();
+    let mut quiet = TcpStream::connect(address(&recorder, "quiet")).unwrap();
+    let message = [&100_000u32.to_be_bytes()[..], &[7; 100_000]].concat();
+    let pushed = message.repeat(300);
+    let all = pushed.len() as u64;
+    let pushing = std::thread::spawn(move || flood.write_all(&pushed).unwrap());
+    let (mut sent, mut most) = (0, 0);
+    eventually("all of the flood", || {
+        let counts = counts(&recorder, 0);
+        assert!(counts.held_bytes as u64 <= quota, "{counts:?}");
+        most = most.max(counts.held_bytes);
+        if counts.accepted_bytes < all && sent < 1_000 {
+            quiet.write_all(b"w").unwrap();
+            sent += 1;
+        }
+        counts.accepted_bytes == all
+    });
+    pushing.join().unwrap();
+    assert!(most > 65_536, "{most}: it was no flood");
+    eventually("the quiet one", || counts(&recorder, 1).stored_bytes == sent);
+    stop_clean(&recorder, &storage);
+    assert_eq!(counts(&recorder, 0).accepted_records, 600);
+    assert_eq!(stored(&storage, "flood"), message.repeat(300));
+}
+
 // REQ W2
 #[test]
 fn what_peers_had_sent_when_the_stop_came_is_there() {

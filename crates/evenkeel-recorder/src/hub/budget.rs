@@ -214,6 +214,28 @@ mod tests {
         assert!(hub.buffer(1, &sizes, Refused::Wait).is_some());
     }
 
+    // REQ R3
+    #[test]
+    fn a_quota_is_never_passed_and_its_least_has_room_for_a_message_of_full_length() {
+        let hub = Hub::new(&["limited".to_owned(), "other".to_owned()], 1 << 20).unwrap();
+        for quota in [RESERVE_BYTES, 2 * RESERVE_BYTES + 1, QUARTER_BYTES, 3 * LARGE_BYTES + 5] {
+            hub.set_quota(0, Some(quota as u64));
+            let mut held = Vec::new();
+            while let Some(buffer) =
+                hub.buffer(0, &[LARGE_BYTES, QUARTER_BYTES, RESERVE_BYTES], Refused::Wait)
+            {
+                held.push(buffer);
+            }
+            let bytes = hub.counts()[0].held_bytes;
+            assert!(bytes <= quota && bytes + RESERVE_BYTES > quota, "{bytes} of {quota}");
+            assert!(!hub.has_room(0, RESERVE_BYTES) && hub.has_room(1, LARGE_BYTES));
+            // The end of a stop waits for nobody.
+            held.extend(hub.buffer(0, &[RESERVE_BYTES], Refused::Never));
+            assert_eq!(hub.counts()[0].held_bytes, bytes + RESERVE_BYTES);
+            held.into_iter().for_each(|buffer| hub.return_buffer(0, buffer));
+        }
+    }
+
     // REQ R3, REQ R4
     #[test]
     fn a_flood_takes_four_fifths_and_leaves_a_fifth_to_who_comes_next() {
