@@ -20,8 +20,8 @@ mod owner;
 mod queue;
 mod reports;
 
-pub use budget::budget_bytes;
 pub(crate) use budget::{LARGE_BYTES, MEDIUM_BYTES, QUARTER_BYTES, RESERVE_BYTES, Refused, SURPLUS_BYTES};
+pub use budget::{budget_bytes, quota_bytes_min};
 pub use counts::{ChannelCounts, Condition};
 pub(crate) use intake::{Define, Dropped, Item, Lane, Reading};
 pub(crate) use memory::LENGTHS;
@@ -66,6 +66,8 @@ struct Channel {
     /// The fault that was reported last, for what is done about it.
     fault: Option<FaultId>,
     durability: Durability,
+    /// Bytes of memory that it may have, where that is limited.
+    quota: Option<usize>,
     /// Records and bytes of the whole recording before this run.
     before: (u64, u64),
     /// Last sequence accepted, and the last one that was acknowledged as in the queue.
@@ -141,6 +143,8 @@ pub(crate) struct Hub {
     capture_wakes: OwnedFd,
     /// Readable when every source has ended, or the log is gone.
     ended: OwnedFd,
+    /// Readable from the first order on.
+    ordered: OwnedFd,
     chunk_bytes: usize,
     /// Who looks after faults, if anybody does.
     faults: OnceLock<FaultCoordinator>,
@@ -189,6 +193,7 @@ impl Hub {
             progress: Condvar::new(),
             capture_wakes: eventfd(0, flags)?,
             ended: eventfd(0, flags)?,
+            ordered: eventfd(0, flags)?,
             chunk_bytes,
             faults: OnceLock::new(),
         })
@@ -201,6 +206,10 @@ impl Hub {
 
     pub(crate) fn capture_wakes(&self) -> &OwnedFd {
         &self.capture_wakes
+    }
+
+    pub(crate) fn ordered_fd(&self) -> &OwnedFd {
+        &self.ordered
     }
 
     pub(crate) fn ended_fd(&self) -> &OwnedFd {

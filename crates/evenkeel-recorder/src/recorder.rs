@@ -143,6 +143,7 @@ impl Recorder {
         for (at, (channel, opened)) in config.channels.iter().zip(opened).enumerate() {
             let id = open_channel(&mut writer, channel, &recovery, stamp);
             hub.set_before(at, writer.state(id), (channel.durability, channel.on_full));
+            hub.set_quota(at, channel.quota);
             listening.extend(opened.address().map(|address| (channel.name.clone(), address.to_owned())));
             if recovery.undeclared.iter().any(|gap| gap.channel == channel.name) {
                 hub.note_gap(at);
@@ -301,7 +302,7 @@ fn open_channel(
     stamp: Stamp,
 ) -> ChannelId {
     let encoding = match channel.framing {
-        Framing::Chunk | Framing::Datagram => OCTETS,
+        Framing::Chunk | Framing::Datagram | Framing::LengthU32be => OCTETS,
         Framing::Lines => TEXT,
     };
     let id = writer.channel(&channel.name, encoding);

@@ -32,6 +32,7 @@ impl Hub {
         self.log_wakes.notify_one();
         self.budget_returns.notify_all();
         self.wake_capture();
+        self.signal(&self.ordered);
     }
 
     /// Waits until `reached` has an answer; `false` when the time is over first.
