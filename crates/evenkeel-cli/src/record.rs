@@ -12,9 +12,9 @@ use evenkeel::cleanup::{Report, Verdict};
 use evenkeel::faults::{Code, PublicFace};
 use evenkeel::journal::{DIR_NAME, JournalOptions, JournalRetention, SigningKey};
 use evenkeel::threads::{THREADS_MAX, ThreadCoordinator};
-use evenkeel::{BuildError, Builder, Keel, PoolLimits, Progress, Stopped};
+use evenkeel::{BuildError, Builder, Keel, Progress, Stopped};
 use evenkeel_recorder::{
-    ChannelConfig, ChannelCounts, Config, Prepared, Recorder, Source, StartError, budget_bytes,
+    ChannelConfig, ChannelCounts, Config, Prepared, Recorder, Source, StartError, pool_options,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
@@ -179,14 +179,13 @@ fn build(
 ) -> Result<Keel, BuildError> {
     let builder = || {
         let (running, teller) = (running.clone(), teller.clone());
-        let bytes_max = budget_bytes(channels);
         let builder = Keel::builder(SELF)
             .deferred()
             .grace(grace)
             .strict(teller.strict)
             .concurrency(CONCURRENCY_MAX)
             .threads(threads.clone())
-            .pool(PoolLimits { bytes_max, channel_bytes_max: bytes_max })
+            .pool(pool_options(channels))
             .on_progress(move |progress| teller.tell(progress))
             .channel_reports(move || {
                 let recorder = running.get().and_then(Weak::upgrade);
@@ -212,6 +211,8 @@ fn start(prepared: Prepared, keel: &Keel, channels: &[ChannelConfig]) -> Result<
     let recorder = Arc::new(
         prepared
             .reporting_to(keel.faults().clone())
+            .taking_from(keel.monitoring())
+            .map_err(|e| e.to_string())?
             .start(keel.journal().cloned())
             .map_err(|e| e.to_string())?,
     );

@@ -39,6 +39,7 @@ mod mono;
 pub mod state;
 pub mod supervision;
 pub mod threads;
+pub mod trend;
 
 pub use ids::{NameError, check_name};
 pub use mono::Mono;

@@ -70,7 +70,7 @@ lock_order! {
 
     /// Where each component stands (`components.rs`).
     pub Component <
-        /// No lock: a component takes from the pool, whose books are `BufferState`.
+        /// Who has an account in the pool (`resources.rs`). Taking from it needs none of these locks: the pool's books are its own.
         ComponentResource <
         /// No lock: what a component went through stands in the journal.
         ComponentHistory <
@@ -79,13 +79,13 @@ lock_order! {
         /// No lock: a component has no thread of its own; those of the house are below, `Thread*`.
         ComponentThread;
 
-    /// No lock: buffer space is given back by the drop of its `Reservation`.
+    /// Which queues there are: whoever cleans up goes through all of them (`buffers.rs`).
     pub BufferCleanup <
-        /// What of the pool is in use, and by whom (`resources.rs`).
+        /// What waits in the queues of one kind, and who waits for them (`buffers/set.rs`).
         BufferState <
-        /// No lock: which component holds what stands in the same books.
+        /// No lock: which component holds what stands in the pool's books.
         BufferComponent <
-        /// No lock: the pool's limits never change.
+        /// What was seen of the pool so far (`resources/watch.rs`); what changes in it asks for none of these locks.
         BufferUpdate;
 
     // A state machine. Its callbacks are handed out as a snapshot, and called with nothing held.
@@ -181,8 +181,6 @@ lock_order! {
     pub ChildGroups;
     /// The reader of an embedder's, until it is taken (`config.rs`).
     pub RecorderReader;
-    /// The recorder's buffer space in the pool (`steps.rs`).
-    pub RecorderSpace;
 
     // The program.
 

@@ -9,6 +9,8 @@
 //! 2. Who was denied keeps nothing; what it had for a moment it says, since somebody may have been denied that.
 
 use crate::core::Mark;
+use crate::leaks::Patience;
+use crate::patterns::Habits;
 use crate::quota::{Denied as ShareDenied, Share, Surplus};
 use crate::sync::Ordering;
 use crate::sync::figure::{AtomicU32, AtomicU64};
@@ -136,12 +138,17 @@ pub(crate) struct AccountState {
     shed: AtomicU64,
     /// Whether it has more than it may.
     pub(crate) over: Mark,
+    /// How it takes from each tier.
+    pub(crate) habits: Habits,
+    /// For how long it may hold a buffer before that is told.
+    pub(crate) patience: Patience,
 }
 
 impl AccountState {
     pub(crate) fn new(name: String, channel: Arc<ChannelState>, bytes_max: u64) -> Self {
         let (bytes_max, bytes, shed) = (AtomicU64::new(bytes_max), AtomicU64::new(0), AtomicU64::new(0));
-        Self { name, channel, bytes_max, bytes, shed, over: Mark::default() }
+        let (habits, patience) = (Habits::of_tiers(channel.shares.len()), Patience::default());
+        Self { name, channel, bytes_max, bytes, shed, over: Mark::default(), habits, patience }
     }
 
     /// Bytes that are counted as its: what is held, and what waits for it in magazines.

@@ -3,5 +3,5 @@
 mod handle;
 mod mapping;
 
-pub(crate) use handle::{Lease, Memory, Root, Shared};
+pub(crate) use handle::{Lease, Memory, Root, Shared, Slot};
 pub(crate) use mapping::{Arena, PAGE_BYTES};

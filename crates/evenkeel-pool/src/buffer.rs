@@ -36,6 +36,10 @@ impl Buffer {
         Self { lease, filled }
     }
 
+    pub(crate) const fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
     /// Bytes that it can hold.
     pub fn capacity(&self) -> usize {
         self.lease.slot_bytes()
@@ -65,7 +69,7 @@ impl Buffer {
         let spare = self.capacity() - self.filled;
         assert!(bytes <= spare, "{bytes} bytes are more than the {spare} that are spare");
         self.filled += bytes;
-        self.lease.is_written(self.filled);
+        self.lease.is_filled(self.filled);
     }
 
     /// Copies as much as there is room for; how much that was.
@@ -81,6 +85,7 @@ impl Buffer {
     /// Fewer bytes are filled; as many as there are where that is more.
     pub fn truncate(&mut self, bytes: usize) {
         self.filled = self.filled.min(bytes);
+        self.lease.is_filled(self.filled);
     }
 
     /// Nobody writes it any more: cheap to clone and to cut.

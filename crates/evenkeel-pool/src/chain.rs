@@ -13,6 +13,10 @@ impl Chain {
         Self(buffers)
     }
 
+    pub(crate) fn buffers(&self) -> &[Buffer] {
+        &self.0
+    }
+
     /// Bytes that are filled.
     pub fn len(&self) -> usize {
         self.0.iter().map(|buffer| buffer.len()).sum()

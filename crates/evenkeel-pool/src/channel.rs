@@ -205,6 +205,14 @@ fn admit(core: &Core, name: &str, parts: &[Part<'_>]) -> Result<Arc<ChannelState
 }
 
 impl Channel {
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.state.number
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.state.name

@@ -186,6 +186,17 @@ impl Core {
         }
     }
 
+    /// All accounts, with their numbers.
+    pub(crate) fn all_accounts(&self) -> impl Iterator<Item = (u32, &AccountState)> {
+        let known = self.accounts.iter().map_while(OnceLock::get);
+        known.enumerate().map(|(number, account)| (number as u32, &**account))
+    }
+
+    /// The account of a number, where there is one.
+    pub(crate) fn known(&self, number: u32) -> Option<&AccountState> {
+        self.accounts.get(number as usize)?.get().map(|account| &**account)
+    }
+
     #[cfg(evenkeel_pool_loom)]
     pub(crate) fn accounts(&self) -> impl Iterator<Item = &Arc<AccountState>> {
         self.accounts.iter().map_while(OnceLock::get)

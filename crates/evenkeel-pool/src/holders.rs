@@ -1,7 +1,8 @@
 //! Who holds what, where it was taken, and for how long.
 
 use crate::arena::Memory;
-use crate::sync::Ordering;
+use crate::beside::OFF;
+use crate::leaks::look;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -15,7 +16,7 @@ pub struct Holder {
     pub channel: String,
     /// The component in it.
     pub component: String,
-    /// Where in the source they were taken, as `file:line:column`.
+    /// Where in the source they were taken, as `file:line:column`; `unknown` where that was not noted.
     pub site: String,
     /// How many.
     pub buffers: u32,
@@ -34,18 +35,17 @@ impl fmt::Display for Holder {
 
 /// All holders of a tier, or of all tiers, who holds most first.
 pub(crate) fn holders(memory: &Memory, tier: Option<usize>) -> Vec<Holder> {
-    let now = memory.tick.load(Ordering::Relaxed);
+    let now = memory.watch.seconds();
     let mut found: BTreeMap<(u32, String), Holder> = BTreeMap::new();
     let tiers = 0..memory.core.tiers.len();
     for at in tiers.filter(|at| tier.is_none_or(|tier| tier == *at)) {
         let slot_bytes = memory.core.tiers[at].slot_bytes;
         for slot in memory.core.held(at) {
-            let note = &memory.slots[at][slot as usize];
-            let account = note.account.load(Ordering::Relaxed);
-            let site = note.site.load().map_or_else(|| "unknown".to_owned(), ToString::to_string);
-            let age = now.saturating_sub(note.since.load(Ordering::Relaxed));
-            let state = memory.core.account(account);
-            let holder = found.entry((account, site)).or_insert_with_key(|(_, site)| Holder {
+            let Some(seen) = look(memory, at, slot) else { continue };
+            let Some(state) = memory.core.known(seen.account) else { continue };
+            let site = seen.site.map_or_else(|| "unknown".to_owned(), ToString::to_string);
+            let age = if seen.holding.since == OFF { 0 } else { seen.age(now) };
+            let holder = found.entry((seen.account, site)).or_insert_with_key(|(_, site)| Holder {
                 channel: state.channel.name.clone(),
                 component: state.name.clone(),
                 site: site.clone(),

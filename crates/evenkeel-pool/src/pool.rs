@@ -2,12 +2,13 @@
 
 use crate::account::pages;
 use crate::arena::{Arena, PAGE_BYTES, Root};
+use crate::beside::Taking;
 use crate::buffer::Buffer;
 use crate::core::{Core, Counter, Settings, TierCore};
 use crate::error::{BuildError, Exhausted};
 use crate::holders::Holder;
+use crate::leaks::{LeakMode, Watch};
 use crate::quota::{Surplus, UNITS_MAX};
-use crate::sync::Ordering;
 use evenkeel_locks::watch::Site;
 use std::panic::Location;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub struct PoolBuilder {
     borrow_share: Option<u32>,
     resident_max: Option<u64>,
     counted: Vec<(String, u32)>,
+    leaks: LeakMode,
     poisons: bool,
 }
 
@@ -51,6 +53,7 @@ impl Default for PoolBuilder {
             borrow_share: None,
             resident_max: None,
             counted: Vec::new(),
+            leaks: LeakMode::default(),
             poisons: false,
         }
     }
@@ -91,7 +94,14 @@ impl PoolBuilder {
         self
     }
 
-    /// Fills what is given back with a pattern, so that whoever still reads it is seen to. For debugging.
+    /// What is noted of each buffer when it is taken, in place of the place and the time.
+    pub fn leaks(mut self, mode: LeakMode) -> Self {
+        self.leaks = mode;
+        self
+    }
+
+    /// Fills what is given back with a pattern, so that whoever still reads it sees that, and looks at the pattern when it is taken
+    /// again, so that whoever still writes it is [found](Pool::findings). For debugging: it reads all of each buffer.
     pub fn poison(mut self) -> Self {
         self.poisons = true;
         self
@@ -107,7 +117,11 @@ impl PoolBuilder {
         let arenas = self.tiers.iter().map(|tier| Arena::reserve(tier.bytes, tier.slots as usize));
         let arenas = arenas.collect::<Result<_, _>>().map_err(BuildError::Memory)?;
         let tiers = self.tiers.iter().map(|tier| TierCore::new(tier.bytes as u64, tier.slots)).collect();
-        Ok(Pool(Arc::new(Root::new(Core::new(tiers, settings), arenas, self.poisons))))
+        Ok(Pool(Arc::new(Root::new(
+            Core::new(tiers, settings),
+            arenas,
+            Watch::new(self.leaks, self.poisons),
+        ))))
     }
 
     fn settings(&self) -> Result<Settings, BuildError> {
@@ -179,9 +193,14 @@ impl Pool {
         crate::holders::holders(self.0.memory(), None)
     }
 
-    /// Counts seconds, by which it is known for how long buffers are held.
+    /// Counts seconds, by which it is known for how long buffers are held. To be called once a second or so.
     pub fn tick(&self, seconds: u32) {
-        self.0.memory().tick.store(seconds, Ordering::Relaxed);
+        let memory = self.0.memory();
+        memory.watch.set_seconds(memory, seconds);
+    }
+
+    pub(crate) fn root(&self) -> &Root {
+        &self.0
     }
 }
 
@@ -194,6 +213,24 @@ pub struct Account {
 }
 
 impl Account {
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(crate) fn channel_number(&self) -> u32 {
+        self.channel
+    }
+
+    /// Its channel's name, and its own.
+    pub(crate) fn names(&self) -> (&str, &str) {
+        let account = self.core().account(self.number);
+        (&account.channel.name, &account.name)
+    }
+
     pub(crate) fn core(&self) -> &Core {
         &self.root.memory().core
     }
@@ -214,7 +251,7 @@ impl Account {
         let site = Location::caller();
         let memory = self.root.memory();
         match self.tier_for(bytes).map(|tier| (tier, memory.core.take(tier, self.number, memory))) {
-            Some((tier, Ok(slot))) => Ok(self.buffer(tier, slot, site)),
+            Some((tier, Ok(slot))) => Ok(self.buffer(tier, slot, bytes, site)),
             Some((tier, Err(denied))) => Err(self.exhausted(bytes, Some((tier, denied)))),
             None => Err(self.exhausted(bytes, None)),
         }
@@ -230,13 +267,14 @@ impl Account {
         let site = Location::caller();
         let tier = self.tier_for(bytes).ok_or_else(|| self.exhausted(bytes, None))?;
         match self.core().take_until(tier, self.number, until, self.root.memory()) {
-            Ok(slot) => Ok(self.buffer(tier, slot, site)),
+            Ok(slot) => Ok(self.buffer(tier, slot, bytes, site)),
             Err(denied) => Err(self.exhausted(bytes, Some((tier, denied)))),
         }
     }
 
     #[inline(always)]
-    pub(crate) fn buffer(&self, tier: usize, slot: u32, site: Site) -> Buffer {
-        Buffer::of(self.root.lease(tier, slot, self.number, self.channel, site), 0)
+    pub(crate) fn buffer(&self, tier: usize, slot: u32, bytes: usize, site: Site) -> Buffer {
+        let taking = Taking { account: self.number, channel: self.channel, bytes: bytes as u32, site };
+        Buffer::of(self.root.lease(tier, slot, taking), 0)
     }
 }

@@ -1,6 +1,6 @@
 //! A slice: bytes that nobody writes any more, cheap to clone and to cut.
 
-use crate::arena::Shared;
+use crate::arena::{Lease, Shared};
 use crate::buffer::Buffer;
 use std::fmt;
 use std::ops::{Bound, Deref, RangeBounds};
@@ -59,6 +59,10 @@ impl Slice {
             Ok(lease) => Ok(Buffer::of(lease, bytes)),
             Err(shared) => Err(Self { shared, from, bytes }),
         }
+    }
+
+    pub(crate) fn lease(&self) -> &Lease {
+        self.shared.lease()
     }
 
     /// Bytes of memory that it keeps.

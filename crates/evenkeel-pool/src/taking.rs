@@ -69,7 +69,7 @@ impl Account {
             WhenExhausted::Fail | WhenExhausted::Shed => memory.core.take(tier, self.number, memory),
         };
         match taken {
-            Ok(slot) => Ok(Taken::Given(self.buffer(tier, slot, site))),
+            Ok(slot) => Ok(Taken::Given(self.buffer(tier, slot, bytes, site))),
             Err(_) if when == WhenExhausted::Shed => Ok(self.goes_without()),
             Err(denied) => Err(self.exhausted(bytes, Some((tier, denied)))),
         }
@@ -88,6 +88,11 @@ impl Account {
     /// Bytes that it holds, and those that lie ready for it in the threads that gave them back.
     pub fn bytes(&self) -> u64 {
         self.core().account(self.number).bytes()
+    }
+
+    /// Bytes that it may hold.
+    pub fn bytes_max(&self) -> u64 {
+        self.core().account(self.number).bytes_max()
     }
 
     /// It may hold so many bytes from now on. What it holds above that it keeps: it takes no more until it is below.
@@ -113,7 +118,7 @@ impl Account {
         let mut denied = None;
         for tier in first..memory.core.tiers.len() {
             match memory.core.take_beyond(tier, self.number, memory) {
-                Ok(slot) => return Ok(self.buffer(tier, slot, site)),
+                Ok(slot) => return Ok(self.buffer(tier, slot, bytes, site)),
                 Err(now) => denied = denied.or(Some((tier, now))),
             }
         }
@@ -148,21 +153,29 @@ impl Account {
         let WhenExhausted::WaitUntil(until) = when else { return Err(refused) };
         let memory = self.root.memory();
         let found = memory.core.wait_for_chain(bytes, self.number, until, memory).ok_or(refused)?;
-        let buffers = found.into_iter().map(|(tier, slot)| self.buffer(tier, slot, site));
+        let mut left = bytes;
+        let buffers = found.into_iter().map(|(tier, slot)| self.part(tier, slot, &mut left, site));
         Ok(Taken::Given(Chain::of(buffers.collect())))
     }
 
     /// A chain, or why not, told while what there was of it is still held.
     fn chain_now<E>(&self, bytes: usize, site: Site, why: impl FnOnce(Denied) -> E) -> Result<Chain, E> {
         let memory = self.root.memory();
-        let mut buffers = Vec::new();
+        let (mut buffers, mut left) = (Vec::new(), bytes);
         let composed = chain::compose(bytes, &memory.core.sizes(), |tier| {
             let slot = memory.core.take(tier, self.number, memory)?;
-            buffers.push(self.buffer(tier, slot, site));
+            buffers.push(self.part(tier, slot, &mut left, site));
             Ok(())
         });
         composed.map_err(why)?;
         Ok(Chain::of(buffers))
+    }
+
+    /// One of several buffers for so many bytes that are left.
+    fn part(&self, tier: usize, slot: u32, left: &mut usize, site: Site) -> Buffer {
+        let here = (*left).min(self.core().tiers[tier].slot_bytes as usize);
+        *left -= here;
+        self.buffer(tier, slot, here, site)
     }
 
     #[cold]

@@ -41,6 +41,6 @@ pub use config::{
     Source,
 };
 pub use evenkeel_core::{NameError, check_name};
-pub use hub::{ChannelCounts, Condition, budget_bytes, quota_bytes_min, tiers};
+pub use hub::{ChannelCounts, Condition, budget_bytes, pool_options, quota_bytes_min};
 pub use recorder::{Ending, Held, Prepared, Recorder, StartError, StillHeld};
 pub use steps::{WireError, specs};

@@ -26,7 +26,7 @@ pub use outlet::{Ended, Outlet};
 pub use queues::{Pushed, Queues};
 pub use set::BufferQueues;
 
-use crate::resources::{Exhausted, Reservation, ResourcePool};
+use crate::resources::{CountedHolder, ResourcePool, is_own_thread};
 use evenkeel_core::check_name;
 use evenkeel_hierarchy::{BufferCleanup, Mutex, with_root};
 use flush::Set;
@@ -108,14 +108,6 @@ impl BufferManager {
         Flush::begin(self.sets(), channel)
     }
 
-    /// Takes a channel's buffer space; it comes back when the answer is dropped.
-    ///
-    /// # Errors
-    /// [`Exhausted`], naming the limit.
-    pub fn open(&self, channel: &str, bytes: usize) -> Result<Reservation, Exhausted> {
-        self.pool.reserve(channel, bytes)
-    }
-
     /// Checks that nothing waits, nobody has something in hand, and nobody holds buffers any more; names whoever does.
     ///
     /// # Errors
@@ -137,7 +129,11 @@ impl BufferManager {
                 held.push(format!("{unfinished} entries were taken out of {name} by somebody who panicked"));
             }
         }
-        held.extend(self.pool.holders().iter().map(|(name, bytes)| format!("{name} {bytes} bytes")));
+        held.extend(self.pool.holders().iter().map(|holder| format!("{} bytes by {holder}", holder.bytes)));
+        let counted = self.pool.counted_holders().into_iter().filter(|holder| !is_own_thread(holder));
+        held.extend(counted.map(|CountedHolder { kind, channel, component, site, units, .. }| {
+            format!("{units} {kind} by {channel}/{component}, taken at {site}")
+        }));
         if held.is_empty() { Ok(()) } else { Err(NotEmpty { held }) }
     }
 }

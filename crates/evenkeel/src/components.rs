@@ -6,7 +6,7 @@
 //!
 //! What it takes: less than 4 KB each.
 
-use crate::resources::ResourcePool;
+use crate::resources::{Account, HasResources, Refused as NoAccount, ResourcePool, ResourceView, SHARED};
 use crate::state::{
     COMPONENT, Cause, ChangeError, ChangeKind, FlappingLimits, Limits, MachineError, Refused, StateMachine,
     StateReader, StateSet, States,
@@ -16,7 +16,7 @@ use evenkeel_core::{NameError, check_name};
 use evenkeel_hierarchy::{Component as Level, Mutex, with_root};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Name of the machine of a component.
 const MACHINE: &str = "state";
@@ -76,8 +76,36 @@ pub enum ComponentError {
     },
 }
 
+/// Channel and name.
 type Key = (Option<String>, String);
-type Machines = BTreeMap<Key, StateMachine<ComponentState>>;
+type Machines = BTreeMap<Key, Entry>;
+
+struct Entry {
+    machine: StateMachine<ComponentState>,
+    needs: Box<[Key]>,
+}
+
+/// What a component says of itself when it is registered.
+#[derive(Clone, Debug, Default)]
+pub struct ComponentOptions {
+    bytes_max: Option<u64>,
+    needs: Vec<Key>,
+}
+
+impl ComponentOptions {
+    /// Bytes of buffers that it may hold, in place of what all may: 500,000 if nothing else was said.
+    pub fn bytes_max(mut self, bytes: u64) -> Self {
+        self.bytes_max = Some(bytes);
+        self
+    }
+
+    /// It needs another component, of any channel: what that holds is released after what this one holds. Whatever it needs is
+    /// there before it, so that nothing goes round.
+    pub fn needs(mut self, other: &Component) -> Self {
+        self.needs.push(other.key());
+        self
+    }
+}
 
 /// Keeps all components. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -108,6 +136,19 @@ impl ComponentCoordinator {
     /// # Errors
     /// [`ComponentError`], naming it.
     pub fn register(&self, channel: Option<&str>, name: &str) -> Result<Component, ComponentError> {
+        self.register_with(channel, name, ComponentOptions::default())
+    }
+
+    /// The same for one that needs others, or more memory than others.
+    ///
+    /// # Errors
+    /// [`ComponentError`], naming it.
+    pub fn register_with(
+        &self,
+        channel: Option<&str>,
+        name: &str,
+        options: ComponentOptions,
+    ) -> Result<Component, ComponentError> {
         check_name(name)?;
         let builder = self.states.machine_of(channel, Some(name), &COMPONENT, MACHINE);
         let machine =
@@ -119,21 +160,56 @@ impl ComponentCoordinator {
                 refused => ComponentError::Machine { name: name.to_owned(), source: Box::new(refused) },
             })?;
         let key = (channel.map(str::to_owned), name.to_owned());
-        self.with(|machines| machines.insert(key, machine.clone()));
-        Ok(Component { machine })
+        let ComponentOptions { bytes_max, needs } = options;
+        let entry = Entry { machine: machine.clone(), needs: needs.into() };
+        self.with(|machines| machines.insert(key, entry));
+        Ok(Component { machine, pool: self.pool.clone(), bytes_max })
+    }
+
+    /// To look at what needs what, from where no handle is to be kept.
+    pub(crate) fn needs(&self) -> Needs {
+        Needs(Arc::downgrade(&self.machines))
     }
 
     /// Every component: channel, name, state.
     pub fn list(&self) -> Vec<(Option<String>, String, ComponentState)> {
-        let row = |((channel, name), machine): (&Key, &StateMachine<ComponentState>)| {
-            (channel.clone(), name.clone(), machine.state())
-        };
+        let row =
+            |((channel, name), entry): (&Key, &Entry)| (channel.clone(), name.clone(), entry.machine.state());
         self.with(|machines| machines.iter().map(row).collect())
     }
 
     /// Bytes of the pool that components and channels hold.
-    pub fn in_use(&self) -> usize {
+    pub fn in_use(&self) -> u64 {
         self.pool.in_use()
+    }
+}
+
+impl HasResources for ComponentCoordinator {
+    /// What is its components'.
+    fn resource_view(&self) -> ResourceView {
+        let machines = self.machines.clone();
+        ResourceView::of(self.pool.clone(), "the components", move |channel, component| {
+            let channel = (channel != SHARED).then(|| channel.to_owned());
+            let key = (channel, component.to_owned());
+            with_root(|house| machines.lock(house).contains_key(&key))
+        })
+    }
+}
+
+/// Who needs whom.
+pub(crate) struct Needs(Weak<Mutex<Level, Machines>>);
+
+impl Needs {
+    /// What a component needs, and what needs it: channels and names.
+    pub(crate) fn of(&self, channel: Option<&str>, name: &str) -> (Vec<Key>, Vec<Key>) {
+        let Some(machines) = self.0.upgrade() else { return Default::default() };
+        let key = (channel.map(str::to_owned), name.to_owned());
+        with_root(|house| {
+            let machines = machines.lock(house);
+            let needs = machines.get(&key).map(|entry| entry.needs.to_vec()).unwrap_or_default();
+            let needed_by = machines.iter().filter(|(_, entry)| entry.needs.contains(&key));
+            (needs, needed_by.map(|(key, _)| key.clone()).collect())
+        })
     }
 }
 
@@ -155,6 +231,8 @@ impl ComponentCoordinator {
 #[derive(Clone)]
 pub struct Component {
     machine: StateMachine<ComponentState>,
+    pool: ResourcePool,
+    bytes_max: Option<u64>,
 }
 
 impl fmt::Debug for Component {
@@ -189,6 +267,19 @@ impl Component {
     /// Its state machine, to read and observe.
     pub fn state_machine(&self) -> StateReader<ComponentState> {
         self.machine.reader()
+    }
+
+    fn key(&self) -> Key {
+        (self.channel().map(str::to_owned), self.name().to_owned())
+    }
+
+    /// Its account: whoever has it takes buffers, and whatever else is counted, as this component. What it holds is to be given back by
+    /// the end of the stop: a step `release/CHANNEL/NAME` verifies that.
+    ///
+    /// # Errors
+    /// [`Refused`](crate::resources::Refused): there are too many accounts, or what is reserved for its channel is more than is left.
+    pub fn account(&self) -> Result<Account, NoAccount> {
+        self.pool.account(self.channel(), self.name(), self.bytes_max)
     }
 
     /// Name that a step which stops it should have, for others to wait for.
@@ -232,12 +323,12 @@ impl Component {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
     use super::*;
-    use crate::resources::PoolLimits;
+    use crate::resources::PoolOptions;
 
     // REQ P1, REQ S2
     #[test]
     fn a_component_goes_only_where_it_may() {
-        let pool = ResourcePool::new(PoolLimits::default());
+        let pool = ResourcePool::new(PoolOptions::default()).unwrap();
         let all = ComponentCoordinator::new(pool, States::default());
         let mic = all.register(Some("left"), "mic").unwrap();
         assert!(all.register(Some("right"), "mic").is_ok());

@@ -7,9 +7,11 @@
 mod build;
 mod entry;
 mod faults;
+mod release;
+mod resources;
 mod threads;
 
-use crate::buffers::{BufferError, BufferManager, BufferQueues, Inlet, QueueLimits};
+use crate::buffers::BufferManager;
 use crate::cleanup::{CleanupCoordinator, StepBuilder};
 use crate::components::{Component, ComponentCoordinator, ComponentError};
 use crate::faults::{FaultCoordinator, Supervision};
@@ -310,17 +312,5 @@ impl Channel {
     /// [`ComponentError`], naming it.
     pub fn component(&self, name: &str) -> Result<Component, ComponentError> {
         self.keel.0.components.register(Some(&self.name), name)
-    }
-
-    /// Opens the queue of this channel, among queues of one kind.
-    ///
-    /// # Errors
-    /// [`BufferError`]: it is open, or nothing more is taken in.
-    pub fn inlet<T: Send>(
-        &self,
-        queues: &BufferQueues<T>,
-        limits: QueueLimits,
-    ) -> Result<Inlet<T>, BufferError> {
-        queues.open(&self.name, limits)
     }
 }

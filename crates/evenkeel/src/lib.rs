@@ -36,7 +36,7 @@ pub mod journal;
 mod keel;
 mod monitoring;
 pub mod recovery_log;
-mod resources;
+pub mod resources;
 mod signals;
 pub mod state;
 mod stop;
@@ -44,17 +44,18 @@ pub mod threads;
 mod wake;
 
 pub use buffers::BufferManager;
-pub use components::{Component, ComponentCoordinator, ComponentError};
+pub use components::{Component, ComponentCoordinator, ComponentError, ComponentOptions};
 pub use evenkeel_core::state::ComponentState;
 pub use keel::{BuildError, Builder, Channel, Keel, RunUntilSignal, main, plan_of};
 pub use monitoring::MonitoringCoordinator;
-pub use resources::{Exhausted, PoolLimits, Reservation, ResourcePool};
+pub use resources::{PoolOptions, ResourcePool};
 pub use stop::{Progress, Stopped};
 
 /// What most users need.
 pub mod prelude {
     pub use crate::cleanup::{Backoff, Phase, Step, Verdict};
-    pub use crate::{Channel, Keel, Seconds};
+    pub use crate::resources::ResourceManager;
+    pub use crate::{Channel, ComponentOptions, Keel, Seconds};
 }
 
 /// Durations as people say them: `20.seconds()`.

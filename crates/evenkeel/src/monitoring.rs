@@ -1,8 +1,11 @@
 //! The monitoring: owns the resources, and is asked for them.
 
-use crate::resources::{Exhausted, PoolLimits, Reservation, ResourcePool};
+use crate::resources::{
+    Account, BuildError, HOUSE, HasResources, Limits, PoolOptions, Refused, ResourcePool, ResourceView,
+};
 
-/// Creates the [`ResourcePool`], and is whom components ask for resources.
+/// Creates the [`ResourcePool`], and is whom components ask for resources: nobody shares theirs with another. What it sees
+/// as a [`ResourceManager`](crate::resources::ResourceManager) is all of the pool.
 #[derive(Debug)]
 pub struct MonitoringCoordinator {
     pool: ResourcePool,
@@ -10,8 +13,11 @@ pub struct MonitoringCoordinator {
 
 impl MonitoringCoordinator {
     /// Creates the pool. First of all coordinators: the others are given its pool.
-    pub fn new(limits: PoolLimits) -> Self {
-        Self { pool: ResourcePool::new(limits) }
+    ///
+    /// # Errors
+    /// [`BuildError`]: what is wrong with the tiers, or what the system says.
+    pub fn new(options: PoolOptions) -> Result<Self, BuildError> {
+        Ok(Self { pool: ResourcePool::new(options)? })
     }
 
     /// The pool, to be handed to the coordinators that work on it.
@@ -19,11 +25,47 @@ impl MonitoringCoordinator {
         &self.pool
     }
 
-    /// Takes `bytes` for a component or a channel.
+    /// The account of a component in a channel, or of one that all channels share: made when it is first asked for.
     ///
     /// # Errors
-    /// [`Exhausted`], naming the limit.
-    pub fn request(&self, holder: &str, bytes: usize) -> Result<Reservation, Exhausted> {
-        self.pool.reserve(holder, bytes)
+    /// [`Refused`]: there are too many, or what is reserved for its channel is more than is left.
+    pub fn account(&self, channel: Option<&str>, component: &str) -> Result<Account, Refused> {
+        self.pool.account(channel, component, None)
+    }
+
+    /// The account of a part of the service itself, which sees to it that what it holds is released.
+    ///
+    /// # Errors
+    /// [`Refused`]: there are too many.
+    pub fn account_of_service(&self, part: &str) -> Result<Account, Refused> {
+        self.pool.account_of_service(HOUSE, part, None)
+    }
+
+    /// The account of a part of the service that has memory for one channel, of so many bytes at most, and sees itself to
+    /// it that what it holds is released.
+    ///
+    /// # Errors
+    /// [`Refused`]: there are too many, or what is reserved for the channel is more than is left.
+    pub fn account_of_service_in(
+        &self,
+        channel: &str,
+        part: &str,
+        bytes_max: u64,
+    ) -> Result<Account, Refused> {
+        self.pool.account_of_service(channel, part, Some(bytes_max))
+    }
+
+    /// What a channel may have from now on, and what is its alone.
+    ///
+    /// # Errors
+    /// [`Refused`]: the limits contradict each other, or its reserves are more than is left.
+    pub fn set_limits(&self, channel: &str, limits: &Limits) -> Result<(), Refused> {
+        self.pool.set_limits(channel, limits)
+    }
+}
+
+impl HasResources for MonitoringCoordinator {
+    fn resource_view(&self) -> ResourceView {
+        ResourceView::all(self.pool.clone(), "the monitoring")
     }
 }

@@ -26,6 +26,7 @@ mod events;
 mod handle;
 mod job;
 mod place;
+mod rounds;
 mod slot;
 mod terminate;
 mod usage;
@@ -35,6 +36,7 @@ mod worker;
 pub use self::channel::JobChannel;
 use self::core::Core;
 use crate::callback::contained;
+use crate::resources::Account;
 pub use dedicated::{ThreadBuilder, ThreadHandle};
 pub use error::{ChannelRefused, JobRefused, ThreadError};
 pub use evenkeel_core::threads::{Class, Counts, Limits};
@@ -223,6 +225,11 @@ impl ThreadCoordinator {
     /// Most threads at once.
     pub fn threads_max(&self) -> usize {
         self.core().book.threads_max()
+    }
+
+    /// Counts threads in the books of a pool too, from now on: of the first that asks.
+    pub(crate) fn count_in(&self, account: &Account) {
+        self.core().book.count_in(account);
     }
 
     /// All threads now, with what the system knows of each: some 30 us a thread.

@@ -260,7 +260,7 @@ fn handles_can_be_dropped_while_a_thread_unwinds_under_a_lock_of_its_own() {
         let unwound = catch_unwind(AssertUnwindSafe(|| {
             with_root(|root| {
                 let _mine = MY_LOCK.lock(root);
-                let _reservation = keel.buffers().open("left", 5).unwrap();
+                let _buffer = keel.monitoring().account_of_service("test").unwrap().take(5).unwrap();
                 let mut waits = Box::pin(keel.run_until_signal());
                 assert!(waits.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
                 let _journal = keel.journal().cloned();

@@ -186,6 +186,24 @@ OUT_OF_MEMORY 901 "the memory budget is used up",
 OUT_OF_DESCRIPTORS 902 "no more files or sockets can be opened",
     "The process has as many open descriptors as it may have.",
     "Raise the limit of open files (ulimit -n, or LimitNOFILE= of the service).";
+HELD_TOO_LONG 903 "a buffer is held for too long",
+    "A component has not given a buffer back for longer than it may hold one. It is told again when that time has doubled.",
+    "The recovery log says where it was taken, and for how long it is held. Find out what keeps it.";
+NEVER_RETURNED 904 "a buffer was never given back",
+    "A component, channel or service said that it is done, and still holds a buffer.",
+    "The recovery log says who holds it and where it was taken. Report it to the component's author.";
+WRITTEN_AFTER_RETURN 905 "a buffer was written after it was given back",
+    "Memory that nobody held was changed: by a device or the system that was still writing, or by a defect.",
+    "The recovery log says who had it last. Look for input or output that outlives its buffer.";
+USAGE_HIGH 906 "a limit is near",
+    "More than 70, 85 or 95 % of what there may be is in use. Nothing is refused yet.",
+    "Raise the limit, or find out in the recovery log who holds how much.";
+MEMORY_GROWS 907 "memory grows",
+    "For at least an hour the process has taken more than a megabyte an hour from the system.",
+    "Find out what grows; restart the service in a quiet moment if it does not end.";
+MEMORY_WASTED 908 "memory is held in vain",
+    "More than 5 % of the bytes of the buffers that are held were not asked for.",
+    "Ask for what is needed, in chains, or give the pool tiers that fit.";
 STORAGE 1000 "storage failed",
     "Writing, syncing or reading back failed. What was acknowledged is safe; the channel is recovered.",
     "Check the disk and the system log; verify the recording.";

@@ -6,22 +6,26 @@
 //! 2. The bytes of a slot are its lease's alone: `bytes_mut` needs it for itself, `bytes` lends them for reading.
 //! 3. What a [`Slot`] notes is written by whoever holds its lease, so that plain moves do; others read it at any
 //!    time, to tell people.
+//! 4. A slot's [turn](Slot::turn) is another at every take, so that two holdings of it are told apart.
+//!
+//! What is done at few takes, or in few modes, stands in [`Beside`](crate::beside::Beside), away from the way of the others: a
+//! slot's countdown, the pool's tick and the slot's last account say at once whether there is any of it.
 //!
 //! A lease is a word, so that a buffer goes through registers: copied through memory, its parts written one by one and read
 //! together, it costs more than all the rest of taking it.
 #![allow(unsafe_code, reason = "a pool outlives its last buffer without a counter that all threads write")]
 
 use super::Arena;
+use crate::beside::{ATTEND, Beside, Marks, NOBODY, OFF, Taking};
 use crate::core::{Backing, Core, Given};
-use evenkeel_locks::watch::{Site, SiteCell};
+use crate::leaks::Watch;
+use evenkeel_locks::watch::SiteCell;
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
 
-/// What is given back is filled with, where the pool was asked to: no text, no small number, no address.
-const POISON: u8 = 0xDB;
 /// More slices of one slot than any program has: going on would lose count.
 const SLICES_MAX: u32 = u32::MAX / 2;
 
@@ -31,22 +35,30 @@ const SLICES_MAX: u32 = u32::MAX / 2;
 pub(crate) struct Slot {
     memory: NonNull<Memory>,
     at: NonNull<u8>,
-    bytes: usize,
-    tier: u32,
-    number: u32,
+    bytes: u32,
+    pub(crate) number: u32,
+    pub(crate) tier: u8,
+    /// What is to be done when it is given back.
+    pub(crate) marks: AtomicU8,
     /// Where it was taken.
     pub(crate) site: SiteCell,
     /// The pool's tick when it was taken.
     pub(crate) since: AtomicU32,
     /// The account that took it last.
     pub(crate) account: AtomicU32,
-    /// The channel whose bytes are in it.
-    bytes_of: AtomicU32,
+    /// The channel whose bytes are in it: that of the account.
+    pub(crate) bytes_of: AtomicU32,
     /// How many bytes of it, from its beginning, may be other than zero.
-    written: AtomicU32,
+    pub(crate) written: AtomicU32,
+    /// In the lower half counts takes down until the next that is looked at; in the upper half counts those.
+    pub(crate) turn: AtomicU32,
+    /// Bytes that it was taken for.
+    pub(crate) asked: AtomicU32,
     /// How many slices of it there are, once it is frozen.
     slices: AtomicU32,
 }
+
+const _: () = assert!(size_of::<Slot>() == 64, "a slot is one line");
 
 // SAFETY: what is not atomic is never written once the slot can be seen; the pointers are only followed by leases.
 unsafe impl Send for Slot {}
@@ -59,10 +71,12 @@ pub(crate) struct Memory {
     pub(crate) core: Core,
     /// Of each tier its slots.
     pub(crate) slots: Box<[Box<[Slot]>]>,
-    /// Seconds that somebody counts.
+    /// Of each tier, for each slot, what is known beside.
+    pub(crate) beside: Box<[Box<[Beside]>]>,
+    /// Seconds that somebody counts; or that none are noted, or that each take is looked at.
     pub(crate) tick: AtomicU32,
-    /// Whether what is given back is filled with a pattern.
-    poisons: bool,
+    /// Who is told what of it.
+    pub(crate) watch: Watch,
     /// Goes last: the slots lead there.
     arenas: Box<[Arena]>,
 }
@@ -99,22 +113,28 @@ unsafe impl Send for Root {}
 unsafe impl Sync for Root {}
 
 impl Root {
-    pub(crate) fn new(core: Core, arenas: Box<[Arena]>, poisons: bool) -> Self {
-        let memory = Memory { core, slots: Box::default(), tick: AtomicU32::new(0), poisons, arenas };
+    pub(crate) fn new(core: Core, arenas: Box<[Arena]>, watch: Watch) -> Self {
+        let beside =
+            core.tiers.iter().enumerate().map(|(at, tier)| Beside::all(at, tier.held.len())).collect();
+        let tick = AtomicU32::new(watch.tick());
+        let memory = Memory { core, slots: Box::default(), beside, tick, watch, arenas };
         let memory = NonNull::from(Box::leak(Box::new(memory)));
         // SAFETY: just made, and nobody else knows of it.
         let known = unsafe { memory.as_ref() };
         let slot = |(tier, bytes, number): (usize, usize, u32)| Slot {
             memory,
             at: known.arenas[tier].slot(number),
-            bytes,
-            tier: tier as u32,
+            bytes: bytes as u32,
+            tier: tier as u8,
             number,
+            marks: AtomicU8::new(0),
             site: SiteCell::default(),
             since: AtomicU32::new(0),
-            account: AtomicU32::new(0),
+            account: AtomicU32::new(NOBODY),
             bytes_of: AtomicU32::new(0),
             written: AtomicU32::new(0),
+            turn: AtomicU32::new(known.beside[tier][number as usize].first_turn()),
+            asked: AtomicU32::new(0),
             slices: AtomicU32::new(0),
         };
         let tier = |(at, tier): (usize, &crate::core::TierCore)| {
@@ -126,25 +146,43 @@ impl Root {
         Self(memory)
     }
 
+    /// Whether both are of one pool.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
     #[inline]
     pub(crate) fn memory(&self) -> &Memory {
         // SAFETY: it stays until the core was closed, which this root does when it is dropped.
         unsafe { self.0.as_ref() }
     }
 
+    /// Writes to a slot without a lease of it, as what is unsound would.
+    #[cfg(test)]
+    pub(crate) fn scribble(&self, tier: usize, slot: u32, at: usize, byte: u8) {
+        let slot = &self.memory().slots[tier][slot as usize];
+        assert!(at < slot.bytes as usize);
+        // SAFETY: within the slot; the test that calls this has no lease of it.
+        unsafe { slot.at.add(at).write(byte) };
+    }
+
     /// The lease of a slot that the core has just given to an account. What another channel left in it is wiped.
     #[inline]
-    pub(crate) fn lease(&self, tier: usize, number: u32, account: u32, channel: u32, site: Site) -> Lease {
+    pub(crate) fn lease(&self, tier: usize, number: u32, taking: Taking) -> Lease {
         let memory = self.memory();
         let slot = &memory.slots[tier][number as usize];
-        let mut lease = Lease(NonNull::from(slot));
-        if slot.written.load(Ordering::Relaxed) > 0 && slot.bytes_of.load(Ordering::Relaxed) != channel {
-            lease.wipe();
+        let lease = Lease(NonNull::from(slot));
+        let turn = slot.turn.load(Ordering::Relaxed).wrapping_sub(1);
+        slot.turn.store(turn, Ordering::Relaxed);
+        let tick = memory.tick.load(Ordering::Relaxed);
+        if turn as u16 == 0 || tick == ATTEND || slot.account.load(Ordering::Relaxed) != taking.account {
+            return lease.begin(taking);
         }
-        slot.bytes_of.store(channel, Ordering::Relaxed);
-        slot.site.store(site);
-        slot.since.store(memory.tick.load(Ordering::Relaxed), Ordering::Relaxed);
-        slot.account.store(account, Ordering::Relaxed);
+        slot.asked.store(taking.bytes, Ordering::Relaxed);
+        slot.since.store(tick, Ordering::Relaxed);
+        if tick != OFF {
+            slot.site.store(taking.site);
+        }
         lease
     }
 }
@@ -179,7 +217,36 @@ impl Lease {
         unsafe { self.slot().memory.as_ref() }
     }
 
+    /// What a take may bring with it, but seldom does.
     #[cold]
+    #[inline(never)]
+    fn begin(mut self, taking: Taking) -> Self {
+        let (memory, slot) = (self.memory(), self.slot());
+        let beside = &memory.beside[slot.tier as usize][slot.number as usize];
+        if memory.watch.poisons() {
+            beside.inspect(memory, slot, self.bytes());
+        }
+        if beside.passes_on(memory, slot, taking) {
+            self.wipe();
+        }
+        let (memory, slot) = (self.memory(), self.slot());
+        memory.beside[slot.tier as usize][slot.number as usize].note(memory, slot, taking);
+        self
+    }
+
+    /// What a take brought with it is brought to an end.
+    #[cold]
+    #[inline(never)]
+    fn end(&mut self) {
+        let marks = Marks(self.slot().marks.swap(0, Ordering::Relaxed));
+        if marks.has(Marks::POISONED) {
+            let written = self.slot().written.load(Ordering::Relaxed) as usize;
+            self.bytes_mut()[..written].fill(crate::beside::POISON);
+        }
+        let (memory, slot) = (self.memory(), self.slot());
+        memory.beside[slot.tier as usize][slot.number as usize].end(memory, slot, marks);
+    }
+
     fn wipe(&mut self) {
         let written = self.slot().written.swap(0, Ordering::Relaxed) as usize;
         self.bytes_mut()[..written].fill(0);
@@ -194,6 +261,31 @@ impl Lease {
         }
     }
 
+    /// So many bytes of it are filled.
+    #[inline]
+    pub(crate) fn is_filled(&mut self, bytes: usize) {
+        self.is_written(bytes);
+        if self.slot().marks.load(Ordering::Relaxed) != 0 {
+            let slot = self.slot();
+            self.memory().beside[slot.tier as usize][slot.number as usize].is_filled(bytes);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn number(&self) -> u32 {
+        self.slot().number
+    }
+
+    /// Whether it is of this pool.
+    pub(crate) fn is_of(&self, root: &Root) -> bool {
+        self.slot().memory == root.0
+    }
+
+    /// Which of its pool's channels holds it.
+    pub(crate) fn channel(&self) -> u32 {
+        self.slot().bytes_of.load(Ordering::Relaxed)
+    }
+
     /// Channel and component that hold it.
     pub(crate) fn holder(&self) -> (&str, &str) {
         let account = self.memory().core.account(self.slot().account.load(Ordering::Relaxed));
@@ -203,21 +295,21 @@ impl Lease {
     /// Bytes of the slot.
     #[inline]
     pub(crate) fn slot_bytes(&self) -> usize {
-        self.slot().bytes
+        self.slot().bytes as usize
     }
 
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         let slot = self.slot();
         // SAFETY: whole slot within its arena, zeroes or written before: always initialised; nobody else writes.
-        unsafe { std::slice::from_raw_parts(slot.at.as_ptr(), slot.bytes) }
+        unsafe { std::slice::from_raw_parts(slot.at.as_ptr(), slot.bytes as usize) }
     }
 
     #[inline]
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         let slot = self.slot();
         // SAFETY: as in `bytes`, and nobody else reads: the lease is borrowed for writing.
-        unsafe { std::slice::from_raw_parts_mut(slot.at.as_ptr(), slot.bytes) }
+        unsafe { std::slice::from_raw_parts_mut(slot.at.as_ptr(), slot.bytes as usize) }
     }
 }
 
@@ -226,10 +318,11 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let Slot { memory, tier, number, .. } = *self.slot();
         let account = self.slot().account.load(Ordering::Relaxed);
-        if self.memory().poisons {
-            let written = self.slot().written.load(Ordering::Relaxed) as usize;
-            self.bytes_mut()[..written].fill(POISON);
+        if self.slot().marks.load(Ordering::Relaxed) != 0 {
+            self.end();
         }
+        // Who takes it next and has not noted its time yet must not be seen with this one's.
+        self.slot().since.store(OFF, Ordering::Relaxed);
         // SAFETY: it stays until this lease was given back.
         if unsafe { memory.as_ref() }.core.give(tier as usize, number, account) == Given::Last {
             // SAFETY: made by `Box::leak`; the root is gone, and this was the last lease.

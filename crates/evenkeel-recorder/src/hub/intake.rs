@@ -193,7 +193,7 @@ impl Hub {
             }
             oldest.into_iter().for_each(|batch| self.return_buffer(channel, batch.into_memory()));
         };
-        Some(self.memory[channel].take(bytes))
+        Some(self.memory.take(channel, bytes))
     }
 
     /// Whether a buffer of `bytes` would be granted now; if not, `ek-capture` is woken

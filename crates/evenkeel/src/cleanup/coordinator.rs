@@ -127,6 +127,26 @@ impl CleanupCoordinator {
         Ok(CleanupHandle { name, coordinator: self.clone() })
     }
 
+    /// Has a step that is there already wait for one that came after it, in the same phase. Only for the house's own steps,
+    /// whose order is that of what needs what, so that nothing goes round. Nothing where one of them is gone.
+    pub(crate) fn add_dependency(&self, step: &str, on: &str) {
+        self.with(|registry| {
+            let (of, after) = (registry.places.get(step).copied(), registry.places.get(on).copied());
+            if registry.is_closed || of.is_none() || of != after {
+                return;
+            }
+            if let Some(spec) = registry.steps.iter_mut().find(|spec| spec.name == step) {
+                let old = std::mem::replace(spec, StepSpec::new("", Phase::Initiating));
+                *spec = old.follows(on);
+            }
+        });
+    }
+
+    /// Whether there is a step of that name.
+    pub(crate) fn has(&self, step: &str) -> bool {
+        self.with(|registry| registry.places.contains_key(step))
+    }
+
     /// The steps there are, in the order of registration.
     pub fn steps(&self) -> Vec<StepSpec> {
         self.with(|registry| registry.steps.clone())

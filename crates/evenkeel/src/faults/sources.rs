@@ -2,6 +2,7 @@
 
 use super::report::Whose;
 use super::{Code, FaultCoordinator, Inner, Name, Severity};
+use crate::resources::{Alert, ResourcePool};
 use crate::threads::{ThreadCoordinator, ThreadEvent, What};
 use evenkeel_core::cleanup::{Phase, Verdict};
 use evenkeel_core::fault::Measure;
@@ -18,6 +19,37 @@ impl FaultCoordinator {
                 report(&inner, event);
             }
         });
+    }
+
+    /// Has it reported when somebody reaches for resources that are another's.
+    pub(crate) fn hear_of_pool(&self, pool: &ResourcePool) {
+        // No handle: the pool may outlive the service.
+        let inner = Arc::downgrade(self.inner());
+        pool.on_breach(move |breach| {
+            let Some(inner) = inner.upgrade() else { return };
+            let channel = breach.channel.as_deref().and_then(|channel| Name::new(channel).ok());
+            let whose = match channel {
+                Some(name) => Whose { lane: inner.supervision(&name).lane, component: None },
+                None => inner.of_system("resources"),
+            };
+            inner.fault(&whose, Code::ISOLATION, Severity::Error).text(breach.to_string()).report();
+        });
+    }
+
+    /// To report what was seen of a pool, as a fault of whose it is, from where no handle is to be kept.
+    pub(crate) fn alerts(&self) -> impl Fn(Alert) + Send + Sync + 'static {
+        let inner = Arc::downgrade(self.inner());
+        move |Alert { code, severity, whose, text }| {
+            let Some(inner) = inner.upgrade() else { return };
+            let name = whose.as_ref().and_then(|(channel, _)| Name::new(channel).ok());
+            let component = whose.and_then(|(_, component)| component).and_then(|name| Name::new(&name).ok());
+            let whose = match (name, component) {
+                (Some(name), component) => Whose { lane: inner.supervision(&name).lane, component },
+                (None, None) => inner.of_system("resources"),
+                (None, component) => Whose { component, ..inner.of_system("resources") },
+            };
+            inner.fault(&whose, code, severity).text(text).report();
+        }
     }
 
     /// A step of the stop did not end well. It is written down at once, by whoever calls: nothing is done about it any

@@ -8,7 +8,7 @@ use crate::components::ComponentCoordinator;
 use crate::faults::{FaultCoordinator, Limits, Means, Policies};
 use crate::journal::{Journal, JournalOptions};
 use crate::monitoring::MonitoringCoordinator;
-use crate::resources::PoolLimits;
+use crate::resources::{self, PoolOptions};
 use crate::signals::Signals;
 use crate::state::{Past, States};
 use crate::stop::{AskChannels, Progress, Request, Setup, Shared, Tell, cleanup_state};
@@ -37,6 +37,9 @@ pub enum BuildError {
     /// Signals, descriptors or threads are not to be had.
     #[error("the stop cannot be prepared: {0}")]
     Stop(io::Error),
+    /// The resource pool cannot be made.
+    #[error("the resource pool: {0}")]
+    Pool(#[from] resources::BuildError),
     /// A grace period of nothing.
     #[error("a grace period of zero lets nothing stop; more is needed")]
     NoGrace,
@@ -59,7 +62,7 @@ pub struct Builder {
     past: Option<Past>,
     grace: Duration,
     concurrency_max: usize,
-    pool: PoolLimits,
+    pool: PoolOptions,
     threads: Option<ThreadCoordinator>,
     supervision: (Policies, Limits),
     report: Option<PathBuf>,
@@ -87,7 +90,7 @@ impl Builder {
             past: None,
             grace: Duration::from_secs(20),
             concurrency_max: 16,
-            pool: PoolLimits::default(),
+            pool: PoolOptions::default(),
             threads: None,
             supervision: (Policies::default(), Limits::default()),
             report: None,
@@ -139,9 +142,9 @@ impl Builder {
         self
     }
 
-    /// Limits of the resource pool.
-    pub fn pool(mut self, limits: PoolLimits) -> Self {
-        self.pool = limits;
+    /// The resource pool: its memory, and what whoever asks may have of it.
+    pub fn pool(mut self, options: PoolOptions) -> Self {
+        self.pool = options;
         self
     }
 
@@ -234,13 +237,19 @@ impl Builder {
                 (Some(journal), past)
             }
         };
-        let monitoring = MonitoringCoordinator::new(self.pool);
+        let monitoring = MonitoringCoordinator::new(self.pool.threads_max(threads.threads_max()))?;
         let states = States::new(threads.clone(), journal.clone(), past);
         let components = ComponentCoordinator::new(monitoring.pool().clone(), states.clone());
         let buffers = BufferManager::new(monitoring.pool().clone());
         let cleanup = CleanupCoordinator::default();
         let shared = Shared::new().map_err(BuildError::Stop)?;
         let faults = start_faults(&threads, &shared, (journal.as_ref(), &states), self.supervision)?;
+        faults.hear_of_pool(monitoring.pool());
+        let alerts = faults.alerts();
+        super::release::watch_over(monitoring.pool(), &components, &cleanup, (&threads, alerts));
+        if let Ok(account) = monitoring.account_of_service(resources::THREADS) {
+            threads.count_in(&account);
+        }
         if let Some(journal) = &journal {
             begin_journal(journal, &self.name, self.grace, (&shared, &threads));
         }

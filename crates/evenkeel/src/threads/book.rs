@@ -6,10 +6,11 @@
 use super::error::ThreadError;
 use super::slot::{Kind, Site, Slot};
 use crate::callback::contained;
+use crate::resources::{Account, Counted, Exhausted, THREADS};
 use evenkeel_core::threads::Class;
 use evenkeel_hierarchy::{Condvar, Mutex, ThreadBook, with_root};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How a thread is watched, and how it is told to end.
@@ -54,6 +55,8 @@ pub(super) struct Watched {
 #[derive(Default)]
 struct Pages {
     entries: Vec<Arc<Entry>>,
+    /// What stands for each in the books of the pool, by its number, where it counts against the limit.
+    places: Vec<(u64, Counted)>,
     is_closed: bool,
 }
 
@@ -69,11 +72,19 @@ pub(super) struct Book {
     last_id: AtomicU64,
     pages: Mutex<ThreadBook, Pages>,
     left: Condvar,
+    /// Whose threads are in the books of a pool, once there is one.
+    account: OnceLock<Account>,
 }
 
 impl Book {
     pub(super) fn new(threads_max: usize) -> Self {
-        Self { threads_max, last_id: AtomicU64::new(0), pages: Mutex::default(), left: Condvar::new() }
+        Self {
+            threads_max,
+            last_id: AtomicU64::new(0),
+            pages: Mutex::default(),
+            left: Condvar::new(),
+            account: OnceLock::new(),
+        }
     }
 
     pub(super) fn threads_max(&self) -> usize {
@@ -92,6 +103,13 @@ impl Book {
         site: Site,
     ) -> Result<Arc<Entry>, ThreadError> {
         let id = self.last_id.fetch_add(1, Relaxed) + 1;
+        // First of all, with nothing held: in the pool's books it waits for nobody either.
+        let mut place = self.place(kind);
+        if let Some(Err(_)) = &place {
+            let refused = ThreadError::TooMany { name, threads_max: self.threads_max };
+            contained(|| drop(care));
+            return Err(refused);
+        }
         let entry = Arc::new(Entry { slot: Arc::new(Slot::new(id, name, class, kind, site)), care });
         let refused = with_root(|house| {
             let mut pages = self.pages.lock(house);
@@ -105,6 +123,7 @@ impl Book {
                 }
             }
             pages.entries.push(entry.clone());
+            pages.places.extend(place.take().and_then(Result::ok).map(|place| (id, place)));
             None
         });
         let Some(refused) = refused else { return Ok(entry) };
@@ -113,14 +132,46 @@ impl Book {
         Err(refused)
     }
 
+    /// A place for a thread in the books of the pool, if there is one and it counts there.
+    fn place(&self, kind: Kind) -> Option<Result<Counted, Exhausted>> {
+        let account = self.account.get().filter(|_| kind != Kind::Stop)?;
+        Some(account.count(THREADS, 1))
+    }
+
+    /// From now on threads are counted in the books of a pool too; the first that asks. Those that there are have their places
+    /// as far as there are any.
+    pub(super) fn count_in(&self, account: &Account) {
+        if self.account.set(account.clone()).is_err() {
+            return;
+        }
+        let ids: Vec<u64> = with_root(|house| {
+            let pages = self.pages.lock(house);
+            let counted = pages.entries.iter().filter(|entry| entry.slot.kind != Kind::Stop);
+            counted.map(|entry| entry.slot.id).collect()
+        });
+        for id in ids {
+            let mut place = self.place(Kind::Kept).and_then(Result::ok);
+            with_root(|house| {
+                let mut pages = self.pages.lock(house);
+                let is_there = pages.entries.iter().any(|entry| entry.slot.id == id);
+                let has_one = pages.places.iter().any(|(of, _)| *of == id);
+                if is_there && !has_one {
+                    pages.places.extend(place.take().map(|place| (id, place)));
+                }
+            });
+        }
+    }
+
     /// A thread has ended, or was never started.
     pub(super) fn leave(&self, id: u64) {
         // The entry has a closure of a user's: it is dropped outside.
-        let entry = with_root(|house| {
+        let (entry, place) = with_root(|house| {
             let mut pages = self.pages.lock(house);
             let at = pages.entries.iter().position(|entry| entry.slot.id == id);
-            at.map(|at| pages.entries.remove(at))
+            let place = pages.places.iter().position(|(of, _)| *of == id);
+            (at.map(|at| pages.entries.remove(at)), place.map(|at| pages.places.swap_remove(at)))
         });
+        drop(place);
         self.left.notify_all();
         contained(|| drop(entry));
     }

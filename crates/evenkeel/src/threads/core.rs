@@ -16,6 +16,7 @@ use super::channel::Inner;
 use super::error::{JobRefused, ThreadError};
 use super::events::{Doing, Subject, Tellers, ThreadEvent, What};
 use super::job::{Meta, Remains, Runnable};
+use super::rounds::Rounds;
 use super::slot::{Kind, Slot};
 use super::usage::InKernel;
 use super::watcher::{self, Bell};
@@ -160,6 +161,8 @@ pub(super) struct Core {
     pub(super) tellers: Tellers,
     pub(super) bell: Bell,
     pub(super) aside: Aside,
+    /// What `ek-watch` looks at besides, for the house.
+    pub(super) rounds: Rounds,
     watch_is_started: AtomicBool,
     workers_started: AtomicU64,
     state: Mutex<ThreadSchedule, State>,
@@ -179,6 +182,7 @@ impl Core {
             book: Book::new(options.threads_max),
             tellers: Tellers::default(),
             aside: Aside::default(),
+            rounds: Rounds::default(),
             bell: Bell::default(),
             watch_is_started: AtomicBool::new(false),
             workers_started: AtomicU64::new(0),

@@ -104,9 +104,10 @@ impl Round {
                 self.deal_with(core, finding);
             }
             expire(core);
+            let round = core.rounds.go(clock::mono());
             let deadline = core.with(|state| state.schedule.next_deadline());
             let next = self.watch.next_look(clock::mono());
-            let until = next.into_iter().chain(deadline).min();
+            let until = next.into_iter().chain(deadline).chain(round).min();
             pulse.waiting(|| core.bell.wait(until));
             if let Some(until) = until {
                 let now = clock::mono();

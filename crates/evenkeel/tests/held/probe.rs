@@ -1,8 +1,10 @@
 //! What is called: it looks whether the house's root is free, and calls all entries of a service.
 
 use evenkeel::Keel;
+use evenkeel::buffers::QueueLimits;
 use evenkeel::cleanup::StepSpec;
 use evenkeel::prelude::*;
+use evenkeel::resources::Request;
 use evenkeel::state::{COMPONENT, ComponentState};
 use evenkeel_hierarchy::try_with_root;
 use evenkeel_log::sim::SimStorage;
@@ -15,7 +17,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::task::{Context, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Calls of one kind that come back to us; what they do calls others in its turn.
 const BACK_MAX: u32 = 2;
@@ -28,6 +30,16 @@ pub(crate) struct Probe {
     changed: Condvar,
     faults: Mutex<Vec<String>>,
     names: AtomicU32,
+}
+
+/// Queues, from one end to the other.
+fn queues(keel: &Keel, name: &str) {
+    let queues = keel.buffers().queues::<Vec<u8>>(name).unwrap();
+    let inlet = keel.channel("left").unwrap().inlet(&queues, QueueLimits::default()).unwrap();
+    inlet.put(vec![1]).unwrap();
+    let mut flush = keel.buffers().flush(Some("left"));
+    assert_eq!(queues.outlet().take_now(1).unwrap().len(), 1);
+    assert!(flush.wait_until(Instant::now() + 1.seconds(), |_| ()).is_ok());
 }
 
 impl Probe {
@@ -93,11 +105,15 @@ impl Probe {
         assert!(shared.is_ok());
         assert!(!keel.components().list().is_empty());
         machines(keel, &name);
-        let held = keel.buffers().open(&name, 3).unwrap();
+        // Once its release has begun it is given nothing.
+        let held = channel.account("probe").unwrap().take(3);
         let _ = keel.buffers().verify_empty();
-        let requested = keel.monitoring().request(&name, 4).unwrap();
-        assert!(keel.components().in_use() >= 7 && !keel.monitoring().pool().holders().is_empty());
+        let requested = channel.allocate(Request::bytes("left", "probe", 4));
+        assert!(held.is_err() || keel.components().in_use() == 0);
+        assert!(held.is_err() || !keel.monitoring().pool().holders().is_empty());
         drop((held, requested));
+        let _ = (keel.monitoring().metrics(), keel.monitoring().verify_isolation());
+        queues(keel, &name);
         let step = channel.cleanup(&name).timeout(1.seconds()).run_blocking(|_| ());
         if let Ok(step) = step.register() {
             assert!(step.unregister() || keel.is_stopping());

@@ -1,0 +1,99 @@
+#![allow(clippy::unwrap_used, reason = "a failure is the test's")]
+use super::watch::{Alert, PoolWatch};
+use super::*;
+use evenkeel_core::fault::{Code, Severity};
+
+fn small(slots: u32) -> ResourcePool {
+    let tiers = PoolBuilder::default().tiers([Tier { bytes: 4096, slots }]);
+    let options = PoolOptions::default().memory(tiers).component_bytes_max(1 << 30);
+    ResourcePool::new(options).unwrap()
+}
+
+fn codes(alerts: &[Alert]) -> Vec<Code> {
+    alerts.iter().map(|alert| alert.code).collect()
+}
+
+// REQ R6, REQ E6
+#[test]
+fn what_is_held_too_long_is_told_once_with_holder_and_place() {
+    let pool = small(100);
+    let mic = pool.account(Some("left"), "mic", None).unwrap();
+    let watch = PoolWatch::new(&pool);
+    assert!(watch.look_at(&pool, 0, None).is_empty());
+    mic.set_held_max(Some(30));
+    let held = mic.take(1).unwrap();
+    assert!(watch.look_at(&pool, 20, None).is_empty());
+    let alerts = watch.look_at(&pool, 40, None);
+    assert_eq!(codes(&alerts), [Code::HELD_TOO_LONG]);
+    assert_eq!(alerts[0].whose, Some(("left".to_owned(), Some("mic".to_owned()))));
+    assert!(
+        alerts[0].text.contains("left/mic") && alerts[0].text.contains("resources/tests.rs"),
+        "{alerts:?}"
+    );
+    assert!(watch.look_at(&pool, 41, None).is_empty());
+    drop(held);
+    assert!(watch.look_at(&pool, 42, None).is_empty());
+}
+
+// REQ R8, REQ M2
+#[test]
+fn a_limit_that_is_near_is_told_at_each_level_and_whose_it_is() {
+    let pool = small(100);
+    let limits = Limits { bytes_max: Some(20 * 4096), ..Limits::default() };
+    let (mic, narrow) = (pool.account(Some("left"), "mic", None).unwrap(), "narrow");
+    pool.set_limits(narrow, &limits).unwrap();
+    let slow = pool.account(Some(narrow), "slow", None).unwrap();
+    let watch = PoolWatch::new(&pool);
+    let mut held: Vec<_> = (0..69).map(|_| mic.take(4096).unwrap()).collect();
+    assert!(watch.look_at(&pool, 1, None).is_empty());
+    held.extend((0..19).map(|_| slow.take(4096).unwrap()));
+    let alerts = watch.look_at(&pool, 2, None);
+    // The channel is over 95 % of its own, the pool and its tier over 85 % of theirs.
+    let told: Vec<_> = alerts.iter().map(|alert| (alert.text.as_str(), alert.severity)).collect();
+    assert_eq!(
+        told,
+        [
+            ("bytes of channel narrow: 77824 of 81920 are in use, which is over 95 %", Severity::Warning),
+            ("bytes of the pool: 360448 of 409600 are in use, which is over 85 %", Severity::Notice),
+            ("buffers of 4096 bytes: 88 of 100 are in use, which is over 85 %", Severity::Notice),
+        ]
+    );
+    assert!(watch.look_at(&pool, 3, None).is_empty(), "told once");
+    held.clear();
+    pool.shrink().unwrap();
+    assert!(watch.look_at(&pool, 4, None).is_empty());
+    held.extend((0..19).map(|_| slow.take(4096).unwrap()));
+    assert_eq!(codes(&watch.look_at(&pool, 5, None)), [Code::USAGE_HIGH]);
+}
+
+// REQ R8, REQ M3
+#[test]
+fn growth_and_waste_are_told() {
+    let pool = small(1000);
+    let mic = pool.account(Some("left"), "mic", None).unwrap();
+    let watch = PoolWatch::new(&pool);
+    let held: Vec<_> = (0..300).map(|_| mic.take(100).unwrap()).collect();
+    let told: Vec<_> = (0..5).flat_map(|second| watch.look_at(&pool, second, None)).collect();
+    assert_eq!(codes(&told), [Code::MEMORY_WASTED]);
+    drop(held);
+    let grows = |second: u64| Some((100 << 20) + second * 1000);
+    let told: Vec<_> = (5..7200).flat_map(|second| watch.look_at(&pool, second, grows(second))).collect();
+    assert_eq!(codes(&told), [Code::MEMORY_GROWS]);
+    assert!(told[0].text.contains("3600"), "{told:?}");
+}
+
+// REQ R1, REQ R3
+#[test]
+fn a_component_has_one_account_and_the_first_is_told_of() {
+    let pool = small(10);
+    let told = Arc::new(Mutex::<ComponentResource, Vec<String>>::default());
+    let hears = told.clone();
+    pool.on_admitted(move |channel, component, _| {
+        with_root(|house| hears.lock(house).push(format!("{channel}/{component}")));
+    });
+    let (one, other) = (pool.account(None, "disk", Some(4096)), pool.account(None, "disk", Some(1 << 20)));
+    let _held = one.unwrap().take(1).unwrap();
+    assert!(other.unwrap().take(1).is_err(), "what was declared first holds");
+    pool.account(Some("left"), "disk", None).unwrap();
+    assert_eq!(with_root(|house| told.lock(house).clone()), ["(shared)/disk", "left/disk"]);
+}
