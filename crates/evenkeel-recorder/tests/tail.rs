@@ -290,9 +290,13 @@ impl Model {
             0 if self.written.len() - self.carried() > self.begin && self.rig.recorder.is_some() => {
                 // Seen by the recorder, so that nothing of it can be gone unread.
                 self.wait();
+                let by_name = self.rng.bool();
+                if by_name && self.rng.bool() {
+                    self.rig.stop();
+                }
                 self.append();
                 self.begin = self.written.len();
-                if self.rng.bool() {
+                if by_name {
                     self.names += 1;
                     self.rig.rename("log", &format!("log.{}", self.names));
                     self.append();
@@ -308,11 +312,18 @@ impl Model {
                 && self.rig.recorder.is_some() =>
             {
                 self.wait();
+                let is_down = self.rng.bool();
+                if is_down {
+                    self.rig.stop();
+                }
                 File::options().write(true).open(self.rig.path("log")).unwrap().set_len(0).unwrap();
                 self.begin = self.written.len();
                 // One byte alone is less than was there: a look can tell.
                 self.rig.append("log", b"\n");
                 self.written.push(b'\n');
+                if is_down {
+                    self.rig.start();
+                }
                 self.wait();
             }
             2 if self.rig.recorder.is_some() => drop(self.rig.stop()),
