@@ -179,8 +179,9 @@ impl Root {
             return lease.begin(taking);
         }
         slot.asked.store(taking.bytes, Ordering::Relaxed);
-        slot.since.store(tick, Ordering::Relaxed);
+        // Its time was taken away when it was given back.
         if tick != OFF {
+            slot.since.store(tick, Ordering::Relaxed);
             slot.site.store(taking.site);
         }
         lease
