@@ -12,7 +12,8 @@ use crate::core::Mark;
 use crate::leaks::Patience;
 use crate::patterns::Habits;
 use crate::quota::{Denied as ShareDenied, Share, Surplus};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::Ordering;
+use crate::sync::figure::{AtomicU32, AtomicU64};
 use std::sync::Arc;
 
 /// A page, in which bytes are counted.

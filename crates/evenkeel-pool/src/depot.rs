@@ -4,6 +4,8 @@
 //! Last in, first out: what was used last is still in the processor's caches. The head carries a tag
 //! that every change raises, so that a slot which went and came back is not taken for one that stayed.
 
+#[cfg(evenkeel_pool_loom)]
+use crate::sync::figure;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// No slot.
@@ -16,7 +18,7 @@ pub(crate) struct Depot {
     /// What lies under each slot.
     below: Box<[AtomicU32]>,
     #[cfg(evenkeel_pool_loom)]
-    free: AtomicU32,
+    free: figure::AtomicU32,
 }
 
 const fn head(tag: u32, slot: u32) -> u64 {
@@ -35,7 +37,7 @@ impl Depot {
             head: AtomicU64::new(head(0, if slots == 0 { NONE } else { 0 })),
             below: below.collect(),
             #[cfg(evenkeel_pool_loom)]
-            free: AtomicU32::new(slots),
+            free: figure::AtomicU32::new(slots),
         }
     }
 
@@ -45,7 +47,7 @@ impl Depot {
             head: AtomicU64::new(head(0, NONE)),
             below: (0..slots).map(|_| AtomicU32::new(NONE)).collect(),
             #[cfg(evenkeel_pool_loom)]
-            free: AtomicU32::new(0),
+            free: figure::AtomicU32::new(0),
         }
     }
 

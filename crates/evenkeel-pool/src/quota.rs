@@ -17,7 +17,7 @@
 //! something. (The dynamic thresholds of switches with shared memory: Choudhury and Hahne, IEEE/ACM Transactions on
 //! Networking 6(2), 1998.)
 
-use crate::sync::{AtomicI64, AtomicU64, Ordering};
+use crate::sync::{AtomicI64, AtomicU64, Ordering, figure};
 
 /// Units that one pool may count of anything: what fits into [`Share`]'s word.
 pub(crate) const UNITS_MAX: u32 = (1 << 28) - 1;
@@ -28,7 +28,7 @@ pub(crate) struct Surplus {
     /// Those that nobody has borrowed; fewer than none while somebody took beyond its limits.
     free: AtomicI64,
     /// Those that can be: all but the reserves.
-    lendable: AtomicI64,
+    lendable: figure::AtomicI64,
     /// How many a channel may borrow for each that stays free.
     share: Option<u32>,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Surplus {
 impl Surplus {
     pub(crate) fn new(units: u32, share: Option<u32>) -> Self {
         let units = i64::from(units);
-        Self { free: AtomicI64::new(units), lendable: AtomicI64::new(units), share }
+        Self { free: AtomicI64::new(units), lendable: figure::AtomicI64::new(units), share }
     }
 
     /// Units that nobody has borrowed.
@@ -86,9 +86,18 @@ impl Surplus {
     }
 
     fn set_aside_free(&self, units: i64) -> Result<(), u32> {
-        let enough = |free: i64| (units <= 0 || free >= units).then(|| free - units.max(0));
-        let taken = self.free.fetch_update(Ordering::Acquire, Ordering::Relaxed, enough);
-        taken.map(drop).map_err(|free| free.max(0) as u32)
+        if units <= 0 {
+            return Ok(());
+        }
+        // What is there now, not a moment ago: who is refused is not asked again.
+        let mut free = self.free.fetch_add(0, Ordering::Acquire);
+        while free >= units {
+            match self.free.compare_exchange_weak(free, free - units, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(now) => free = now,
+            }
+        }
+        Err(free.max(0) as u32)
     }
 
     /// Puts back what was set aside.
@@ -154,6 +163,11 @@ impl Share {
 
     fn read(&self) -> Held {
         Held::of(self.held.load(Ordering::Acquire))
+    }
+
+    /// What it has now, not a moment ago.
+    fn latest(&self) -> Held {
+        Held::of(self.held.fetch_or(0, Ordering::AcqRel))
     }
 
     /// Units that are its alone, and those that it may have.
@@ -261,14 +275,20 @@ impl Share {
     /// Whoever calls it sees to it that nobody else does meanwhile.
     pub(crate) fn set(&self, reserve: u32, cap: u32, surplus: &Surplus) -> Result<(), u32> {
         loop {
-            let held = self.read();
+            let held = self.latest();
             let before = self.limits_in(held).0;
             let own = held.total().min(reserve);
             let new = Held { own, borrowed: held.total() - own, epoch: held.epoch.wrapping_add(1) };
             // What the reserve takes out of the surplus, less what was borrowed and lies in the reserve from now on.
             let cost =
                 i64::from(reserve) - i64::from(before) + i64::from(new.borrowed) - i64::from(held.borrowed);
-            surplus.set_aside_free(cost)?;
+            if let Err(left) = surplus.set_aside_free(cost) {
+                if self.latest() == held {
+                    return Err(left);
+                }
+                // What is missing it may have borrowed itself by now.
+                continue;
+            }
             if self.change(held, new, reserve, cap) {
                 surplus.lendable.fetch_add(i64::from(before) - i64::from(reserve), Ordering::Relaxed);
                 surplus.give_back(-cost.min(0));
@@ -282,7 +302,7 @@ impl Share {
     /// [open](Share::reopen) it again with.
     pub(crate) fn shut(&self) -> bool {
         loop {
-            let held = self.read();
+            let held = self.latest();
             if held.total() > 0 {
                 return false;
             }
@@ -294,7 +314,7 @@ impl Share {
 
     /// As it was before it was shut.
     pub(crate) fn reopen(&self, (reserve, cap): (u32, u32)) {
-        let held = self.read();
+        let held = self.latest();
         let changed = self.change(held, Held { epoch: held.epoch.wrapping_add(1), ..held }, reserve, cap);
         assert!(changed, "invariant: nobody gets into what is shut");
     }

@@ -6,6 +6,11 @@ pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, f
 #[cfg(not(evenkeel_pool_loom))]
 pub(crate) use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 
+/// Figures that order nothing else: what one thread sees of them need not be tried against what another does.
+pub(crate) mod figure {
+    pub(crate) use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
+}
+
 /// Lets others go on, for a moment.
 pub(crate) fn pause(turn: u32) {
     #[cfg(evenkeel_pool_loom)]

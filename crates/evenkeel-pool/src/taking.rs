@@ -127,7 +127,7 @@ impl Account {
     /// [`Exhausted`]; nothing is kept.
     #[track_caller]
     pub fn take_chain(&self, bytes: usize) -> Result<Chain, Exhausted> {
-        self.chain_now(bytes, Location::caller()).map_err(|denied| self.exhausted(bytes, Some((0, denied))))
+        self.chain_now(bytes, Location::caller(), |denied| self.exhausted(bytes, Some((0, denied))))
     }
 
     /// The same, or what the caller chose. Whoever waits is given all at once, and holds nothing meanwhile.
@@ -137,34 +137,32 @@ impl Account {
     #[track_caller]
     pub fn take_chain_or(&self, bytes: usize, when: WhenExhausted) -> Result<Taken<Chain>, Exhausted> {
         let site = Location::caller();
-        let denied = match self.chain_now(bytes, site) {
-            Ok(chain) => return Ok(Taken::Given(chain)),
-            Err(denied) => denied,
-        };
-        let memory = self.root.memory();
-        match when {
-            WhenExhausted::Shed => return Ok(self.goes_without()),
-            WhenExhausted::Fail => {}
-            WhenExhausted::WaitUntil(until) => {
-                if let Some(found) = memory.core.wait_for_chain(bytes, self.number, until, memory) {
-                    let mut left = bytes;
-                    let buffer = |(tier, slot)| self.part(tier, slot, &mut left, site);
-                    let buffers = found.into_iter().map(buffer);
-                    return Ok(Taken::Given(Chain::of(buffers.collect())));
-                }
-            }
+        if when == WhenExhausted::Shed {
+            let shed = self.chain_now(bytes, site, |_| ()).ok();
+            return Ok(shed.map_or_else(|| self.goes_without(), Taken::Given));
         }
-        Err(self.exhausted(bytes, Some((0, denied))))
+        let refused = match self.chain_now(bytes, site, |denied| self.exhausted(bytes, Some((0, denied)))) {
+            Ok(chain) => return Ok(Taken::Given(chain)),
+            Err(refused) => refused,
+        };
+        let WhenExhausted::WaitUntil(until) = when else { return Err(refused) };
+        let memory = self.root.memory();
+        let found = memory.core.wait_for_chain(bytes, self.number, until, memory).ok_or(refused)?;
+        let mut left = bytes;
+        let buffers = found.into_iter().map(|(tier, slot)| self.part(tier, slot, &mut left, site));
+        Ok(Taken::Given(Chain::of(buffers.collect())))
     }
 
-    fn chain_now(&self, bytes: usize, site: Site) -> Result<Chain, Denied> {
+    /// A chain, or why not, told while what there was of it is still held.
+    fn chain_now<E>(&self, bytes: usize, site: Site, why: impl FnOnce(Denied) -> E) -> Result<Chain, E> {
         let memory = self.root.memory();
         let (mut buffers, mut left) = (Vec::new(), bytes);
-        chain::compose(bytes, &memory.core.sizes(), |tier| {
+        let composed = chain::compose(bytes, &memory.core.sizes(), |tier| {
             let slot = memory.core.take(tier, self.number, memory)?;
             buffers.push(self.part(tier, slot, &mut left, site));
             Ok(())
-        })?;
+        });
+        composed.map_err(why)?;
         Ok(Chain::of(buffers))
     }
 

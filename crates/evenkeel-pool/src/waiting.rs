@@ -160,3 +160,85 @@ impl Waiting {
         }
     }
 }
+
+#[cfg(all(test, not(evenkeel_pool_loom)))]
+mod tests {
+    use super::*;
+    use fastrand::Rng;
+    use std::collections::BTreeMap;
+
+    fn serve_one(waiting: &mut Waiting, units: &mut u32) {
+        waiting.serve(|want, _, _| match want {
+            Want::Units { units: wanted, .. } if wanted <= *units => {
+                *units -= wanted;
+                Ok(Found::Units)
+            }
+            _ => Err(Blocked(Ahead::kind(0))),
+        });
+    }
+
+    // REQ R5: whatever comes and goes, between two turns of a channel each other that waits has at most one, and
+    // within a channel who came first is first.
+    #[cfg_attr(miri, ignore = "thousands of rounds")]
+    #[test]
+    fn turns_go_round_among_channels() {
+        for seed in 0..300 {
+            let mut rng = Rng::with_seed(seed);
+            let mut waiting = Waiting::default();
+            let mut tickets: Vec<(u64, u32)> = Vec::new();
+            // For each channel that waits: how often each other was served since it came, or was served.
+            let mut passed: BTreeMap<u32, BTreeMap<u32, u32>> = BTreeMap::new();
+            for _ in 0..300 {
+                if tickets.len() < 12 && rng.bool() {
+                    let channel = rng.u32(..4);
+                    let (ticket, _) = waiting.join(Want::Units { kind: 0, units: 1 }, channel, channel);
+                    tickets.push((ticket, channel));
+                    passed.entry(channel).or_default();
+                    continue;
+                }
+                serve_one(&mut waiting, &mut 1);
+                let served: Vec<_> =
+                    tickets.iter().copied().filter(|(ticket, _)| waiting.is_served(*ticket)).collect();
+                assert_eq!(served.len(), usize::from(!tickets.is_empty()), "one unit serves one");
+                for (ticket, channel) in served {
+                    let first = tickets.iter().find(|(_, of)| *of == channel).map(|(first, _)| *first);
+                    assert_eq!(first, Some(ticket), "who came first is first");
+                    assert_eq!(waiting.leave(ticket), Some(Found::Units));
+                    tickets.retain(|(other, _)| *other != ticket);
+                    passed.retain(|waits, _| tickets.iter().any(|(_, of)| of == waits));
+                    for (waits, turns) in &mut passed {
+                        let count = turns.entry(channel).or_default();
+                        *count += 1;
+                        assert!(
+                            *waits == channel || *count <= 1,
+                            "seed {seed}: {channel} again before {waits}"
+                        );
+                    }
+                    if let Some(turns) = passed.get_mut(&channel) {
+                        turns.clear();
+                    }
+                }
+            }
+        }
+    }
+
+    // REQ R5: what those who are ahead wait for is told to those behind, and to whoever did not wait.
+    #[test]
+    fn what_is_waited_for_is_known_to_those_behind() {
+        let mut waiting = Waiting::default();
+        let (much, _) = waiting.join(Want::Units { kind: 0, units: 5 }, 0, 0);
+        let (little, _) = waiting.join(Want::Units { kind: 0, units: 1 }, 1, 1);
+        let mut seen = Vec::new();
+        waiting.serve(|want, _, ahead| {
+            seen.push((want, ahead.contains(Ahead::kind(0))));
+            Err(Blocked(Ahead::kind(0)))
+        });
+        let wants = |units| Want::Units { kind: 0, units };
+        assert_eq!(seen, [(wants(5), false), (wants(1), true)]);
+        assert!(waiting.ahead().contains(Ahead::kind(0)) && !waiting.ahead().contains(Ahead::BYTES));
+        waiting.leave(much);
+        waiting.serve(|_, _, _| Err(Blocked::default()));
+        assert_eq!(waiting.ahead(), Ahead::default(), "its own limit holds up nobody");
+        assert_eq!(waiting.leave(little), None);
+    }
+}

@@ -129,7 +129,7 @@ impl Root {
             number,
             marks: AtomicU8::new(0),
             site: SiteCell::default(),
-            since: AtomicU32::new(0),
+            since: AtomicU32::new(OFF),
             account: AtomicU32::new(NOBODY),
             bytes_of: AtomicU32::new(0),
             written: AtomicU32::new(0),

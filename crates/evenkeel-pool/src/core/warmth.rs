@@ -12,7 +12,8 @@
 //!    it, as long as the system takes to free it.
 
 use super::Core;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, pause};
+use crate::sync::figure::{AtomicU32, AtomicU64};
+use crate::sync::{Ordering, pause};
 
 /// Beside the number of a slot that has no memory.
 pub(super) const COLD: u32 = 1 << 31;
