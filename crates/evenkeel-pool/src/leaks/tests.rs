@@ -62,6 +62,7 @@ fn what_is_written_after_it_was_given_back_is_told_with_who_had_it() {
 }
 
 // REQ R6: whatever is done with buffers in the ways that there are is no damage.
+#[cfg_attr(miri, ignore = "thousands of rounds")]
 #[test]
 fn nothing_is_told_of_those_who_keep_to_their_buffers() {
     let pool = pool();
@@ -83,6 +84,7 @@ fn nothing_is_told_of_those_who_keep_to_their_buffers() {
 }
 
 // REQ R6: nobody asks, and memory is bounded all the same.
+#[cfg_attr(miri, ignore = "thousands of rounds")]
 #[test]
 fn damages_and_backtraces_are_bounded() {
     let pool = Pool::builder().tiers([Tier { bytes: 4096, slots: 1 }]).poison().build().unwrap();
