@@ -204,7 +204,7 @@ impl Pool {
 
     /// Who holds buffers, where they were taken and for how long: who holds most is first.
     pub fn holders(&self) -> Vec<Holder> {
-        crate::holders::holders(self.0.memory(), None)
+        crate::holders::holders(self.0.memory())
     }
 
     /// Counts seconds, by which it is known for how long buffers are held. To be called once a second or so.
