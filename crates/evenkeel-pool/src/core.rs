@@ -2,29 +2,40 @@
 //!
 //! ```text
 //!            take: enters the quota                 take: paid for already
-//!   depot ------------------------> held <-------------------------------- magazine
-//!     ^                              | give: stays paid for                   ^ |
-//!     |                              `----------------------------------------' |
+//!   warm  ------------------------> held <-------------------------------- magazine
+//!     ^ |                            ^ | give: stays paid for                 ^ |
+//!     | | its memory goes            | `--------------------------------------' |
+//!     | v                            |                                          |
+//!     | cold ------------------------'                                          |
 //!     `---- emptied: leaves the quota ------------------------------------------'
 //! ```
 //!
 //! Invariants:
-//! 1. A slot is in the depot, in one magazine, held, or on its way between two of these in one thread's
-//!    hands; whatever is not in the depot is paid for by one account.
+//! 1. A slot is warm, cold, in one magazine, held, or on its way between two of these in one thread's
+//!    hands; whatever is not warm or cold is paid for by one account, or on its way between these two.
 //! 2. `give` does all that it does to the pool under the lock of its magazine, in which it also looks whether the pool is
 //!    [closing](Core::close): so who has closed it, and then had each magazine's lock, knows who is still to come.
 //! 3. Who was denied calls for what lies in magazines before it gives up: nobody keeps what another
 //!    is entitled to, and a denial was true at some moment between call and return.
 
-use crate::account::{AccountState, Denied};
+mod over;
+mod turns;
+mod warmth;
+
+use crate::account::{AccountState, ChannelState, Denied, Terms, Wanted};
+use crate::counted::Notes;
 use crate::depot::Depot;
 use crate::magazine::{Entry, Magazine, Opened, ROOM};
 use crate::quota::Surplus;
 use crate::seat::{SEATS, seat};
-use crate::sync::{AtomicI64, AtomicU32, Monitor, Ordering, pause};
+use crate::sync::{AtomicI64, AtomicU32, Monitor, Ordering, fence, pause};
 use crate::waiting::Waiting;
+use over::{CALLERS, OVER};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use warmth::{COLD, Warmth};
+
+pub(crate) use over::Mark;
+pub(crate) use warmth::Backing;
 
 /// What a pool that is not closing has in place of how many are still held.
 const OPEN: i64 = 1 << 40;
@@ -34,7 +45,10 @@ pub(crate) struct TierCore {
     pub(crate) slot_bytes: u64,
     /// Slots that a magazine keeps.
     room: u32,
-    pub(crate) depot: Depot,
+    /// Free slots that have memory, and what was last in it.
+    pub(crate) warm: Depot,
+    /// Free slots without memory: zeroes.
+    pub(crate) cold: Depot,
     pub(crate) surplus: Surplus,
     /// For each slot whether it is held; each on a line of its own.
     pub(crate) held: Box<[Flag]>,
@@ -67,11 +81,47 @@ impl TierCore {
         Self {
             slot_bytes,
             room: room.min(slots.div_ceil(16)),
-            depot: Depot::full(slots),
-            surplus: Surplus::new(slots),
+            warm: Depot::empty(slots),
+            cold: Depot::full(slots),
+            surplus: Surplus::new(slots, None),
             held: (0..slots).map(|_| Flag::default()).collect(),
         }
     }
+
+    /// A free slot, one with memory first; marked with [`COLD`] if it has none.
+    fn pop(&self) -> Option<u32> {
+        self.warm.pop().or_else(|| self.cold.pop().map(|slot| slot | COLD))
+    }
+
+    /// Puts back what was popped, as it was.
+    fn push(&self, slot: u32) {
+        if slot & COLD == 0 {
+            self.warm.push(slot);
+        } else {
+            self.cold.push(slot & !COLD);
+        }
+    }
+}
+
+/// What is counted beside a pool's memory.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    pub(crate) kind: String,
+    pub(crate) units: u32,
+    pub(crate) surplus: Surplus,
+}
+
+/// What limits a pool as a whole, but for its tiers.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Pages that may be held.
+    pub(crate) pages_max: u32,
+    /// How many pages a channel may borrow for each that stays free.
+    pub(crate) borrow_share: Option<u32>,
+    /// Bytes of slots that have memory.
+    pub(crate) resident_max: u64,
+    pub(crate) counters: Box<[Counter]>,
+    pub(crate) accounts_max: usize,
 }
 
 /// What is left to do for whoever gave a slot back.
@@ -87,30 +137,51 @@ pub(crate) enum Given {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) tiers: Box<[TierCore]>,
+    /// Pages that are nobody's reserve, and not lent.
+    pub(crate) pages: Surplus,
+    /// Pages that may be held.
+    pub(crate) pages_max: u32,
+    pub(crate) counters: Box<[Counter]>,
+    pub(crate) warmth: Warmth,
     /// Of each seat one for each tier.
     magazines: Box<[Magazine]>,
     /// Never taken out again while the pool lives: a number always means the same account.
     accounts: Box<[OnceLock<Arc<AccountState>>]>,
-    /// How many look for what lies in magazines, or wait; meanwhile nothing is put there.
+    /// In the lower half how many look for what lies in magazines, or wait; meanwhile nothing is put there. In the upper
+    /// half how many have more than they may: they put nothing there.
     calls: AtomicU32,
+    /// Whether more is held than is lent and reserved.
+    over: Mark,
     waiting: Monitor<Waiting>,
+    /// Who has what is counted beside the memory.
+    pub(crate) notes: Monitor<Notes>,
+    /// The channels that are in. Whoever lets one in or out, or changes its limits, does so under this.
+    pub(crate) channels: Monitor<Vec<Arc<ChannelState>>>,
     /// [`OPEN`], less those that were given back since it is closing; then how many are still held.
     outstanding: AtomicI64,
-    channels: AtomicU32,
+    channel_numbers: AtomicU32,
     is_closing: AtomicU32,
 }
 
 impl Core {
-    pub(crate) fn new(tiers: Box<[TierCore]>, accounts_max: usize) -> Self {
+    pub(crate) fn new(tiers: Box<[TierCore]>, settings: Settings) -> Self {
+        let Settings { pages_max, borrow_share, resident_max, counters, accounts_max } = settings;
         let magazines = (0..SEATS * tiers.len()).map(|_| Magazine::default()).collect();
         Self {
             tiers,
+            pages: Surplus::new(pages_max, borrow_share),
+            pages_max,
+            counters,
+            warmth: Warmth::new(resident_max),
             magazines,
             accounts: (0..accounts_max).map(|_| OnceLock::new()).collect(),
             calls: AtomicU32::new(0),
+            over: Mark::default(),
             waiting: Monitor::new(Waiting::default()),
+            notes: Monitor::new(Notes::default()),
+            channels: Monitor::new(Vec::new()),
             outstanding: AtomicI64::new(OPEN),
-            channels: AtomicU32::new(0),
+            channel_numbers: AtomicU32::new(0),
             is_closing: AtomicU32::new(0),
         }
     }
@@ -134,7 +205,24 @@ impl Core {
 
     /// A number that no channel has had.
     pub(crate) fn channel_number(&self) -> u32 {
-        self.channels.fetch_add(1, Ordering::Relaxed)
+        self.channel_numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What is nobody's: of the tiers, of the pages, of the kinds.
+    pub(crate) fn surpluses(&self) -> Vec<&Surplus> {
+        let tiers = self.tiers.iter().map(|tier| &tier.surplus);
+        let counters = self.counters.iter().map(|counter| &counter.surplus);
+        tiers.chain([&self.pages]).chain(counters).collect()
+    }
+
+    /// Which of those that are counted beside the memory it is.
+    pub(crate) fn kind(&self, kind: &str) -> Option<usize> {
+        self.counters.iter().position(|counter| counter.kind == kind)
+    }
+
+    /// All that are counted beside the memory.
+    pub(crate) fn kinds(&self) -> Vec<String> {
+        self.counters.iter().map(|counter| counter.kind.clone()).collect()
     }
 
     pub(crate) fn account(&self, number: u32) -> &AccountState {
@@ -146,103 +234,132 @@ impl Core {
         &self.magazines[seat() * self.tiers.len() + tier]
     }
 
+    /// What is to be entered for a slot of a tier.
+    pub(crate) fn wanted(&self, tier: usize) -> Wanted<'_> {
+        let TierCore { slot_bytes, surplus, .. } = &self.tiers[tier];
+        Wanted { tier, bytes: *slot_bytes, slots: surplus, pages: &self.pages }
+    }
+
     /// A slot of a tier, paid for by an account.
     #[inline]
-    pub(crate) fn take(&self, tier: usize, account: u32) -> Result<u32, Denied> {
+    pub(crate) fn take(&self, tier: usize, account: u32, backing: &impl Backing) -> Result<u32, Denied> {
         let cached = self.magazine(tier).try_open().and_then(|mut opened| opened.take(account));
         let slot = match cached {
             Some(slot) => slot,
-            None => self.take_anew(tier, account)?,
+            None => self.take_anew(tier, account, false, backing)?,
         };
+        self.tiers[tier].held[slot as usize].set(true);
+        Ok(slot)
+    }
+
+    /// The same, whatever the limits in bytes are. A slot there must be.
+    pub(crate) fn take_beyond(
+        &self,
+        tier: usize,
+        account: u32,
+        backing: &impl Backing,
+    ) -> Result<u32, Denied> {
+        let slot = self.take_anew(tier, account, true, backing)?;
+        self.mark(self.account(account));
         self.tiers[tier].held[slot as usize].set(true);
         Ok(slot)
     }
 
     #[cold]
     #[inline(never)]
-    fn take_anew(&self, tier: usize, account: u32) -> Result<u32, Denied> {
-        match self.enter(tier, account, !self.is_wanted(tier)) {
-            Ok(slot) => Ok(slot),
-            Err(denied) => self.calling(|| self.call_in(tier, account, denied)),
-        }
-    }
-
-    /// The same; where there is none, one that others give back until then, in turn with others that wait.
-    ///
-    /// Until the time is over the answer is a slot; after it why there was none.
-    pub(crate) fn take_until(&self, tier: usize, account: u32, until: Instant) -> Result<u32, Denied> {
-        let denied = match self.take(tier, account) {
-            Ok(slot) => return Ok(slot),
-            Err(denied) => denied,
+    fn take_anew(
+        &self,
+        tier: usize,
+        account: u32,
+        is_beyond: bool,
+        backing: &impl Backing,
+    ) -> Result<u32, Denied> {
+        let (entered, gave_back) = self.enter(tier, account, self.terms(tier, is_beyond));
+        let slot = match entered {
+            Ok(slot) => {
+                if gave_back {
+                    self.serve_who_calls();
+                }
+                slot
+            }
+            Err(denied) => self.calling(|| self.call_in(tier, account, is_beyond, denied))?,
         };
-        let channel = self.account(account).channel.number;
-        let slot = self.calling(|| {
-            let (ticket, signal) = self.waiting.with(|waiting| waiting.join(tier, account, channel));
-            // What was given back before anybody knew of this one.
-            self.empty_all();
-            self.waiting.with(|waiting| self.serve(waiting));
-            self.waiting.wait(&signal, until, |waiting| waiting.found(ticket));
-            self.waiting.with(|waiting| waiting.leave(ticket))
-        });
-        let slot = slot.ok_or(denied)?;
-        self.tiers[tier].held[slot as usize].set(true);
-        Ok(slot)
+        Ok(self.with_memory(tier, slot, backing))
     }
 
-    fn calling<T>(&self, work: impl FnOnce() -> T) -> T {
+    /// Who was denied calls for slots; meanwhile nothing is put into magazines.
+    pub(crate) fn calling<T>(&self, work: impl FnOnce() -> T) -> T {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let done = work();
-        self.calls.fetch_sub(1, Ordering::SeqCst);
+        // Others may have been denied what this one had for a moment.
+        if self.calls.fetch_sub(1, Ordering::SeqCst) & CALLERS > 1 {
+            self.serve_waiting();
+        }
         done
     }
 
-    /// Whether somebody waits for what is lent of a tier: then nobody borrows out of turn.
-    fn is_wanted(&self, tier: usize) -> bool {
-        self.calls.load(Ordering::Relaxed) != 0 && self.waiting.with(|waiting| waiting.wants(tier))
+    /// Serves whoever waits, if there may be somebody: what was given back before this is seen by whoever
+    /// calls later.
+    fn serve_who_calls(&self) {
+        fence(Ordering::SeqCst);
+        if self.calls.load(Ordering::Relaxed) & CALLERS != 0 {
+            self.serve_waiting();
+        }
     }
 
-    fn serve(&self, waiting: &mut Waiting) {
-        waiting.serve(|tier, account| self.enter(tier, account, true).ok());
+    /// How somebody who did not wait comes in: out of turn nobody borrows what others wait for.
+    fn terms(&self, tier: usize, is_beyond: bool) -> Terms {
+        let is_called = self.calls.load(Ordering::Relaxed) & CALLERS != 0;
+        if is_called {
+            self.turns(tier, is_beyond)
+        } else {
+            Terms { borrows_slots: true, borrows_bytes: true, is_beyond }
+        }
     }
 
-    fn enter(&self, tier: usize, account: u32, may_borrow: bool) -> Result<u32, Denied> {
-        let state = &self.tiers[tier];
-        self.account(account).enter(tier, state.slot_bytes, &state.surplus, may_borrow)?;
+    /// Lets an account in, and finds a slot for it; with that whether something was given back on the way.
+    fn enter(&self, tier: usize, account: u32, terms: Terms) -> (Result<u32, Denied>, bool) {
+        let (entered, gave_back) = self.account(account).enter(self.wanted(tier), terms);
+        if let Err(denied) = entered {
+            return (Err(denied), gave_back);
+        }
         // Whoever is let in finds a slot: it was put back before its quota was.
         let mut turn = 0;
         loop {
-            if let Some(slot) = state.depot.pop() {
-                return Ok(slot);
+            if let Some(slot) = self.tiers[tier].pop() {
+                return (Ok(slot), gave_back);
             }
             pause(turn);
             turn += 1;
         }
     }
 
-    /// Looks through the magazines of all threads for what keeps an account out.
-    fn call_in(&self, tier: usize, account: u32, mut denied: Denied) -> Result<u32, Denied> {
+    /// Looks through the magazines of all threads for what keeps an account out: those of the tier, and once it is
+    /// bytes that are missing, those of all.
+    fn call_in(&self, tier: usize, account: u32, is_beyond: bool, denied: Denied) -> Result<u32, Denied> {
         let tiers = self.tiers.len();
-        for seat in 0..SEATS {
-            let mut opened = self.magazines[seat * tiers + tier].open();
-            if let Some(slot) = opened.take(account) {
-                return Ok(slot);
-            }
-            drop(opened);
-            for of_tier in 0..tiers {
-                // Only a component's bytes are counted over all tiers.
-                if of_tier == tier || denied == Denied::Component {
+        let mut denied = denied;
+        loop {
+            let all = denied.is_of_bytes();
+            for seat in 0..SEATS {
+                if let Some(slot) = self.magazines[seat * tiers + tier].open().take(account) {
+                    return Ok(slot);
+                }
+                for of_tier in (0..tiers).filter(|of_tier| all || *of_tier == tier) {
                     self.empty(seat, of_tier);
                 }
+                match self.enter(tier, account, self.terms(tier, is_beyond)).0 {
+                    Ok(slot) => return Ok(slot),
+                    Err(now) => denied = now,
+                }
             }
-            match self.enter(tier, account, !self.is_wanted(tier)) {
-                Ok(slot) => return Ok(slot),
-                Err(now) => denied = now,
+            if all || !denied.is_of_bytes() {
+                return Err(denied);
             }
         }
-        Err(denied)
     }
 
-    /// Puts what is in a magazine back into the depot.
+    /// Puts what is in a magazine back to the free ones.
     fn empty(&self, seat: usize, tier: usize) {
         let mut opened = self.magazines[seat * self.tiers.len() + tier].open();
         while let Some(entry) = opened.take_any() {
@@ -260,9 +377,11 @@ impl Core {
     }
 
     fn put_back(&self, tier: usize, entry: Entry) {
-        let state = &self.tiers[tier];
-        state.depot.push(entry.slot);
-        self.account(entry.account).leave(tier, state.slot_bytes, &state.surplus);
+        self.tiers[tier].warm.push(entry.slot);
+        self.account(entry.account).leave(self.wanted(tier));
+        if self.calls.load(Ordering::Relaxed) >= OVER {
+            self.unmark(entry.account);
+        }
     }
 
     /// Gives a slot back that an account paid for. The pool may be gone when this has returned.
@@ -283,11 +402,22 @@ impl Core {
 
     #[cold]
     #[inline(never)]
-    fn give_elsewhere(&self, opened: Opened<'_>, tier: usize, entry: Entry) -> Given {
+    fn give_elsewhere(&self, mut opened: Opened<'_>, tier: usize, entry: Entry) -> Given {
         if self.is_closing.load(Ordering::Relaxed) == 0 {
-            self.tiers[tier].held[entry.slot as usize].set(false);
-            self.put_back(tier, entry);
-            self.waiting.with(|waiting| self.serve(waiting));
+            let state = &self.tiers[tier];
+            state.held[entry.slot as usize].set(false);
+            let is_called = self.calls.load(Ordering::Relaxed) & CALLERS != 0;
+            let goes_back = if is_called || self.is_marked(entry.account) {
+                Some(entry)
+            } else {
+                opened.put(entry, state.room)
+            };
+            if let Some(entry) = goes_back {
+                self.put_back(tier, entry);
+            }
+            if is_called {
+                self.serve_waiting();
+            }
             drop(opened);
             return Given::Back;
         }

@@ -1,8 +1,11 @@
-//! The slots of one tier that nobody holds and no magazine has: a stack of numbers, without a lock.
+//! Slots of one tier that nobody holds and no magazine has: a stack of numbers, without a lock. A tier has two, for those
+//! that have memory and for those that have none.
 //!
 //! Last in, first out: what was used last is still in the processor's caches. The head carries a tag
 //! that every change raises, so that a slot which went and came back is not taken for one that stayed.
 
+#[cfg(evenkeel_pool_loom)]
+use crate::sync::figure;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// No slot.
@@ -15,7 +18,7 @@ pub(crate) struct Depot {
     /// What lies under each slot.
     below: Box<[AtomicU32]>,
     #[cfg(evenkeel_pool_loom)]
-    free: AtomicU32,
+    free: figure::AtomicU32,
 }
 
 const fn head(tag: u32, slot: u32) -> u64 {
@@ -34,7 +37,17 @@ impl Depot {
             head: AtomicU64::new(head(0, if slots == 0 { NONE } else { 0 })),
             below: below.collect(),
             #[cfg(evenkeel_pool_loom)]
-            free: AtomicU32::new(slots),
+            free: figure::AtomicU32::new(slots),
+        }
+    }
+
+    /// None of so many slots.
+    pub(crate) fn empty(slots: u32) -> Self {
+        Self {
+            head: AtomicU64::new(head(0, NONE)),
+            below: (0..slots).map(|_| AtomicU32::new(NONE)).collect(),
+            #[cfg(evenkeel_pool_loom)]
+            free: figure::AtomicU32::new(0),
         }
     }
 

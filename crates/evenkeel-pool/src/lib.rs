@@ -17,7 +17,9 @@ mod account;
 mod arena;
 mod buffer;
 mod chain;
+mod channel;
 mod core;
+mod counted;
 mod depot;
 mod error;
 mod gate;
@@ -25,9 +27,11 @@ mod holders;
 mod magazine;
 mod pool;
 mod quota;
+mod resident;
 mod seat;
 mod slice;
 mod sync;
+mod taking;
 mod waiting;
 
 #[cfg(all(test, evenkeel_pool_loom))]
@@ -35,7 +39,11 @@ mod interleavings;
 
 pub use buffer::Buffer;
 pub use chain::Chain;
-pub use error::{BuildError, Exhausted, Refused, Short};
+pub use channel::{Channel, Limits, Usage, Used};
+pub use counted::{Counted, CountedHolder};
+pub use error::{BuildError, Exhausted, Refused, Short, What};
 pub use holders::Holder;
-pub use pool::{Account, Channel, Limits, Pool, PoolBuilder, Tier};
+pub use pool::{Account, Pool, PoolBuilder, Tier};
+pub use resident::Reclaimed;
 pub use slice::Slice;
+pub use taking::{Taken, WhenExhausted};

@@ -1,13 +1,12 @@
 //! Pools, and who takes from them.
 
-use crate::account::{AccountState, ChannelState, Denied};
+use crate::account::pages;
 use crate::arena::{Arena, PAGE_BYTES, Root};
 use crate::buffer::Buffer;
-use crate::chain::{self, Chain};
-use crate::core::{Core, TierCore};
-use crate::error::{BuildError, Exhausted, Refused, Short};
+use crate::core::{Core, Counter, Settings, TierCore};
+use crate::error::{BuildError, Exhausted};
 use crate::holders::Holder;
-use crate::quota::Share;
+use crate::quota::{Surplus, UNITS_MAX};
 use crate::sync::Ordering;
 use evenkeel_locks::watch::Site;
 use std::panic::Location;
@@ -18,8 +17,10 @@ use std::time::Instant;
 const TIERS_MAX: usize = 8;
 /// Slots that a tier may have.
 const SLOTS_MAX: u32 = 1 << 20;
+/// Kinds of things that a pool counts beside its memory.
+const KINDS_MAX: usize = 16;
 /// Components that may take from a pool, each once, in its life.
-const ACCOUNTS_MAX: usize = 4096;
+pub(crate) const ACCOUNTS_MAX: usize = 4096;
 
 /// Buffers of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +35,24 @@ pub struct Tier {
 #[derive(Clone, Debug)]
 pub struct PoolBuilder {
     tiers: Vec<Tier>,
+    bytes_max: Option<u64>,
+    borrow_share: Option<u32>,
+    resident_max: Option<u64>,
+    counted: Vec<(String, u32)>,
     poisons: bool,
 }
 
 impl Default for PoolBuilder {
     fn default() -> Self {
         let tiers = [(4 << 10, 500), (64 << 10, 250), (1 << 20, 125)];
-        Self { tiers: tiers.map(|(bytes, slots)| Tier { bytes, slots }).to_vec(), poisons: false }
+        Self {
+            tiers: tiers.map(|(bytes, slots)| Tier { bytes, slots }).to_vec(),
+            bytes_max: None,
+            borrow_share: None,
+            resident_max: None,
+            counted: Vec::new(),
+            poisons: false,
+        }
     }
 }
 
@@ -48,6 +60,34 @@ impl PoolBuilder {
     /// Its tiers, the smallest first, in place of 500 of 4 KiB, 250 of 64 KiB and 125 of 1 MiB.
     pub fn tiers(mut self, tiers: impl IntoIterator<Item = Tier>) -> Self {
         self.tiers = tiers.into_iter().collect();
+        self
+    }
+
+    /// Bytes that all channels may hold together, in place of all that the tiers have. What channels reserve is set
+    /// aside from them. Counted in pages of 4,096, rounded up.
+    pub fn bytes_max(mut self, bytes: u64) -> Self {
+        self.bytes_max = Some(bytes);
+        self
+    }
+
+    /// A channel may borrow so many bytes for each that is then still nobody's, so that one that floods leaves some to
+    /// whoever comes next: with 4 it alone has four fifths of what can be lent. Without, the first takes all.
+    pub fn borrow_share(mut self, times: u32) -> Self {
+        self.borrow_share = Some(times);
+        self
+    }
+
+    /// Bytes of memory that the buffers may have from the system, held or not: no more than that is lent, and memory of free
+    /// buffers is given back before others get any. Only what is taken [beyond](Account::take_beyond) limits exceeds it.
+    pub fn resident_max(mut self, bytes: u64) -> Self {
+        self.resident_max = Some(bytes);
+        self
+    }
+
+    /// Counts something beside its memory in the same way: so many units of it, which channels reserve and borrow, as
+    /// `threads` or `file handles`. See [`Account::count`].
+    pub fn counted(mut self, kind: &str, units: u32) -> Self {
+        self.counted.push((kind.to_owned(), units));
         self
     }
 
@@ -63,10 +103,39 @@ impl PoolBuilder {
     /// [`BuildError`]: what is wrong with the tiers, or what the system says.
     pub fn build(self) -> Result<Pool, BuildError> {
         check(&self.tiers)?;
+        let settings = self.settings()?;
         let arenas = self.tiers.iter().map(|tier| Arena::reserve(tier.bytes, tier.slots as usize));
         let arenas = arenas.collect::<Result<_, _>>().map_err(BuildError::Memory)?;
         let tiers = self.tiers.iter().map(|tier| TierCore::new(tier.bytes as u64, tier.slots)).collect();
-        Ok(Pool(Arc::new(Root::new(Core::new(tiers, ACCOUNTS_MAX), arenas, self.poisons))))
+        Ok(Pool(Arc::new(Root::new(Core::new(tiers, settings), arenas, self.poisons))))
+    }
+
+    fn settings(&self) -> Result<Settings, BuildError> {
+        let bytes: u64 = self.tiers.iter().map(|tier| tier.bytes as u64 * u64::from(tier.slots)).sum();
+        let allowed = u64::from(UNITS_MAX) * PAGE_BYTES as u64;
+        if bytes > allowed {
+            return Err(BuildError::Bytes { bytes, allowed });
+        }
+        let resident_max = self.resident_max.unwrap_or(u64::MAX);
+        let whole_pages = resident_max / PAGE_BYTES as u64;
+        let lent = pages(bytes.min(self.bytes_max.unwrap_or(bytes)));
+        let kinds = self.counted.iter().map(|(kind, _)| kind);
+        let is_double = |kind: &&String| self.counted.iter().filter(|(other, _)| other == *kind).count() > 1;
+        if self.counted.len() > KINDS_MAX || kinds.clone().any(|kind| is_double(&kind)) {
+            return Err(BuildError::Kinds { kinds: kinds.cloned().collect(), allowed: KINDS_MAX });
+        }
+        let counter = |(kind, units): &(String, u32)| Counter {
+            kind: kind.clone(),
+            units: (*units).min(UNITS_MAX),
+            surplus: Surplus::new((*units).min(UNITS_MAX), None),
+        };
+        Ok(Settings {
+            pages_max: lent.min(u32::try_from(whole_pages).unwrap_or(u32::MAX)),
+            borrow_share: self.borrow_share,
+            resident_max,
+            counters: self.counted.iter().map(counter).collect(),
+            accounts_max: ACCOUNTS_MAX,
+        })
     }
 }
 
@@ -90,16 +159,7 @@ fn check(tiers: &[Tier]) -> Result<(), BuildError> {
 /// Tiers of buffers. Cheap to clone; all clones are one. The memory goes when the last handle and the last
 /// buffer have gone.
 #[derive(Clone, Debug)]
-pub struct Pool(Arc<Root>);
-
-/// What a channel may have of each tier, the smallest first; tiers that are not named have `0` and all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Buffers that are its alone, whatever others do.
-    pub reserve: Vec<u32>,
-    /// Buffers that it may have at most.
-    pub max: Vec<u32>,
-}
+pub struct Pool(pub(crate) Arc<Root>);
 
 impl Pool {
     /// Begins to describe one.
@@ -114,43 +174,6 @@ impl Pool {
         core.tiers.iter().map(tier).collect()
     }
 
-    /// Takes a channel in, and sets its reserves aside.
-    ///
-    /// # Errors
-    /// [`Refused`]: there is one of that name, or the reserves are more than is left.
-    pub fn channel(&self, name: &str, limits: &Limits) -> Result<Channel, Refused> {
-        let core = &self.0.memory().core;
-        let mut shares = Vec::with_capacity(core.tiers.len());
-        for (at, tier) in core.tiers.iter().enumerate() {
-            let slots = tier.held.len() as u32;
-            let reserve = limits.reserve.get(at).copied().unwrap_or(0);
-            let max = limits.max.get(at).copied().unwrap_or(slots);
-            if reserve > max {
-                return Err(Refused::Limits {
-                    channel: name.to_owned(),
-                    bytes: tier.slot_bytes,
-                    reserve,
-                    max,
-                });
-            }
-            shares.push((reserve, max));
-        }
-        for (at, (reserve, _)) in shares.iter().enumerate() {
-            if let Err(left) = core.tiers[at].surplus.set_aside(*reserve) {
-                shares[..at]
-                    .iter()
-                    .enumerate()
-                    .for_each(|(at, (set, _))| core.tiers[at].surplus.put_back(*set));
-                let (bytes, reserve) = (core.tiers[at].slot_bytes, *reserve);
-                return Err(Refused::Reserve { channel: name.to_owned(), bytes, reserve, left });
-            }
-        }
-        let number = core.channel_number();
-        let shares = shares.into_iter().map(|(reserve, max)| Share::new(reserve, max)).collect();
-        let state = Arc::new(ChannelState { name: name.to_owned(), number, shares });
-        Ok(Channel { root: self.0.clone(), state })
-    }
-
     /// Who holds buffers, where they were taken and for how long: who holds most is first.
     pub fn holders(&self) -> Vec<Holder> {
         crate::holders::holders(self.0.memory(), None)
@@ -162,47 +185,22 @@ impl Pool {
     }
 }
 
-/// A channel of a pool: whoever has it may let components of it take buffers.
-#[derive(Clone, Debug)]
-pub struct Channel {
-    root: Arc<Root>,
-    state: Arc<ChannelState>,
-}
-
-impl Channel {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.state.name
-    }
-
-    /// Takes a component in, which may hold so many bytes.
-    ///
-    /// # Errors
-    /// [`Refused::Full`]: as many as a pool can tell apart have been taken in.
-    pub fn component(&self, name: &str, bytes_max: u64) -> Result<Account, Refused> {
-        let account = Arc::new(AccountState::new(name.to_owned(), self.state.clone(), bytes_max));
-        let admitted = self.root.memory().core.admit(account);
-        let number = admitted.map_err(|_| Refused::Full { name: name.to_owned(), allowed: ACCOUNTS_MAX })?;
-        Ok(Account { root: self.root.clone(), number, channel: self.state.number })
-    }
-}
-
 /// Who takes buffers: a component of a channel. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
 pub struct Account {
-    root: Arc<Root>,
-    number: u32,
-    channel: u32,
+    pub(crate) root: Arc<Root>,
+    pub(crate) number: u32,
+    pub(crate) channel: u32,
 }
 
 impl Account {
-    fn core(&self) -> &Core {
+    pub(crate) fn core(&self) -> &Core {
         &self.root.memory().core
     }
 
     /// The smallest tier whose buffers have room for so many bytes.
     #[inline]
-    fn tier_for(&self, bytes: usize) -> Option<usize> {
+    pub(crate) fn tier_for(&self, bytes: usize) -> Option<usize> {
         self.core().tiers.iter().position(|tier| tier.slot_bytes >= bytes as u64)
     }
 
@@ -214,7 +212,8 @@ impl Account {
     #[track_caller]
     pub fn take(&self, bytes: usize) -> Result<Buffer, Exhausted> {
         let site = Location::caller();
-        match self.tier_for(bytes).map(|tier| (tier, self.core().take(tier, self.number))) {
+        let memory = self.root.memory();
+        match self.tier_for(bytes).map(|tier| (tier, memory.core.take(tier, self.number, memory))) {
             Some((tier, Ok(slot))) => Ok(self.buffer(tier, slot, site)),
             Some((tier, Err(denied))) => Err(self.exhausted(bytes, Some((tier, denied)))),
             None => Err(self.exhausted(bytes, None)),
@@ -230,58 +229,14 @@ impl Account {
     pub fn take_until(&self, bytes: usize, until: Instant) -> Result<Buffer, Exhausted> {
         let site = Location::caller();
         let tier = self.tier_for(bytes).ok_or_else(|| self.exhausted(bytes, None))?;
-        match self.core().take_until(tier, self.number, until) {
+        match self.core().take_until(tier, self.number, until, self.root.memory()) {
             Ok(slot) => Ok(self.buffer(tier, slot, site)),
             Err(denied) => Err(self.exhausted(bytes, Some((tier, denied)))),
         }
     }
 
-    /// Buffers with room for so many bytes together, and little more: of large tiers what fills them, of small ones
-    /// the rest. Where a tier has none, smaller ones serve.
-    ///
-    /// # Errors
-    /// [`Exhausted`]; nothing is kept.
-    #[track_caller]
-    pub fn take_chain(&self, bytes: usize) -> Result<Chain, Exhausted> {
-        let site = Location::caller();
-        let sizes: Vec<usize> = self.core().tiers.iter().map(|tier| tier.slot_bytes as usize).collect();
-        let mut buffers = Vec::new();
-        let taken = chain::compose(bytes, &sizes, |tier| {
-            let slot = self.core().take(tier, self.number)?;
-            buffers.push(self.buffer(tier, slot, site));
-            Ok(())
-        });
-        match taken {
-            Ok(()) => Ok(Chain::of(buffers)),
-            Err(denied) => Err(self.exhausted(bytes, Some((0, denied)))),
-        }
-    }
-
     #[inline(always)]
-    fn buffer(&self, tier: usize, slot: u32, site: Site) -> Buffer {
+    pub(crate) fn buffer(&self, tier: usize, slot: u32, site: Site) -> Buffer {
         Buffer::of(self.root.lease(tier, slot, self.number, self.channel, site), 0)
-    }
-
-    #[cold]
-    fn exhausted(&self, bytes: usize, denied: Option<(usize, Denied)>) -> Exhausted {
-        let memory = self.root.memory();
-        let account = memory.core.account(self.number);
-        let short = match denied {
-            None => Short::Size { largest: memory.core.tiers.last().map_or(0, |tier| tier.slot_bytes) },
-            Some((_, Denied::Component)) => {
-                Short::Component { held: account.bytes(), allowed: account.bytes_max }
-            }
-            Some((tier, Denied::Channel)) => {
-                let share = &account.channel.shares[tier];
-                Short::Channel { held: share.held(), allowed: share.max() }
-            }
-            Some((tier, Denied::Surplus)) => {
-                let share = &account.channel.shares[tier];
-                Short::Lent { held: share.held(), reserve: share.reserve() }
-            }
-        };
-        let (component, channel) = (account.name.clone(), account.channel.name.clone());
-        let holders = denied.map(|(tier, _)| crate::holders::largest(memory, tier)).unwrap_or_default();
-        Exhausted::new(component, channel, bytes, short, holders)
     }
 }

@@ -2,9 +2,14 @@
 //! which tries every order in which things can happen.
 
 #[cfg(evenkeel_pool_loom)]
-pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(not(evenkeel_pool_loom))]
-pub(crate) use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
+
+/// Figures that order nothing else: what one thread sees of them need not be tried against what another does.
+pub(crate) mod figure {
+    pub(crate) use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
+}
 
 /// Lets others go on, for a moment.
 pub(crate) fn pause(turn: u32) {
@@ -29,7 +34,7 @@ mod monitor {
     lock_order! {
         /// Nothing of a pool's is locked. Its own, since whoever drops a buffer may hold whatever it likes.
         root PoolRoot;
-        /// Who waits for buffers; under it only numbers are moved.
+        /// Who waits for buffers, or which channels there are; under it only numbers are moved.
         Waiting;
     }
 

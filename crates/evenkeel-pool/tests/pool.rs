@@ -18,7 +18,7 @@ fn small(slots: u32) -> Pool {
 }
 
 fn account(pool: &Pool, name: &str, reserve: u32, max: u32) -> Account {
-    let limits = Limits { reserve: vec![reserve], max: vec![max] };
+    let limits = Limits { reserve: vec![reserve], max: vec![max], ..Limits::default() };
     pool.channel(name, &limits).unwrap().component("all", MANY_BYTES).unwrap()
 }
 

@@ -12,9 +12,10 @@
 #![allow(unsafe_code, reason = "a pool outlives its last buffer without a counter that all threads write")]
 
 use super::Arena;
-use crate::core::{Core, Given};
+use crate::core::{Backing, Core, Given};
 use evenkeel_locks::watch::{Site, SiteCell};
 use std::fmt;
+use std::io;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
@@ -63,7 +64,30 @@ pub(crate) struct Memory {
     /// Whether what is given back is filled with a pattern.
     poisons: bool,
     /// Goes last: the slots lead there.
-    _arenas: Box<[Arena]>,
+    arenas: Box<[Arena]>,
+}
+
+impl Memory {
+    /// Bytes of all slots that are in memory, as the system says.
+    pub(crate) fn resident_bytes(&self) -> io::Result<u64> {
+        self.arenas.iter().map(Arena::resident_bytes).sum()
+    }
+}
+
+impl Backing for Memory {
+    fn give_back(&self, tier: usize, slot: u32) -> bool {
+        // SAFETY: the core gives back free slots alone, each by one thread: nobody has a lease of it.
+        let is_zero = unsafe { self.arenas[tier].give_back(slot) };
+        if is_zero {
+            self.slots[tier][slot as usize].written.store(0, Ordering::Relaxed);
+        }
+        is_zero
+    }
+
+    fn prefault(&self, tier: usize, slot: u32) {
+        // SAFETY: as above.
+        unsafe { self.arenas[tier].prefault(slot) };
+    }
 }
 
 /// The pool, for whoever takes from it.
@@ -76,14 +100,13 @@ unsafe impl Sync for Root {}
 
 impl Root {
     pub(crate) fn new(core: Core, arenas: Box<[Arena]>, poisons: bool) -> Self {
-        let memory =
-            Memory { core, slots: Box::default(), tick: AtomicU32::new(0), poisons, _arenas: arenas };
+        let memory = Memory { core, slots: Box::default(), tick: AtomicU32::new(0), poisons, arenas };
         let memory = NonNull::from(Box::leak(Box::new(memory)));
         // SAFETY: just made, and nobody else knows of it.
         let known = unsafe { memory.as_ref() };
         let slot = |(tier, bytes, number): (usize, usize, u32)| Slot {
             memory,
-            at: known._arenas[tier].slot(number),
+            at: known.arenas[tier].slot(number),
             bytes,
             tier: tier as u32,
             number,

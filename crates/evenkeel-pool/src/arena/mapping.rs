@@ -3,7 +3,7 @@
 //! Address space is reserved when it is made; a page of it takes memory once it is touched, and is zeroes until then.
 //!
 //! Invariants: the mapping lives as long as its `Arena`; slots do not overlap; the arena itself reads and writes
-//! nothing, so who has the right to a slot has the right to its bytes.
+//! nothing of a slot that somebody has, so who has the right to a slot has the right to its bytes.
 #![allow(unsafe_code, reason = "memory from the system, handed out in parts")]
 
 use std::io;
@@ -44,6 +44,38 @@ impl Arena {
         // SAFETY: within the mapping, by the check.
         unsafe { self.base.add(at) }
     }
+
+    /// Gives the memory of a slot back to the system: zeroes from then on. Answers whether that did it.
+    ///
+    /// # Safety
+    /// Nobody else has the right to the slot meanwhile.
+    pub(crate) unsafe fn give_back(&self, slot: u32) -> bool {
+        // SAFETY: a slot of our own mapping, the caller's alone.
+        unsafe { system::give_back(self.slot(slot), self.slot_bytes) }
+    }
+
+    /// Has the system find memory for a slot.
+    ///
+    /// # Safety
+    /// Nobody else has the right to the slot meanwhile.
+    pub(crate) unsafe fn prefault(&self, slot: u32) {
+        let base = self.slot(slot);
+        for page in (0..self.slot_bytes).step_by(PAGE_BYTES) {
+            // SAFETY: within the slot, the caller's alone. It is written as it is: a page takes memory once it is written.
+            unsafe {
+                let at = base.add(page);
+                at.write_volatile(at.read_volatile());
+            }
+        }
+    }
+
+    /// Bytes that are in memory, as the system says.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn resident_bytes(&self) -> io::Result<u64> {
+        if self.bytes == 0 { Ok(0) } else { system::resident_bytes(self.base, self.bytes) }
+    }
 }
 
 impl Drop for Arena {
@@ -57,7 +89,8 @@ impl Drop for Arena {
 
 #[cfg(not(miri))]
 mod system {
-    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+    use super::PAGE_BYTES;
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
     use std::io;
     use std::ptr::{NonNull, null_mut};
 
@@ -65,6 +98,9 @@ mod system {
         let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
         // SAFETY: a new mapping at an address that the system chooses overlaps nothing.
         let base = unsafe { mmap_anonymous(null_mut(), bytes, access, flags) }?;
+        // A huge page would be resident for slots that nobody uses. A system that knows none refuses, and has none.
+        // SAFETY: the mapping is ours, and its bytes stay as they are.
+        let _ = unsafe { madvise(base, bytes, Advice::LinuxNoHugepage) };
         NonNull::new(base.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
@@ -73,9 +109,32 @@ mod system {
         let unmapped = unsafe { munmap(base.as_ptr().cast(), bytes) };
         debug_assert!(unmapped.is_ok(), "our own mapping cannot be unmapped");
     }
+
+    pub(super) unsafe fn give_back(at: NonNull<u8>, bytes: usize) -> bool {
+        // SAFETY: whole pages of a private mapping of `map`, the caller's alone: they read as zeroes after it.
+        unsafe { madvise(at.as_ptr().cast(), bytes, Advice::LinuxDontNeed) }.is_ok()
+    }
+
+    pub(super) fn resident_bytes(base: NonNull<u8>, bytes: usize) -> io::Result<u64> {
+        /// Pages that are asked for at once.
+        const PAGES: usize = 4096;
+        let mut resident = 0;
+        for from in (0..bytes).step_by(PAGES * PAGE_BYTES) {
+            let length = (bytes - from).min(PAGES * PAGE_BYTES);
+            let mut pages = [0; PAGES];
+            // SAFETY: a part of a mapping of `map`, which is not touched, and a byte for each of its pages.
+            let told = unsafe { libc::mincore(base.add(from).as_ptr().cast(), length, pages.as_mut_ptr()) };
+            if told != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let pages = &pages[..length / PAGE_BYTES];
+            resident += pages.iter().filter(|page| **page & 1 != 0).count() * PAGE_BYTES;
+        }
+        Ok(resident as u64)
+    }
 }
 
-/// For Miri, which makes no system calls: memory of the allocator.
+/// For Miri, which makes no system calls: memory of the allocator, of which nothing is known.
 #[cfg(miri)]
 mod system {
     use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -95,5 +154,15 @@ mod system {
     pub(super) unsafe fn unmap(base: NonNull<u8>, bytes: usize) {
         // SAFETY: of `map`, which nobody uses any more, says the caller.
         unsafe { dealloc(base.as_ptr(), layout(bytes)) };
+    }
+
+    pub(super) unsafe fn give_back(at: NonNull<u8>, bytes: usize) -> bool {
+        // SAFETY: the caller's alone.
+        unsafe { at.write_bytes(0, bytes) };
+        true
+    }
+
+    pub(super) fn resident_bytes(_: NonNull<u8>, _: usize) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
