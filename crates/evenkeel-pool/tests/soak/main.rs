@@ -9,7 +9,7 @@ mod load;
 mod resident;
 mod trend;
 
-use evenkeel_pool::{Account, Limits, Pool};
+use evenkeel_pool::{Account, Channel, Limits, Pool};
 use fastrand::Rng;
 use load::Load;
 use std::fmt::{Display, Write as _};
@@ -91,12 +91,12 @@ impl Findings {
     }
 }
 
-fn accounts(pool: &Pool) -> Vec<Account> {
-    let account = |(at, reserve): (usize, &[u32; 3])| {
+fn channels(pool: &Pool) -> Vec<Channel> {
+    let channel = |(at, reserve): (usize, &[u32; 3])| {
         let limits = Limits { reserve: reserve.to_vec(), ..Limits::default() };
-        pool.channel(&format!("channel-{at}"), &limits).unwrap().component("worker", MANY_BYTES).unwrap()
+        pool.channel(&format!("channel-{at}"), &limits).unwrap()
     };
-    RESERVES.iter().enumerate().map(account).collect()
+    RESERVES.iter().enumerate().map(channel).collect()
 }
 
 /// All buffers of the pool at once, written all over; how many of each tier. Whoever took all could not if a single one
@@ -172,7 +172,8 @@ fn judge_growth(findings: &mut Findings, plan: &Plan, samples: &[(f64, f64)]) {
     findings.must(!grows, format!("resident memory grows: {grown:.0} bytes in {seconds:.0} {unit}"));
 }
 
-fn judge_return(findings: &mut Findings, pool: Pool, load: Load, at_start: f64) {
+/// What the pool says is back.
+fn judge_return(findings: &mut Findings, pool: &Pool, load: &Load) {
     load.rest();
     findings.table.push_str(&load.said());
     findings.must(load.damaged() == 0, "a buffer held what its holder had not written");
@@ -180,21 +181,35 @@ fn judge_return(findings: &mut Findings, pool: Pool, load: Load, at_start: f64) 
     findings.say("held at the end", held.len());
     findings.must(held.is_empty(), format!("not given back: {held:?}"));
     let all: Vec<_> = pool.tiers().iter().map(|tier| tier.slots as usize).collect();
-    let taken = take_all(&pool, load.accounts());
+    let taken = take_all(pool, load.accounts());
     findings.say("slots that can be taken at once", format!("{taken:?} of {all:?}"));
     findings.must(taken == all, "not every slot can be taken: memory is fragmented or lost");
-    let warm = resident::bytes();
+}
+
+/// What the system says is back: of all the pool's memory first, then of what is left when it is gone.
+fn judge_reclaimed(findings: &mut Findings, pool: Pool, load: Load, channels: Vec<Channel>, at_start: f64) {
     let bytes: f64 = pool.tiers().iter().map(|tier| tier.bytes as f64 * f64::from(tier.slots)).sum();
-    drop((load, pool));
-    let left = resident::bytes() - at_start;
-    findings
-        .say("resident at start, warm, at the end", format!("{:.1}, {:.1} MiB", mib(at_start), mib(warm)));
-    findings.say("more than at the start, pool gone", format!("{:+.1} MiB", mib(left)));
+    let warm = resident::bytes();
     findings.must(warm - at_start > 0.95 * bytes, "what was written to is not seen as resident");
-    findings.must(
-        left < LEFT_SHARE * (warm - at_start),
-        format!("{:.1} MiB did not come back from {:.1}", mib(left), mib(warm - at_start)),
-    );
+    let reclaimed = pool.shrink().unwrap();
+    let shrunk = resident::bytes();
+    let counted: u64 =
+        channels.iter().map(|channel| channel.usage().bytes).map(|of| of.own + of.borrowed).sum();
+    findings.say("bytes still counted as somebody's", counted);
+    findings.must(counted == 0, format!("{counted} bytes are counted as somebody's, and nobody holds any"));
+    let (before, after) = (reclaimed.resident_before, reclaimed.resident_after);
+    findings.say("the pool's memory, before and shrunk", format!("{before}, {after} bytes"));
+    findings.must(after == 0, format!("{after} bytes of the pool stay resident"));
+    drop((load, channels, pool));
+    let gone = resident::bytes();
+    let figures = [at_start, warm, shrunk, gone].map(|bytes| format!("{:.1}", mib(bytes))).join(", ");
+    findings.say("resident: start, end, shrunk, gone", format!("{figures} MiB"));
+    for left in [shrunk - at_start, gone - at_start] {
+        findings.must(
+            left < LEFT_SHARE * bytes,
+            format!("{:.1} MiB did not come back of {:.1}", mib(left), mib(bytes)),
+        );
+    }
 }
 
 // REQ R4, REQ R7, REQ R8
@@ -204,14 +219,17 @@ fn whatever_happens_memory_stays_and_all_of_it_comes_back() {
     let plan = Plan::of_environment();
     let at_start = resident::bytes();
     let pool = Pool::builder().build().unwrap();
-    let load = Load::new(accounts(&pool));
+    let channels = channels(&pool);
+    let accounts = channels.iter().map(|channel| channel.component("worker", MANY_BYTES).unwrap());
+    let load = Load::new(accounts.collect());
     let mut findings = Findings::default();
     findings.say("seed", plan.seed);
     // What has never been written to is not resident yet, and would look like growth.
     take_all(&pool, load.accounts());
     let samples = run(&plan, &load);
     judge_growth(&mut findings, &plan, &samples);
-    judge_return(&mut findings, pool, load, at_start);
+    judge_return(&mut findings, &pool, &load);
+    judge_reclaimed(&mut findings, pool, load, channels, at_start);
     findings.say("most that was ever resident", format!("{:.1} MiB", mib(resident::peak_bytes())));
     println!("{}", findings.table);
     assert!(findings.broken.is_empty(), "broken: {:#?}\n{}", findings.broken, findings.table);
