@@ -243,10 +243,10 @@ fn a_flush_tells_of_its_progress_while_others_work() {
     let left = queues.open("left", limits(100, OnFull::Block)).unwrap();
     (0..5).for_each(|number| drop(left.put(bytes(number)).unwrap()));
     let (go, gone) = channel::<()>();
+    let mut outlet = queues.outlet();
     let takes = thread::spawn(move || {
-        let mut outlet = queues.outlet();
         while gone.recv().is_ok() {
-            outlet.take_until(1, never()).unwrap();
+            let _ = outlet.take_until(1, never());
         }
     });
     let mut told = Vec::new();
@@ -259,6 +259,7 @@ fn a_flush_tells_of_its_progress_while_others_work() {
     assert!(flushed.unwrap().is_done());
     assert!(told.len() > 5 && told.is_sorted_by(|before, after| before >= after), "{told:?}");
     drop(go);
+    queues.close();
     takes.join().unwrap();
     keel.stop("enough", "the test");
 }
@@ -393,6 +394,9 @@ fn a_channel_that_is_stuck_or_floods_keeps_nothing_from_another() {
         move || stuck.put_until(bytes(1), never()).map(drop)
     });
     let mut outlet = queues.outlet();
+    // Once everybody has had a run.
+    drop(flood.put(bytes(0)).unwrap());
+    outlet.take_now(u64::MAX).unwrap();
     for round in 0..1000 {
         (0..200).for_each(|_| drop(flood.put(vec![0; 1000]).unwrap()));
         fair.put(bytes(1)).unwrap();

@@ -1,7 +1,7 @@
 //! The pool of a service: who may take how much, what crosses a boundary, what is released in which order.
 #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
 
-use evenkeel::cleanup::{Report, Verdict};
+use evenkeel::cleanup::{Report, StepReport, Verdict};
 use evenkeel::prelude::*;
 use evenkeel::resources::{
     FILES, Limits, PoolBuilder, Request, Short, THREADS, Tier, Want, WhenExhausted, count_outside,
@@ -18,13 +18,17 @@ fn with(options: PoolOptions) -> Keel {
     Keel::builder("resources").without_signals().keep_process().pool(options).build().unwrap()
 }
 
-fn verdict(report: &Report, step: &str) -> Option<Verdict> {
-    report.steps.iter().find(|found| found.name == step).and_then(|found| found.verdict)
+fn step<'a>(report: &'a Report, name: &str) -> &'a StepReport {
+    let mut steps = report.phases.iter().flat_map(|phase| &phase.steps);
+    steps.find(|step| step.name == name).unwrap()
 }
 
-fn detail<'r>(report: &'r Report, step: &str) -> &'r str {
-    let found = report.steps.iter().find(|found| found.name == step);
-    found.and_then(|found| found.detail.as_deref()).unwrap_or_default()
+fn verdict(report: &Report, name: &str) -> Option<Verdict> {
+    step(report, name).verdict
+}
+
+fn detail<'a>(report: &'a Report, name: &str) -> &'a str {
+    step(report, name).detail.as_deref().unwrap_or_default()
 }
 
 // REQ R3
@@ -161,7 +165,7 @@ fn what_is_no_memory_is_counted_in_the_same_books() {
     let before = threads(&keel);
     assert!(before > 0, "those that there were before the pool");
     let (go, gone) = std::sync::mpsc::channel::<()>();
-    let thread = keel.threads().thread("test").start(move |_| drop(gone.recv())).unwrap();
+    let thread = keel.threads().thread("test").start(move |_| gone.recv().is_err()).unwrap();
     assert_eq!(threads(&keel), before + 1);
     drop(go);
     thread.join().unwrap();
