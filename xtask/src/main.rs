@@ -9,6 +9,7 @@ mod check;
 mod deps;
 mod interop;
 mod process;
+mod soak;
 mod tidy;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ cargo xtask COMMAND
     recorder: [--bytes N] [--rounds N] [--evenkeel PATH]
               [--only throughput|idle|active|acks]
     others:   `cargo bench --bench SUITE`, with the remaining options
+  soak pool [--minutes 30] [--seed N]        a pool under random load: memory does not grow, and all of it comes back
+  soak channels [--seconds 60] [--seed N]    fifty channels, three that misbehave: the others get what is theirs
 ";
 
 fn main() -> ExitCode {
@@ -67,6 +70,7 @@ fn dispatch(args: &[String]) -> Result<(), Stop> {
         "deps" => no_options(rest).and_then(|()| Ok(deps::run()?))?,
         "interop" => interop::run(&interop::Options::parse(rest).map_err(Stop::Usage)?)?,
         "bench" => bench::run(&bench::Options::parse(rest).map_err(Stop::Usage)?)?,
+        "soak" => soak::run(&soak::Options::parse(rest).map_err(Stop::Usage)?)?,
         "help" | "--help" | "-h" => print!("{HELP}"),
         other => return Err(Stop::Usage(format!("unknown command `{other}`"))),
     }
@@ -92,7 +96,9 @@ mod tests {
 
     #[test]
     fn wrong_command_lines_are_usage_errors() {
-        for args in [&[][..], &["chekc"], &["tidy", "--fast"], &["bench"], &["interop", "--evenkeel"]] {
+        for args in
+            [&[][..], &["chekc"], &["tidy", "--fast"], &["bench"], &["interop", "--evenkeel"], &["soak"]]
+        {
             assert!(matches!(stop_of(args), Some(Stop::Usage(_))), "{args:?}");
         }
     }

@@ -65,15 +65,18 @@ pub(crate) struct What {
     /// A configuration file (TOML, the same words); channels of both are recorded, and flags win
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// A channel and its source: stdin, exec:COMMAND, file:PATH, tcp:ADDR, unix:PATH, udp:ADDR
+    /// A channel and its source: stdin, exec:COMMAND, file:PATH, tail:PATH, tcp:ADDR, unix:PATH, udp:ADDR
     #[arg(long = "channel", value_name = "NAME=SOURCE")]
     pub(crate) channels: Vec<String>,
-    /// How a channel's bytes become messages: chunk (default), lines; datagram for udp
+    /// How a channel's bytes become messages: chunk (default), lines, length-u32be; datagram for udp
     #[arg(long = "frame", value_name = "NAME=FRAMING")]
     pub(crate) frames: Vec<String>,
-    /// What happens while a channel's queue is full: block (default), drop-newest
+    /// What happens while a channel's queue is full: block (default), drop-newest, drop-oldest
     #[arg(long, value_name = "NAME=POLICY")]
     pub(crate) on_full: Vec<String>,
+    /// Memory that a channel may have at most between its source and the disk, such as 8MiB; 68KiB at least
+    #[arg(long = "quota", value_name = "NAME=BYTES")]
+    pub(crate) quotas: Vec<String>,
     /// What happens when a channel's command fails: never (default), on-failure
     #[arg(long, value_name = "NAME=POLICY")]
     pub(crate) restart: Vec<String>,
@@ -83,7 +86,8 @@ pub(crate) struct What {
     /// How long a stop may take, such as 20s (default), 500ms, 2m
     #[arg(long, value_name = "DURATION", value_parser = words::measure::parse_grace)]
     pub(crate) grace: Option<Duration>,
-    #[arg(long, hide = true)]
+    /// Exit with 1, and not with 0, when anything had to be dropped
+    #[arg(long)]
     pub(crate) strict: bool,
 }
 

@@ -16,7 +16,6 @@ mod file;
 mod place;
 
 use crate::args::What;
-use crate::words::to_come;
 use document::Document;
 use evenkeel_recorder::{ChannelConfig, Config, Retention};
 use file::FileWords;
@@ -45,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) channels: Vec<ChannelConfig>,
     /// How long a stop may take.
     pub(crate) grace: Duration,
+    /// Whether a drop that a policy declares makes the exit code 1.
+    pub(crate) strict: bool,
     segment_bytes: Option<u64>,
     segment_ns: Option<u64>,
     retention: Retention,
@@ -55,9 +56,6 @@ pub(crate) struct Settings {
 impl Settings {
     /// What the flags, and the file if they name one, say together.
     pub(crate) fn of(what: &What) -> Result<Self, Wrong> {
-        if what.strict {
-            return Err(Wrong::new(Place::Flag("--strict".to_owned()), to_come("--strict")));
-        }
         let Some(path) = &what.config else { return Self::together(FileWords::default(), what, None) };
         let document = Document::read(path)?;
         Self::together(file::read(&document)?, what, Some(&document))
@@ -73,6 +71,7 @@ impl Settings {
         Ok(Self {
             channels: channels::join(said.channels, what)?,
             grace: what.grace.or(said.grace).unwrap_or(GRACE),
+            strict: said.strict || what.strict,
             segment_bytes: said.segment_bytes,
             segment_ns: said.segment_ns,
             retention: said.retention,

@@ -4,6 +4,7 @@ use crate::args::Plan;
 use crate::config::Settings;
 use crate::{exit, text};
 use evenkeel::cleanup::PlanPicture;
+use serde::Serialize;
 use std::io::Write;
 
 /// Steps of a stop that run at once.
@@ -25,15 +26,31 @@ pub(crate) fn run(arguments: &Plan) -> u8 {
             return exit::USAGE;
         }
     };
-    let picture = PlanPicture::of(&plan);
+    let picture = Picture { plan: PlanPicture::of(&plan), strict: settings.strict };
     let printed = match arguments.format.as_str() {
         "json" => text::print_json(&picture),
-        "mermaid" => std::io::stdout().write_all(picture.mermaid().as_bytes()),
-        _ => std::io::stdout().write_all(picture.to_string().as_bytes()),
+        "mermaid" => std::io::stdout().write_all(picture.plan.mermaid().as_bytes()),
+        _ => std::io::stdout().write_all(picture.text().as_bytes()),
     };
     match printed {
         // Whoever reads has seen enough.
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => exit::CANNOT,
         _ => exit::OK,
+    }
+}
+
+/// The stop, and what its exit code says besides.
+#[derive(Serialize)]
+struct Picture {
+    #[serde(flatten)]
+    plan: PlanPicture,
+    /// Whether a drop makes the exit code 1.
+    strict: bool,
+}
+
+impl Picture {
+    fn text(&self) -> String {
+        let strict = if self.strict { "what is dropped makes the exit code 1 (--strict)\n" } else { "" };
+        format!("{}{strict}", self.plan)
     }
 }

@@ -12,9 +12,9 @@ use evenkeel::cleanup::{Report, Verdict};
 use evenkeel::faults::{Code, PublicFace};
 use evenkeel::journal::{DIR_NAME, JournalOptions, JournalRetention, SigningKey};
 use evenkeel::threads::{THREADS_MAX, ThreadCoordinator};
-use evenkeel::{BuildError, Builder, Keel, PoolOptions, Progress, Stopped};
+use evenkeel::{BuildError, Builder, Keel, Progress, Stopped};
 use evenkeel_recorder::{
-    ChannelConfig, ChannelCounts, Config, Prepared, Recorder, Source, StartError, budget_bytes,
+    ChannelConfig, ChannelCounts, Config, Prepared, Recorder, Source, StartError, pool_options,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
@@ -62,7 +62,7 @@ fn threads(config: &mut Config) -> ThreadCoordinator {
     threads
 }
 
-fn run_configured(arguments: &Record, (config, grace, journal): Configured) -> u8 {
+fn run_configured(arguments: &Record, (config, Ending { grace, strict }, journal): Configured) -> u8 {
     let (channels, threads) = (config.channels.clone(), config.threads.clone());
     let prepared = match Recorder::prepare(config) {
         Ok(prepared) => prepared,
@@ -70,7 +70,7 @@ fn run_configured(arguments: &Record, (config, grace, journal): Configured) -> u
         Err(e) => return cannot_start(&format!("cannot start: {e}")),
     };
     let (said, last_word) = sync_channel(1);
-    let teller = Teller { said, systemd: Systemd::from_environment(), grace };
+    let teller = Teller { said, systemd: Systemd::from_environment(), grace, strict };
     let running: Arc<OnceLock<Weak<Recorder>>> = Arc::default();
     let keel = match build(arguments, (grace, journal), (channels.len(), &threads), &running, &teller) {
         Ok(keel) => keel,
@@ -88,8 +88,17 @@ fn run_configured(arguments: &Record, (config, grace, journal): Configured) -> u
     }
 }
 
-/// What is to be recorded, how long its stop may take, and how its journal is kept.
-type Configured = (Config, Duration, JournalOptions);
+/// What is to be recorded, how its stop ends, and how its journal is kept.
+type Configured = (Config, Ending, JournalOptions);
+
+/// How its stop ends.
+#[derive(Clone, Copy)]
+struct Ending {
+    /// How long it may take.
+    grace: Duration,
+    /// Whether a drop makes the exit code 1.
+    strict: bool,
+}
 
 /// What was asked for, or the exit code and why not.
 fn configure(arguments: &Record) -> Result<Configured, (u8, String)> {
@@ -97,7 +106,8 @@ fn configure(arguments: &Record) -> Result<Configured, (u8, String)> {
     if let Some(report) = &arguments.report {
         check_report(report, &arguments.out).map_err(|wrong| (exit::USAGE, wrong))?;
     }
-    let (grace, kept) = (settings.grace, settings.journal.clone());
+    let kept = settings.journal.clone();
+    let ending = Ending { grace: settings.grace, strict: settings.strict };
     let mut config = settings.into_config(arguments.out.clone());
     if let Some(number) = arguments.acks {
         let adopted = sys::adopt(number);
@@ -107,7 +117,7 @@ fn configure(arguments: &Record) -> Result<Configured, (u8, String)> {
     let run_id = random_id().map_err(|e| (exit::CANNOT, format!("no random numbers: {e}")))?;
     config.log.run_id = run_id;
     let journal = journal_options(&kept, run_id).map_err(|why| (exit::CANNOT, why))?;
-    Ok((config, grace, journal))
+    Ok((config, ending, journal))
 }
 
 /// How the journal is kept; the key is made where there is none yet.
@@ -169,13 +179,13 @@ fn build(
 ) -> Result<Keel, BuildError> {
     let builder = || {
         let (running, teller) = (running.clone(), teller.clone());
-        let bytes_max = budget_bytes(channels);
         let builder = Keel::builder(SELF)
             .deferred()
             .grace(grace)
+            .strict(teller.strict)
             .concurrency(CONCURRENCY_MAX)
             .threads(threads.clone())
-            .pool(PoolOptions::default().outside_bytes_max(bytes_max as u64))
+            .pool(pool_options(channels))
             .on_progress(move |progress| teller.tell(progress))
             .channel_reports(move || {
                 let recorder = running.get().and_then(Weak::upgrade);
@@ -201,6 +211,8 @@ fn start(prepared: Prepared, keel: &Keel, channels: &[ChannelConfig]) -> Result<
     let recorder = Arc::new(
         prepared
             .reporting_to(keel.faults().clone())
+            .taking_from(keel.monitoring())
+            .map_err(|e| e.to_string())?
             .start(keel.journal().cloned())
             .map_err(|e| e.to_string())?,
     );
@@ -230,7 +242,8 @@ fn record(
     }
     note_channels(keel, channels);
     let exit_code = |stopped: &Stopped| stopped.exit_code();
-    let control = control(out, Service::new(keel.clone(), recorder.clone(), teller.grace, exit_code));
+    let control =
+        control(out, Service::new(keel.clone(), recorder.clone(), (teller.grace, teller.strict), exit_code));
     if let Some(systemd) = &teller.systemd {
         systemd.ready(keel.threads(), &recording, recorder);
     }
@@ -350,6 +363,7 @@ struct Teller {
     said: SyncSender<()>,
     systemd: Option<Systemd>,
     grace: Duration,
+    strict: bool,
 }
 
 impl Teller {
@@ -422,6 +436,12 @@ pub(crate) fn verdict(report: &Report) -> String {
             "OUT OF TIME: not every step had its time".to_owned()
         }
         exit::OUT_OF_TIME => format!("OUT OF TIME: abandoned {}", list(&report.abandoned)),
+        _ if report.clean => {
+            let dropped = text::count(report.channels.iter().map(|channel| channel.dropped_records).sum());
+            format!(
+                "stopped clean, NOT complete: {dropped} records were dropped, and that is not allowed (--strict)"
+            )
+        }
         _ => "stopped, NOT clean".to_owned(),
     }
 }

@@ -53,6 +53,9 @@ fn lines(status: &Status) -> Vec<String> {
     if status.state == "recording" {
         lines.push(format!("a stop is expected to take {:.0} ms", status.stop_forecast_ms));
     }
+    if status.more.get("strict").is_some_and(|strict| *strict == true) {
+        lines.push("what is dropped makes the exit code 1 (--strict)".to_owned());
+    }
     if !status.threads.is_empty() {
         let cpu_ms: f64 = status.threads.iter().map(|thread| thread.cpu_ms).sum();
         let share = cpu_ms / 10.0 / status.uptime_s.max(0.001);

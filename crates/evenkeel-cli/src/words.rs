@@ -2,8 +2,7 @@
 //!
 //! Each is parsed here and nowhere else, so that both mean the same and are refused
 //! alike. A parser answers with the value, or with what was found and what is
-//! allowed; where it stood, whoever asked knows. What a later version will have is
-//! refused as "not in this version", and is not among what is allowed.
+//! allowed; where it stood, whoever asked knows.
 
 pub(crate) mod measure;
 
@@ -12,20 +11,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub(crate) const NAMES: &str = "1 to 63 of a-z, 0-9, - and _, the first a letter or digit";
-pub(crate) const SOURCES: &str = "stdin, exec:COMMAND, file:PATH, tcp:ADDR, unix:PATH and udp:ADDR";
-pub(crate) const FRAMINGS: &str = "chunk, lines and datagram";
+pub(crate) const SOURCES: &str =
+    "stdin, exec:COMMAND, file:PATH, tail:PATH, tcp:ADDR, unix:PATH and udp:ADDR";
+pub(crate) const FRAMINGS: &str = "chunk, lines, length-u32be and datagram";
 pub(crate) const DURABILITIES: &str = "memory, process and disk";
-pub(crate) const ON_FULLS: &str = "block and drop-newest";
+pub(crate) const ON_FULLS: &str = "block, drop-newest and drop-oldest";
 pub(crate) const RESTARTS: &str = "never and on-failure";
 const ADDRESSES: &str = "IP:PORT, [IPv6]:PORT and localhost:PORT";
 
 /// What is said where a path is needed.
 pub(crate) const FILES: &str = "the path of a file";
-
-/// How a word is refused that only a later version has.
-pub(crate) fn to_come(what: &str) -> String {
-    format!("{what}: not in this version")
-}
 
 /// How a word is refused that is none of a kind's.
 fn none_of(word: &str, kind: &str, allowed: &str) -> String {
@@ -59,10 +54,10 @@ pub(crate) fn parse_source(word: &str) -> Result<Source, String> {
         Some(("exec", command)) if command.trim().is_empty() => Err(needed(word, "a command")),
         Some(("exec", command)) => Ok(Source::Exec(command.to_owned())),
         Some(("file", path)) => parse_path(word, path).map(Source::File),
+        Some(("tail", path)) => parse_path(word, path).map(Source::Tail),
         Some(("unix", path)) => parse_path(word, path).map(Source::Unix),
         Some(("tcp", address)) => parse_address(address).map(Source::Tcp),
         Some(("udp", address)) => parse_address(address).map(Source::Udp),
-        Some(("tail", _)) => Err(to_come("tail:")),
         _ => Err(none_of(word, "source", SOURCES)),
     }
 }
@@ -95,7 +90,7 @@ pub(crate) fn parse_framing(word: &str) -> Result<Framing, String> {
         "chunk" => Ok(Framing::Chunk),
         "lines" => Ok(Framing::Lines),
         "datagram" => Ok(Framing::Datagram),
-        "length-u32be" => Err(to_come("framing length-u32be")),
+        "length-u32be" => Ok(Framing::LengthU32be),
         _ => Err(none_of(word, "framing", FRAMINGS)),
     }
 }
@@ -115,7 +110,7 @@ pub(crate) fn parse_on_full(word: &str) -> Result<OnFull, String> {
     match word {
         "block" => Ok(OnFull::Block),
         "drop-newest" => Ok(OnFull::DropNewest),
-        "drop-oldest" => Err(to_come("drop-oldest")),
+        "drop-oldest" => Ok(OnFull::DropOldest),
         _ => Err(none_of(word, "policy", ON_FULLS)),
     }
 }

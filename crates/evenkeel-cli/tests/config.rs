@@ -20,7 +20,7 @@ const IN_TABLES: &[Case] = &[
         "[segmnt]\nbytes = '2MiB'",
         5,
         "[segmnt]",
-        "[[channel]], [segment], [retention], [journal] and [cleanup]",
+        "strict, [[channel]], [segment], [retention], [journal] and [cleanup]",
     ),
     Case("[[channels]]\nname = 'b'", 5, "[[channels]]", "[[channel]], [segment]"),
     Case("[segment]\nbytes = '2MiB'\nsecond = 3", 7, "second = 3", "bytes and seconds"),
@@ -35,6 +35,7 @@ const IN_TABLES: &[Case] = &[
     Case("[retention]\nage = 7", 6, "age = 7", "a string is allowed: a number and ms, s, m, h or d"),
     Case("[cleanup]\ngrace = 20", 6, "grace = 20", "a string is allowed: a number and ms, s, m or h"),
     Case("[cleanup]\ngrace = 1979-05-27", 6, "grace = 1979-05-27", "a date was found; a string"),
+    Case("strict = 'yes'", 4, "strict = 'yes'", "a string was found; true and false are allowed"),
     // Measures out of bounds, or none.
     Case("[segment]\nbytes = 1048575", 6, "1048575 is out of bounds", "from 1MiB to 1024TiB"),
     Case("[segment]\nbytes = -1", 6, "bytes = -1", "from 1MiB to 1024TiB"),
@@ -66,11 +67,16 @@ const IN_TABLES: &[Case] = &[
 
 /// What stands in a table of a channel, behind [`SOUND`] and `[[channel]]`, from line 6 on.
 const IN_CHANNELS: &[Case] = &[
-    Case("colour = 'red'", 6, "colour = 'red'", "name, source, framing, durability, on_full and restart"),
+    Case(
+        "colour = 'red'",
+        6,
+        "colour = 'red'",
+        "name, source, framing, durability, on_full, quota and restart",
+    ),
     Case("name = 'b'\nframe = 'lines'", 7, "frame = 'lines'", "framing"),
     Case("name = 7", 6, "name = 7", "an integer was found; a string is allowed: 1 to 63"),
     Case("source = ['stdin']", 6, "source = ['stdin']", "an array was found; a string is allowed: stdin"),
-    Case("framing = true", 6, "framing = true", "chunk, lines and datagram"),
+    Case("framing = true", 6, "framing = true", "chunk, lines, length-u32be and datagram"),
     Case("durability.level = 'disk'", 6, "durability", "a table was found; a string is allowed: memory"),
     Case("name = 'B'", 6, "name = 'B'", "a-z"),
     Case("name = ''", 6, "name = ''", "a-z"),
@@ -84,21 +90,22 @@ const IN_CHANNELS: &[Case] = &[
     Case("source = \"unix:a\\u0000b\"", 6, "unix:a", "NUL"),
     Case("source = 'tcp:example.org:80'", 6, "example.org:80", "IP:PORT, [IPv6]:PORT and localhost:PORT"),
     Case("source = 'udp:127.0.0.1:70000'", 6, "127.0.0.1:70000", "IP:PORT"),
-    Case("source = 'tail:x'", 6, "source = 'tail:x'", "not in this version"),
-    Case("framing = 'words'", 6, "\"words\" is no framing", "chunk, lines and datagram"),
-    Case("framing = 'length-u32be'", 6, "length-u32be", "not in this version"),
+    Case("source = 'tail:'", 6, "source = 'tail:'", "a path is needed"),
+    Case("framing = 'words'", 6, "\"words\" is no framing", "chunk, lines, length-u32be and datagram"),
     Case("durability = 'paper'", 6, "\"paper\" is no durability", "memory, process and disk"),
-    Case("on_full = 'drop'", 6, "\"drop\" is no policy", "block and drop-newest"),
-    Case("on_full = 'drop-oldest'", 6, "on_full = 'drop-oldest'", "not in this version"),
+    Case("on_full = 'drop'", 6, "\"drop\" is no policy", "block, drop-newest and drop-oldest"),
     Case("restart = 'always'", 6, "\"always\" is no policy", "never and on-failure"),
-    Case("quota = '1GiB'", 6, "quota = '1GiB'", "not in this version"),
+    Case("quota = '8'", 6, "\"8\" is no size", "68KiB"),
+    Case("quota = 66559", 6, "66559 is out of bounds", "from 68KiB (a message of full length) to 1024TiB"),
+    Case("quota = true", 6, "true or false was found", SIZES),
+    Case("name = 'b'\nsource = 'stdin'\nquotas = '8MiB'", 8, "quotas", "on_full, quota and restart"),
     Case("name = 'b'\nsource = 'stdin'", 7, "channel b: it is that of channel a", ":3:1: source = 'stdin'"),
     Case("name = 'b'\nsource = 'file:x'\nrestart = 'on-failure'", 8, "restart = 'on-failure'", "only exec:"),
     Case(
         "name = 'b'\nsource = 'file:x'\nframing = 'datagram'",
         8,
         "'datagram'",
-        "chunk and lines are allowed",
+        "chunk, lines and length-u32be are allowed",
     ),
     Case("name = 'b'\nsource = 'udp:[::1]:7'\nframing = 'lines'", 8, "'lines'", "datagram is the framing"),
 ];
@@ -127,7 +134,9 @@ fn assert_all_refused(before: &str, cases: &[Case]) {
         let scratch = Scratch::new();
         // A value of the top level stands before every table.
         let text = match text {
-            value if value.starts_with("retention =") => format!("\n\n\n{value}\n{before}"),
+            value if value.starts_with("retention =") || value.starts_with("strict =") => {
+                format!("\n\n\n{value}\n{before}")
+            }
             text => format!("{before}{text}\n"),
         };
         let file = scratch.put("the file.toml", text.as_bytes());
@@ -185,7 +194,7 @@ fn what_is_wrong_between_file_and_flags_is_told_with_both_places() {
         ("--frame", "c=lines", "no channel c"),
         ("--on-full", "c=block", "no channel c"),
         ("--restart", "a=on-failure", "only exec:"),
-        ("--frame", "a=datagram", "chunk and lines are allowed"),
+        ("--frame", "a=datagram", "chunk, lines and length-u32be are allowed"),
     ];
     for (flag, word, part) in cases {
         assert_refused(&scratch, &file, &[flag, word], &[&format!("{flag} {word}: "), part]);
@@ -247,7 +256,10 @@ fn a_file_alone_is_enough_and_flags_add_to_it() {
 fn the_example_is_a_configuration() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/evenkeel.example.toml");
     let plan = plan(&["--config", file]);
-    assert_eq!(steps(&plan), steps_of(&["events", "system", "kernel", "left", "right", "local", "radio"]));
+    assert_eq!(
+        steps(&plan),
+        steps_of(&["events", "system", "kernel", "access", "left", "right", "local", "radio"])
+    );
 }
 
 // REQ W1, REQ W5

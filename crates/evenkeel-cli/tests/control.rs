@@ -155,6 +155,7 @@ fn status_tells_what_each_channel_has_done() {
         "pid",
         "state",
         "stop_forecast_ms",
+        "strict",
         "threads",
         "threads_max",
         "uptime_s",

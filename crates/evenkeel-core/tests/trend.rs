@@ -51,8 +51,7 @@ fn the_bounds_hold_the_slope_as_often_as_they_say() {
     for seed in 0..rounds {
         let mut rng = Rng::with_seed(seed);
         let real = rng.f64() * 40.0 - 20.0;
-        let points: Vec<_> =
-            (0..60).map(|second| f64::from(second)).map(|t| (t, real * t + noise(&mut rng, 30.0))).collect();
+        let points: Vec<_> = (0..60).map(f64::from).map(|t| (t, real * t + noise(&mut rng, 30.0))).collect();
         let found = slope(&points).unwrap();
         held += usize::from(found.low <= real && real <= found.high);
         assert!((found.estimate - real).abs() < 3.0, "seed {seed}: {found:?} of {real}");

@@ -181,8 +181,6 @@ lock_order! {
     pub ChildGroups;
     /// The reader of an embedder's, until it is taken (`config.rs`).
     pub RecorderReader;
-    /// The recorder's buffer space in the pool (`steps.rs`).
-    pub RecorderSpace;
 
     // The program.
 

@@ -37,6 +37,7 @@ pub struct Batch {
     times_ns: (u64, u64),
     crc: Option<u32>,
     position: Option<SourcePosition>,
+    joined: (bool, bool),
     chain: Option<[u8; 32]>,
 }
 
@@ -69,6 +70,7 @@ impl Batch {
             times_ns: (u64::MAX, 0),
             crc: None,
             position: None,
+            joined: (false, false),
             chain: None,
         }
     }
@@ -171,6 +173,17 @@ impl Batch {
     /// Where its source stands after the last message.
     pub fn set_position(&mut self, position: SourcePosition) {
         self.position = Some(position);
+    }
+
+    /// Whether its first message goes on with one of the batch before it, and its last goes on in the batch behind it:
+    /// then they are of use together only.
+    pub fn set_joined(&mut self, before: bool, behind: bool) {
+        self.joined = (before, behind);
+    }
+
+    /// What was said of it by [`Batch::set_joined`].
+    pub fn joined(&self) -> (bool, bool) {
+        self.joined
     }
 
     /// Value of the log's hash chain after the last message. Commits carry it from

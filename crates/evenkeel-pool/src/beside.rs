@@ -138,7 +138,6 @@ impl Beside {
         let mode = memory.watch.mode();
         slot.asked.store(taking.bytes, Ordering::Relaxed);
         if mode == LeakMode::Off {
-            slot.since.store(OFF, Ordering::Relaxed);
             slot.site.store(NOWHERE);
         } else {
             slot.since.store(memory.watch.seconds(), Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use crate::arena::Memory;
 use crate::beside::OFF;
 use crate::leaks::look;
+use evenkeel_locks::watch::Site;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -33,38 +34,46 @@ impl fmt::Display for Holder {
     }
 }
 
-/// All holders of a tier, or of all tiers, who holds most first.
-pub(crate) fn holders(memory: &Memory, tier: Option<usize>) -> Vec<Holder> {
+/// What one account took at one place.
+#[derive(Default)]
+struct Taken {
+    buffers: u32,
+    bytes: u64,
+    oldest_seconds: u32,
+}
+
+/// The holders of a tier, or of all tiers, who hold most first, at most so many. Words are made of those alone.
+fn most(memory: &Memory, tier: Option<usize>, named_max: usize) -> Vec<Holder> {
     let now = memory.watch.seconds();
-    let mut found: BTreeMap<(u32, String), Holder> = BTreeMap::new();
+    let mut found: BTreeMap<(u32, Option<Site>), Taken> = BTreeMap::new();
     let tiers = 0..memory.core.tiers.len();
     for at in tiers.filter(|at| tier.is_none_or(|tier| tier == *at)) {
-        let slot_bytes = memory.core.tiers[at].slot_bytes;
         for slot in memory.core.held(at) {
             let Some(seen) = look(memory, at, slot) else { continue };
-            let Some(state) = memory.core.known(seen.account) else { continue };
-            let site = seen.site.map_or_else(|| "unknown".to_owned(), ToString::to_string);
-            let age = if seen.holding.since == OFF { 0 } else { seen.age(now) };
-            let holder = found.entry((seen.account, site)).or_insert_with_key(|(_, site)| Holder {
-                channel: state.channel.name.clone(),
-                component: state.name.clone(),
-                site: site.clone(),
-                buffers: 0,
-                bytes: 0,
-                oldest_seconds: 0,
-            });
-            holder.buffers += 1;
-            holder.bytes += slot_bytes;
-            holder.oldest_seconds = holder.oldest_seconds.max(age);
+            let taken = found.entry((seen.account, seen.site)).or_default();
+            taken.buffers += 1;
+            taken.bytes += memory.core.tiers[at].slot_bytes;
+            if seen.holding.since != OFF {
+                taken.oldest_seconds = taken.oldest_seconds.max(seen.age(now));
+            }
         }
     }
-    let mut all: Vec<_> = found.into_values().collect();
-    all.sort_by_key(|holder| std::cmp::Reverse(holder.bytes));
-    all
+    let mut all: Vec<_> = found.into_iter().collect();
+    all.sort_by_key(|(_, taken)| std::cmp::Reverse(taken.bytes));
+    let named = all.into_iter().filter_map(|((account, site), Taken { buffers, bytes, oldest_seconds })| {
+        let account = memory.core.known(account)?;
+        let site = site.map_or_else(|| "unknown".to_owned(), ToString::to_string);
+        let (channel, component) = (account.channel.name.clone(), account.name.clone());
+        Some(Holder { channel, component, site, buffers, bytes, oldest_seconds })
+    });
+    named.take(named_max).collect()
+}
+
+/// All holders, who hold most first.
+pub(crate) fn holders(memory: &Memory) -> Vec<Holder> {
+    most(memory, None, usize::MAX)
 }
 
 pub(crate) fn largest(memory: &Memory, tier: usize) -> Vec<Holder> {
-    let mut all = holders(memory, Some(tier));
-    all.truncate(NAMED_MAX);
-    all
+    most(memory, Some(tier), NAMED_MAX)
 }

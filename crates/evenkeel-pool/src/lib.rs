@@ -6,8 +6,14 @@
 //! an account and given back by dropping it, in any thread; frozen, it is cut into [`Slice`]s without copying. What is
 //! larger or odder than a tier is a [`Chain`].
 //!
+//! The same books count bytes of all tiers together, and what is not memory of the pool: [`Counted`] thread slots, file
+//! handles, whatever it was [told of](PoolBuilder::counted). [`Limits`] may change while a channel runs, and it may be let
+//! go. Where nothing is left the caller chooses what [happens](WhenExhausted). Memory of free buffers is given back to
+//! the system where it is [asked for](Pool::shrink), or [bounded](PoolBuilder::resident_max).
+//!
 //! What holds, at every moment:
-//! * No channel has more than its limit, and none that has less than its reserve is refused, whatever others do.
+//! * No channel has more than its limit, but for what it had when that was lowered and what is taken
+//!   [beyond](Account::take_beyond) it; and none that has less than its reserve is refused, whatever others do.
 //! * A buffer shows nothing of what another channel left in it.
 //! * A buffer is given back once, and nobody has it then: anything else does not compile.
 #![cfg_attr(evenkeel_pool_loom, allow(dead_code, reason = "loom tries the books, not the memory"))]

@@ -73,7 +73,7 @@ impl Magazine {
 impl Opened<'_> {
     #[inline]
     fn entry(&self, at: u32) -> &AtomicU64 {
-        &self.0.entries[at as usize % ROOM]
+        &self.0.entries[at as usize]
     }
 
     /// The newest slot of an account.

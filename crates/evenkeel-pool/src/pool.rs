@@ -172,6 +172,20 @@ fn check(tiers: &[Tier]) -> Result<(), BuildError> {
 
 /// Tiers of buffers. Cheap to clone; all clones are one. The memory goes when the last handle and the last
 /// buffer have gone.
+///
+/// ```
+/// use evenkeel_pool::{Limits, Pool, Tier};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = Pool::builder().tiers([Tier { bytes: 4096, slots: 8 }]).resident_max(16 << 10).build()?;
+/// let mic = pool.channel("left", &Limits::default())?.component("mic", 500_000)?;
+/// let held: Vec<_> = (0..4).map(|_| mic.take(1000)).collect::<Result<_, _>>()?;
+/// assert!(mic.take(1000).is_err(), "four pages may be in memory");
+/// drop(held);
+/// assert_eq!(pool.shrink()?.resident_after, 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Pool(pub(crate) Arc<Root>);
 
@@ -190,7 +204,7 @@ impl Pool {
 
     /// Who holds buffers, where they were taken and for how long: who holds most is first.
     pub fn holders(&self) -> Vec<Holder> {
-        crate::holders::holders(self.0.memory(), None)
+        crate::holders::holders(self.0.memory())
     }
 
     /// Counts seconds, by which it is known for how long buffers are held. To be called once a second or so.

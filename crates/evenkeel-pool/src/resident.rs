@@ -52,7 +52,7 @@ impl Pool {
 
 impl Account {
     /// Has the system find memory now for so many free buffers of the tier that fits so many bytes, so that nobody waits for
-    /// it later; for how many it did. Fewer where the account might not take one now, or no more have none.
+    /// it later; for how many it did. Fewer where the account could not take one now, or all have memory already.
     pub fn prefault(&self, bytes: usize, slots: u32) -> u32 {
         let memory: &Memory = self.root.memory();
         self.tier_for(bytes).map_or(0, |tier| memory.core.prefault(tier, self.number, slots, memory))

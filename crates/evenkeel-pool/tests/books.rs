@@ -229,7 +229,9 @@ impl World {
             78..86 => self.count(who),
             86..92 => drop(self.units[who].pop().inspect(|_| self.model.channels[who].held[UNITS] -= 1)),
             92..95 => self.set_limits(who),
-            95..97 => self.close(who),
+            95 => self.close(who),
+            96 => self.set_bytes_max(who),
+            97 => _ = self.channels[who].1.prefault(SIZES[self.rng.usize(..2)] as usize, 3),
             _ => self.looks(),
         }
     }
@@ -304,6 +306,12 @@ impl World {
         }
     }
 
+    fn set_bytes_max(&mut self, who: usize) {
+        let bytes_max = self.rng.u64(..200_000);
+        self.model.bytes_max[who] = bytes_max;
+        self.channels[who].1.set_bytes_max(bytes_max);
+    }
+
     fn close(&mut self, who: usize) {
         let holds = self.model.channels[who].held != [0; PARTS];
         let closed = self.channels[who].0.close();
@@ -338,7 +346,7 @@ impl World {
     /// All magazines are emptied, and every figure is the model's.
     fn looks(&mut self) {
         self.pool.shrink().unwrap();
-        assert!(self.pool.warm_bytes() == self.held_bytes());
+        assert_eq!(self.pool.warm_bytes(), self.held_bytes());
         for ((channel, _), books) in self.channels.iter().zip(&self.model.channels) {
             let Usage { tiers, bytes, counted, .. } = channel.usage();
             let all = [tiers[0], tiers[1], bytes, counted[0].1];
@@ -375,7 +383,7 @@ impl World {
 #[cfg_attr(miri, ignore = "thousands of rounds")]
 #[test]
 fn the_books_are_what_the_naive_model_says() {
-    for seed in 0..150 {
+    for seed in 0..200 {
         let mut world = World::new(seed);
         while world.taken_in < 200 && world.rng.u32(..400) > 0 {
             world.step();

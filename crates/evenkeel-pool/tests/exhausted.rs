@@ -13,15 +13,15 @@ fn pool() -> Pool {
     Pool::builder().tiers(tiers).counted("threads", 4).build().unwrap()
 }
 
-fn account(pool: &Pool, name: &str, limits: Limits) -> Account {
-    pool.channel(name, &limits).unwrap().component("all", 1 << 40).unwrap()
+fn account(pool: &Pool, name: &str, limits: &Limits) -> Account {
+    pool.channel(name, limits).unwrap().component("all", 1 << 40).unwrap()
 }
 
 // REQ R5
 #[test]
 fn what_is_shed_is_no_error_and_counted() {
     let pool = pool();
-    let one = account(&pool, "one", Limits::default());
+    let one = account(&pool, "one", &Limits::default());
     let all = one.take_chain(4 * 20_480).unwrap();
     assert!(one.take_or(1, WhenExhausted::Shed).unwrap().given().is_none());
     assert!(one.take_chain_or(1, WhenExhausted::Shed).unwrap().given().is_none());
@@ -40,7 +40,7 @@ fn what_is_shed_is_no_error_and_counted() {
 #[test]
 fn a_chain_is_had_whole_or_not_at_all() {
     let pool = pool();
-    let one = account(&pool, "one", Limits { bytes_max: Some(40_960), ..Limits::default() });
+    let one = account(&pool, "one", &Limits { bytes_max: Some(40_960), ..Limits::default() });
     let refused = one.take_chain(40_961).unwrap_err();
     assert_eq!(refused.short(), Short::ChannelBytes { held: (0, 40_960), allowed: 40_960 });
     let chain = one.take_chain(40_960).unwrap();
@@ -52,9 +52,9 @@ fn a_chain_is_had_whole_or_not_at_all() {
 #[test]
 fn who_waits_for_much_is_not_starved_by_those_who_want_little() {
     let pool = pool();
-    let hog = account(&pool, "hog", Limits::default());
+    let hog = account(&pool, "hog", &Limits::default());
     let (much, little) =
-        (account(&pool, "much", Limits::default()), account(&pool, "little", Limits::default()));
+        (account(&pool, "much", &Limits::default()), account(&pool, "little", &Limits::default()));
     let mut held: Vec<_> = (0..4).map(|_| hog.take(4096).unwrap()).collect();
     held.extend((0..4).map(|_| hog.take(16_384).unwrap()));
     let until = WhenExhausted::WaitUntil(Instant::now() + SOON);
@@ -82,13 +82,13 @@ fn who_waits_for_much_is_not_starved_by_those_who_want_little() {
 #[test]
 fn who_can_never_be_served_does_not_wait() {
     let pool = pool();
-    let small = account(&pool, "small", Limits { max: vec![1, 0], ..Limits::default() });
+    let small = account(&pool, "small", &Limits { max: vec![1, 0], ..Limits::default() });
     let never = WhenExhausted::WaitUntil(Instant::now() + Duration::from_secs(3600));
     assert!(small.take_or(16_384, never).is_err());
     assert!(small.take_chain_or(8192, never).is_err());
     assert!(small.count_or("threads", 5, never).is_err());
     let own = small.take(4096).unwrap();
-    let (other, begun) = (account(&pool, "other", Limits::default()), AtomicU32::new(0));
+    let (other, begun) = (account(&pool, "other", &Limits::default()), AtomicU32::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             begun.store(1, Ordering::SeqCst);
@@ -110,7 +110,7 @@ fn what_is_counted_has_reserves_limits_and_holders() {
     let pool = pool();
     let counted =
         |reserve, max| Limits { counted: vec![("threads".to_owned(), reserve, max)], ..Limits::default() };
-    let (one, two) = (account(&pool, "one", counted(1, 2)), account(&pool, "two", counted(0, 4)));
+    let (one, two) = (account(&pool, "one", &counted(1, 2)), account(&pool, "two", &counted(0, 4)));
     let all = two.count("threads", 3).unwrap();
     let short = two.count("threads", 1).unwrap_err();
     assert_eq!(short.short(), Short::LentUnits { held: (0, 3), reserve: 0, free: 0 });
@@ -143,7 +143,7 @@ fn a_flood_takes_four_fifths_and_leaves_a_fifth_to_who_comes_next() {
     let tiers = [Tier { bytes: 4096, slots: 1000 }];
     let pool = Pool::builder().tiers(tiers).bytes_max(510 * 4096).borrow_share(4).build().unwrap();
     let limits = Limits { bytes_reserve: 5 * 4096, ..Limits::default() };
-    let (flood, next) = (account(&pool, "flood", limits.clone()), account(&pool, "next", limits));
+    let (flood, next) = (account(&pool, "flood", &limits), account(&pool, "next", &limits));
     let all = |account: &Account| std::iter::from_fn(|| account.take(4096).ok()).collect::<Vec<_>>();
     let held = all(&flood);
     assert_eq!(held.len(), 5 + 400);

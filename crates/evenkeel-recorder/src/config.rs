@@ -1,5 +1,6 @@
 //! What is to be recorded, and where.
 
+use crate::hub::quota_bytes_min;
 use evenkeel::threads::ThreadCoordinator;
 use evenkeel_hierarchy::{Mutex, RecorderReader, with_root};
 use evenkeel_log::LogOptions;
@@ -10,6 +11,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// The longest length that [`Framing::LengthU32be`] takes for one: 64 MiB.
+pub const LENGTH_BYTES_MAX: u32 = 64 << 20;
+
 /// How the bytes of a source become messages. Whatever it is, their
 /// concatenation is what was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +23,10 @@ pub enum Framing {
     Chunk,
     /// A line with its line break, up to 64 KiB; a longer one goes on in the next message.
     Lines,
+    /// A length of four bytes, big-endian, and so many bytes: both are the message. What is longer than 64 KiB goes on in
+    /// the next message. A length over [`LENGTH_BYTES_MAX`] means that the stream is out of step: that is a fault, and
+    /// from there on it is recorded as it comes.
+    LengthU32be,
     /// A datagram; the only framing of [`Source::Udp`], and of nothing else.
     Datagram,
 }
@@ -31,6 +39,9 @@ pub enum Source {
     Stdin,
     /// A file, to its end; a regular one is taken up again at the committed offset.
     File(PathBuf),
+    /// A file as it grows, whatever is renamed, removed, truncated or made anew at its path. It has no end; it is taken up
+    /// again at the committed offset, in the file that has the path by then or in the one that had it, beside it.
+    Tail(PathBuf),
     /// Standard output of `sh -c COMMAND`, in a process group of its own.
     Exec(String),
     /// Connections to this address; each is a stream.
@@ -84,6 +95,7 @@ impl Source {
         match self {
             Self::Stdin => "stdin".to_owned(),
             Self::File(path) => format!("file:{}", path.display()),
+            Self::Tail(path) => format!("tail:{}", path.display()),
             Self::Exec(command) => format!("exec:{command}"),
             Self::Tcp(address) => format!("tcp:{address}"),
             Self::Unix(path) => format!("unix:{}", path.display()),
@@ -109,7 +121,8 @@ pub enum OnFull {
     Block,
     /// It is numbered, dropped, and declared as a gap.
     DropNewest,
-    /// What waits longest makes room for it: it is dropped, and declared as a gap.
+    /// What waits longest makes room for it: it is dropped, and declared as a gap. What the log has, it keeps: where all
+    /// that waits is there, it is as [`OnFull::DropNewest`]. Not with [`Durability::Memory`], which acknowledges what waits.
     DropOldest,
 }
 
@@ -148,6 +161,9 @@ pub struct ChannelConfig {
     pub on_full: OnFull,
     /// When its records are acknowledged.
     pub durability: Durability,
+    /// Bytes of memory that it may have at most between its source and the disk, [`quota_bytes_min`](crate::quota_bytes_min)
+    /// at least; the end of a stop may take one read more. As much as it can borrow if nothing is said.
+    pub quota: Option<u64>,
     /// What happens when its command fails.
     pub restart: Restart,
 }
@@ -162,6 +178,7 @@ impl ChannelConfig {
             framing,
             on_full: OnFull::default(),
             durability: Durability::default(),
+            quota: None,
             restart: Restart::default(),
         }
     }
@@ -176,9 +193,23 @@ impl ChannelConfig {
             (Source::Udp(_), Framing::Datagram) => {}
             (Source::Udp(_), _) => return Err(format!("{name}: datagram is the framing of udp: sources")),
             (_, Framing::Datagram) => {
-                return Err(format!("{name}: datagram is for udp: sources; chunk and lines are allowed"));
+                return Err(format!(
+                    "{name}: datagram is for udp: sources; chunk, lines and length-u32be are allowed"
+                ));
             }
             _ => {}
+        }
+        if (self.on_full, self.durability) == (OnFull::DropOldest, Durability::Memory) {
+            return Err(format!(
+                "{name}: what is acknowledged in memory cannot be dropped to make room; with drop-oldest the durabilities \
+                 process and disk are allowed"
+            ));
+        }
+        let least = quota_bytes_min();
+        if let Some(quota) = self.quota.filter(|quota| *quota < least) {
+            return Err(format!(
+                "{name}: a quota of {quota} bytes is too small; {least}, a message of full length, is the least"
+            ));
         }
         if self.restart != Restart::Never && !matches!(self.source, Source::Exec(_)) {
             return Err(format!("{name}: only exec: sources can be restarted"));
@@ -238,7 +269,7 @@ impl Config {
     #[must_use]
     pub fn threads_max(&self) -> usize {
         let may_block = |channel: &&ChannelConfig| {
-            matches!(channel.source, Source::Stdin | Source::File(_) | Source::Reader(_))
+            matches!(channel.source, Source::Stdin | Source::File(_) | Source::Tail(_) | Source::Reader(_))
         };
         HOUSE_THREADS + self.channels.iter().filter(may_block).count()
     }

@@ -25,6 +25,8 @@ pub(crate) struct FileReader {
     regular: bool,
     /// Whether the next run reads again what is not accepted.
     resumable: bool,
+    /// The file once more, where it has to be found out what stands at its position.
+    unplaced: Option<File>,
 }
 
 /// Goes to where an earlier run left the file, when it is the same and no
@@ -51,17 +53,22 @@ pub(crate) fn resume(
 
 impl FileReader {
     /// A reader of a file, of which a regular one comes back from every read.
+    ///
+    /// # Errors
+    /// What the system says.
     pub(crate) fn of_file(
         hub: Arc<Hub>,
         file: File,
         lane: Lane,
         (stream, framing): (Stream, Framing),
         position: Option<SourcePosition>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let regular = file.metadata().is_ok_and(|meta| meta.is_file());
         let resumable = position.is_some();
+        let goes_on = position.as_ref().is_some_and(|position| position.offset > 0);
+        let unplaced = (goes_on && framing == Framing::LengthU32be).then(|| file.try_clone()).transpose()?;
         let framer = Framer::new(stream, framing, position);
-        Self { hub, file: Box::new(file), lane, framer, regular, resumable }
+        Ok(Self { hub, file: Box::new(file), lane, framer, regular, resumable, unplaced })
     }
 
     /// A reader of whatever an embedder has.
@@ -72,7 +79,7 @@ impl FileReader {
         (stream, framing): (Stream, Framing),
     ) -> Self {
         let framer = Framer::new(stream, framing, None);
-        Self { hub, file: reader, lane, framer, regular: false, resumable: false }
+        Self { hub, file: reader, lane, framer, regular: false, resumable: false, unplaced: None }
     }
 
     fn sink(hub: &Hub, refused: Refused) -> Sink<'_> {
@@ -95,6 +102,10 @@ impl FileReader {
 
     /// Whether the end of the file was reached.
     fn read_all(&mut self) -> io::Result<bool> {
+        if let Some(file) = self.unplaced.take() {
+            let hub = &self.hub;
+            self.framer.find_place(&file, || hub.order() == Order::Run)?;
+        }
         let mut piece = vec![0; PAYLOAD_BYTES_MAX];
         // Who drops has to have read it first, elsewhere.
         let blocks = self.lane.on_full == OnFull::Block;

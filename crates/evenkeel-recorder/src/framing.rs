@@ -1,8 +1,9 @@
 //! From what reads bring to messages in batches.
 
 use crate::config::{Framing, OnFull};
-use crate::hub::{Define, Hub, Lane, Refused};
+use crate::hub::{Define, Hub, Lane, Refused, Trouble};
 use evenkeel_log::{Batch, ChannelId, PAYLOAD_BYTES_MAX, SourcePosition, StreamId, StreamIds};
+use lengths::Lengths;
 use room::Room;
 
 /// Reads of at least this length go into large buffers without a copy.
@@ -61,10 +62,14 @@ pub(crate) struct Framer {
     stream: Stream,
     framing: Framing,
     batch: Option<Batch>,
-    /// The beginning of a line whose end has not been read; not accepted yet.
+    /// Whether it goes on with a message of which a part was accepted before.
+    goes_on: bool,
+    /// The beginning of a message whose end has not been read; not accepted yet.
     carry: Vec<u8>,
     /// Where the source stands after the last message, where it can be resumed.
     position: Option<SourcePosition>,
+    /// Where it stands among messages that begin with their length.
+    lengths: Lengths,
     room: Room,
 }
 
@@ -81,7 +86,23 @@ pub(crate) struct Sink<'a> {
 
 impl Framer {
     pub(crate) fn new(stream: Stream, framing: Framing, position: Option<SourcePosition>) -> Self {
-        Self { stream, framing, batch: None, carry: Vec::new(), position, room: Room::for_much() }
+        let lengths = Lengths::new(&stream, position.as_ref().map_or(0, |position| position.offset));
+        Self {
+            stream,
+            framing,
+            batch: None,
+            goes_on: false,
+            carry: Vec::new(),
+            position,
+            lengths,
+            room: Room::for_much(),
+        }
+    }
+
+    /// From here on it is another file, or another place in it, whose messages begin here.
+    pub(crate) fn stand_at(&mut self, position: SourcePosition) {
+        self.lengths.begin_at(position.offset);
+        self.position = Some(position);
     }
 
     /// A message was made of this many bytes of the source.
@@ -149,6 +170,7 @@ impl Framer {
         let memory =
             sink.hub.buffer(lane.channel, &self.room.lengths(least, coming), sink.refused).ok_or(Blocked)?;
         self.batch = Some(Batch::new(stream, lane.next_sequence, memory));
+        self.goes_on = self.lengths.is_within();
         Ok(())
     }
 
@@ -170,6 +192,7 @@ impl Framer {
             // No bytes are no message.
             _ if bytes.is_empty() => 0,
             Framing::Lines => self.take_lines(lane, sink, bytes),
+            Framing::LengthU32be => self.take_lengths(lane, sink, bytes),
             Framing::Chunk | Framing::Datagram => {
                 if self.put(lane, sink, bytes, bytes.len()).is_ok() {
                     bytes.len()
@@ -179,6 +202,10 @@ impl Framer {
             }
         };
         if taken < bytes.len() && lane.on_full != OnFull::Block && sink.refused != Refused::Never {
+            // What has begun to be recorded is recorded whole: it waits for room.
+            if self.framing == Framing::LengthU32be && self.lengths.is_within() {
+                return taken;
+            }
             self.drop_newest(lane, sink.hub, &bytes[taken..]);
             return bytes.len();
         }
@@ -245,7 +272,8 @@ impl Framer {
         payload: &[u8],
         expected: usize,
     ) -> Result<(), Blocked> {
-        let time = if self.framing == Framing::Lines { lane.last_time_ns } else { lane.stamp() };
+        let is_stamped = matches!(self.framing, Framing::Lines | Framing::LengthU32be);
+        let time = if is_stamped { lane.last_time_ns } else { lane.stamp() };
         if !self.batch.as_mut().is_some_and(|batch| batch.push(payload, time)) {
             self.publish(lane, sink.hub);
             self.begin(lane, sink, payload.len(), expected)?;
@@ -293,6 +321,9 @@ impl Framer {
     /// declared. A line whose end has not been read stays: there may be room for it then.
     fn drop_newest(&mut self, lane: &mut Lane, hub: &Hub, bytes: &[u8]) {
         self.publish(lane, hub);
+        if self.framing == Framing::LengthU32be {
+            return self.drop_lengths(lane, hub, bytes);
+        }
         let (mut records, mut dropped, mut rest) = (0, 0, bytes);
         if self.framing == Framing::Lines {
             while let Some(end) = self.end_of_message(rest) {
@@ -320,6 +351,10 @@ impl Framer {
 
     /// The source has ended, or is read no more: what is carried is a message too.
     pub(crate) fn end(&mut self, lane: &mut Lane, sink: Sink<'_>) -> Result<(), Blocked> {
+        if self.lengths.is_dropping() {
+            self.drop_rest(lane, sink.hub);
+        }
+        let cut = self.cut();
         if !self.carry.is_empty() {
             lane.stamp();
             let carry = std::mem::take(&mut self.carry);
@@ -335,6 +370,10 @@ impl Framer {
             }
         }
         self.publish(lane, sink.hub);
+        if let Some(cut) = cut {
+            sink.hub.note_fault(lane.channel, Trouble::in_passing(cut), false);
+        }
+        self.lengths.begin_at(0);
         Ok(())
     }
 
@@ -345,6 +384,7 @@ impl Framer {
             if let Some(position) = &self.position {
                 batch.set_position(position.clone());
             }
+            batch.set_joined(self.goes_on, self.lengths.is_within());
             if batch.is_empty() {
                 hub.return_buffer(lane.channel, batch.into_memory());
             } else {
@@ -363,6 +403,7 @@ impl Framer {
     }
 }
 
+mod lengths;
 mod room;
 #[cfg(test)]
 mod tests;

@@ -22,12 +22,13 @@ mod reports;
 
 #[cfg(test)]
 use budget::RESERVE_BYTES;
-pub use budget::budget_bytes;
 pub(crate) use budget::{LARGE_BYTES, MEDIUM_BYTES, QUARTER_BYTES, Refused, SURPLUS_BYTES};
+pub use budget::{budget_bytes, quota_bytes_min};
 pub use counts::{ChannelCounts, Condition};
 pub(crate) use intake::{Define, Dropped, Item, Lane, Reading};
 pub(crate) use memory::LENGTHS;
-pub use memory::tiers;
+pub(crate) use memory::RecorderMemory;
+pub use memory::pool_options;
 pub(crate) use outlet::InMemory;
 pub(crate) use reports::Trouble;
 
@@ -36,8 +37,6 @@ use evenkeel::buffers::Queues;
 use evenkeel::faults::{FaultCoordinator, FaultId};
 use evenkeel_hierarchy::{Condvar, Mutex, RecorderHub, with_root};
 use evenkeel_log::JobDone;
-use evenkeel_pool::Pool;
-use memory::ChannelMemory;
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::BTreeMap;
 use std::io;
@@ -68,6 +67,8 @@ struct Channel {
     /// The fault that was reported last, for what is done about it.
     fault: Option<FaultId>,
     durability: Durability,
+    /// Bytes of memory that it may have, where that is limited.
+    quota: Option<usize>,
     /// Records and bytes of the whole recording before this run.
     before: (u64, u64),
     /// Last sequence accepted, and the last one that was acknowledged as in the queue.
@@ -132,9 +133,7 @@ pub(crate) enum Sealing {
 
 /// The meeting place; see the head of this module.
 pub(crate) struct Hub {
-    pool: Pool,
-    /// Of each channel.
-    memory: Vec<ChannelMemory>,
+    memory: RecorderMemory,
     state: Mutex<RecorderHub, State>,
     log_wakes: Condvar,
     budget_returns: Condvar,
@@ -143,6 +142,8 @@ pub(crate) struct Hub {
     capture_wakes: OwnedFd,
     /// Readable when every source has ended, or the log is gone.
     ended: OwnedFd,
+    /// Readable from the first order on.
+    ordered: OwnedFd,
     chunk_bytes: usize,
     /// Who looks after faults, if anybody does.
     faults: OnceLock<FaultCoordinator>,
@@ -150,15 +151,13 @@ pub(crate) struct Hub {
 
 impl Hub {
     /// A hub with a pool of its own.
+    #[cfg(test)]
     pub(crate) fn new(names: &[String], chunk_bytes: usize) -> io::Result<Self> {
-        let pool = memory::pool(names.len()).map_err(io::Error::other)?;
-        Self::on(&pool, names, chunk_bytes)
+        Self::on(RecorderMemory::own(names)?, names, chunk_bytes)
     }
 
-    /// A hub that takes its memory from a pool.
-    pub(crate) fn on(pool: &Pool, names: &[String], chunk_bytes: usize) -> io::Result<Self> {
-        let memory = names.iter().map(|name| ChannelMemory::open(pool, name));
-        let memory = memory.collect::<Result<_, _>>().map_err(io::Error::other)?;
+    /// A hub with this memory for channels of these names.
+    pub(crate) fn on(memory: RecorderMemory, names: &[String], chunk_bytes: usize) -> io::Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let channel = |name: &String| Channel {
             counts: ChannelCounts { name: name.clone(), ..ChannelCounts::default() },
@@ -183,7 +182,6 @@ impl Hub {
             assert_eq!(number, at, "invariant: a queue has its channel's number");
         }
         Ok(Self {
-            pool: pool.clone(),
             memory,
             state: Mutex::new(state),
             log_wakes: Condvar::new(),
@@ -191,6 +189,7 @@ impl Hub {
             progress: Condvar::new(),
             capture_wakes: eventfd(0, flags)?,
             ended: eventfd(0, flags)?,
+            ordered: eventfd(0, flags)?,
             chunk_bytes,
             faults: OnceLock::new(),
         })
@@ -203,6 +202,10 @@ impl Hub {
 
     pub(crate) fn capture_wakes(&self) -> &OwnedFd {
         &self.capture_wakes
+    }
+
+    pub(crate) fn ordered_fd(&self) -> &OwnedFd {
+        &self.ordered
     }
 
     pub(crate) fn ended_fd(&self) -> &OwnedFd {

@@ -3,7 +3,7 @@
 //! ```text
 //! ek-capture  pipes        \                        / ek-disk    syncs, seals
 //! ek-file-N   one a file    >-- hub: queues --> ek-log            (jobs and back)
-//!                          /    and budget          \ ek-readback  sealed segments
+//! ek-tail-N   one a path   /    and budget          \ ek-readback  sealed segments
 //! ```
 //!
 //! Invariants:
@@ -33,12 +33,14 @@ mod recorder;
 mod retention;
 mod steps;
 mod sys;
+mod tail;
 
 pub use clock::now;
 pub use config::{
-    ChannelConfig, Config, Durability, Framing, OnFull, ReaderSource, Restart, Retention, Source,
+    ChannelConfig, Config, Durability, Framing, LENGTH_BYTES_MAX, OnFull, ReaderSource, Restart, Retention,
+    Source,
 };
 pub use evenkeel_core::{NameError, check_name};
-pub use hub::{ChannelCounts, Condition, budget_bytes, tiers};
+pub use hub::{ChannelCounts, Condition, budget_bytes, pool_options, quota_bytes_min};
 pub use recorder::{Ending, Held, Prepared, Recorder, StartError, StillHeld};
 pub use steps::{WireError, specs};

@@ -10,13 +10,15 @@ pub use stop::{Ending, Held, StillHeld};
 use crate::acks::Acks;
 use crate::config::{ChannelConfig, Config, Framing, Retention};
 use crate::disk::Disk;
-use crate::hub::{ChannelCounts, Hub, Lane, budget_bytes};
+use crate::hub::{ChannelCounts, Hub, Lane, RecorderMemory, budget_bytes};
 use crate::log::LogThread;
 use crate::readback::Readback;
 use crate::retention::Keeper;
 use commands::Commands;
+use evenkeel::MonitoringCoordinator;
 use evenkeel::faults::FaultCoordinator;
 use evenkeel::journal::Journal;
+use evenkeel::resources;
 use evenkeel::threads::ThreadCoordinator;
 use evenkeel_log::storage::{DirLock, DirStorage, LockError, Storage};
 use evenkeel_log::{ChannelId, LogWriter, OCTETS, Recovery, Stamp, TEXT, recover};
@@ -90,7 +92,7 @@ impl Recorder {
         let dir_error = |source| StartError::Directory { path: config.dir.clone(), source };
         let storage = DirStorage::create(&config.dir).map_err(dir_error)?;
         let lock = DirLock::acquire(&config.dir)?;
-        Ok(Prepared { storage: Arc::new(storage), lock, config, opened, faults: None })
+        Ok(Prepared { storage: Arc::new(storage), lock, config, opened, of: (None, None) })
     }
 
     /// Like [`Recorder::start`], over any storage. `lock` is held until nothing of
@@ -104,7 +106,7 @@ impl Recorder {
         config: Config,
     ) -> Result<Self, StartError> {
         let opened = open_all(&config)?;
-        Self::start_opened(storage, lock, config, (opened, None, None))
+        Self::start_opened(storage, lock, config, (opened, None, (None, None)))
     }
 
     /// Like [`Recorder::start_on`], with a journal.
@@ -115,21 +117,23 @@ impl Recorder {
         journal: Option<Journal>,
     ) -> Result<Self, StartError> {
         let opened = open_all(&config)?;
-        Self::start_opened(storage, None, config, (opened, journal, None))
+        Self::start_opened(storage, None, config, (opened, journal, (None, None)))
     }
 
     fn start_opened(
         storage: Arc<dyn Storage>,
         lock: Option<DirLock>,
         config: Config,
-        (opened, journal, faults): (Vec<Opened>, Option<Journal>, Option<FaultCoordinator>),
+        (opened, journal, (faults, memory)): (Vec<Opened>, Option<Journal>, Of),
     ) -> Result<Self, StartError> {
         let dir_error = |source| StartError::Directory { path: config.dir.clone(), source };
         let lock = lock.map(Arc::new);
         let recovery = recover(&storage, crate::now()).map_err(dir_error)?;
         let threads = config.threads.clone();
         let names: Vec<String> = config.channels.iter().map(|c| c.name.clone()).collect();
-        let hub = Arc::new(Hub::new(&names, config.log.chunk_bytes).map_err(StartError::Thread)?);
+        let memory = memory.map_or_else(|| RecorderMemory::own(&names), Ok).map_err(StartError::Thread)?;
+        let hub = Hub::on(memory, &names, config.log.chunk_bytes).map_err(StartError::Thread)?;
+        let hub = Arc::new(hub);
         faults.into_iter().for_each(|faults| hub.report_to(faults));
         let stamp = crate::now();
         let mut resume = recovery.resume.clone();
@@ -143,6 +147,7 @@ impl Recorder {
         for (at, (channel, opened)) in config.channels.iter().zip(opened).enumerate() {
             let id = open_channel(&mut writer, channel, &recovery, stamp);
             hub.set_before(at, writer.state(id), (channel.durability, channel.on_full));
+            hub.set_quota(at, channel.quota);
             listening.extend(opened.address().map(|address| (channel.name.clone(), address.to_owned())));
             if recovery.undeclared.iter().any(|gap| gap.channel == channel.name) {
                 hub.note_gap(at);
@@ -245,15 +250,29 @@ pub struct Prepared {
     lock: DirLock,
     config: Config,
     opened: Vec<Opened>,
-    faults: Option<FaultCoordinator>,
+    of: Of,
 }
+
+/// What of a service a recorder uses: who looks after faults, and the memory.
+type Of = (Option<FaultCoordinator>, Option<RecorderMemory>);
 
 impl Prepared {
     /// Has what goes wrong reported there, too; see [`evenkeel::faults`]. The recorder sees to its sources itself.
     #[must_use]
     pub fn reporting_to(mut self, faults: FaultCoordinator) -> Self {
-        self.faults = Some(faults);
+        self.of.0 = Some(faults);
         self
+    }
+
+    /// Has its buffers taken from the pool of a service, which [`pool_options`](crate::pool_options) describe. Without, it
+    /// has a pool of its own.
+    ///
+    /// # Errors
+    /// [`Refused`](resources::Refused): there is no room for its channels.
+    pub fn taking_from(mut self, monitoring: &MonitoringCoordinator) -> Result<Self, resources::Refused> {
+        let names: Vec<String> = self.config.channels.iter().map(|c| c.name.clone()).collect();
+        self.of.1 = Some(RecorderMemory::of(monitoring, &names)?);
+        Ok(self)
     }
 
     /// Recovers the directory where that is needed, and starts to record. What
@@ -264,7 +283,7 @@ impl Prepared {
     pub fn start(self, journal: Option<Journal>) -> Result<Recorder, StartError> {
         let left = |journal| commands::end_those_left(&self.config.dir, journal);
         let leftovers = journal.as_ref().map(left).unwrap_or_default();
-        let opened = (self.opened, journal, self.faults);
+        let opened = (self.opened, journal, self.of);
         let mut recorder = Recorder::start_opened(self.storage, Some(self.lock), self.config, opened)?;
         recorder.leftovers = leftovers;
         Ok(recorder)
@@ -301,7 +320,7 @@ fn open_channel(
     stamp: Stamp,
 ) -> ChannelId {
     let encoding = match channel.framing {
-        Framing::Chunk | Framing::Datagram => OCTETS,
+        Framing::Chunk | Framing::Datagram | Framing::LengthU32be => OCTETS,
         Framing::Lines => TEXT,
     };
     let id = writer.channel(&channel.name, encoding);

@@ -11,12 +11,10 @@
 //! a source that hangs is stored all the same.
 
 use crate::config::ChannelConfig;
-use crate::hub::{ChannelCounts, budget_bytes};
+use crate::hub::ChannelCounts;
 use crate::recorder::{KILL_AFTER_NS, Recorder};
 use evenkeel::Keel;
 use evenkeel::cleanup::{ChannelReport, Phase, RegisterError, Step, StepSpec};
-use evenkeel::resources::{Counted, Exhausted, Refused, count_outside};
-use evenkeel_hierarchy::{Mutex, RecorderSpace, with_root};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,12 +34,6 @@ pub enum WireError {
     /// A step does not fit, or the stop has begun.
     #[error(transparent)]
     Register(#[from] RegisterError),
-    /// There is not enough memory in the pool.
-    #[error("no room for the buffers: {0}")]
-    Pool(#[from] Exhausted),
-    /// The pool does not know it.
-    #[error("no account in the pool: {0}")]
-    Account(#[from] Refused),
 }
 
 /// Name of the step that stops a channel's capture.
@@ -87,13 +79,11 @@ pub fn specs(channels: &[ChannelConfig]) -> Vec<StepSpec> {
 const FOR_EVER: u64 = u64::MAX;
 
 impl Recorder {
-    /// Registers the steps of this recorder's stop, and takes its buffer space from
-    /// the pool until they are done.
+    /// Registers the steps of this recorder's stop.
     ///
     /// # Errors
     /// [`WireError`].
     pub fn wire(self: &Arc<Self>, keel: &Keel, channels: &[ChannelConfig]) -> Result<(), WireError> {
-        let space = Arc::new(Mutex::<RecorderSpace, _>::new(self.reserve(keel)?));
         for spec in specs(channels) {
             let channel = spec.channel.as_ref();
             let at = channel.and_then(|name| channels.iter().position(|c| c.name == *name));
@@ -110,13 +100,9 @@ impl Recorder {
                     step.run_blocking(move |_| runs.seal_step()).verify_blocking(move |_| checks.sealed())
                 }
                 _ => {
-                    let (space, keel) = (space.clone(), keel.clone());
-                    let give_back = move |_: Step| {
-                        // Given back with nothing held: the pool has its own lock.
-                        drop(with_root(|house| std::mem::take(&mut *space.lock(house))));
-                        // What is still held is the verification's to say.
-                        let _ = runs.release();
-                    };
+                    let keel = keel.clone();
+                    // What is still held is the verification's to say.
+                    let give_back = move |_: Step| drop(runs.release());
                     step.run_blocking(give_back).verify_blocking(move |_| {
                         checks.release().map_err(|e| e.to_string())?;
                         keel.buffers().verify_empty().map_err(|e| e.to_string())
@@ -126,13 +112,6 @@ impl Recorder {
             step.register()?;
         }
         Ok(())
-    }
-
-    /// What its buffers may take is counted: they are of a pool of its own.
-    fn reserve(&self, keel: &Keel) -> Result<Option<Counted>, WireError> {
-        let account = keel.monitoring().account_of_service("recorder")?;
-        let bytes = budget_bytes(self.channel_names().len());
-        Ok(Some(count_outside(&account, bytes as u64)?))
     }
 
     fn capture_step(&self, channel: usize, step: &Step) -> Result<(), String> {

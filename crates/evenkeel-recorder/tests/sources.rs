@@ -123,6 +123,37 @@ fn lines_of_connections_are_never_mixed() {
     assert_eq!(text.len() as u64, sent);
 }
 
+// REQ R3, REQ R4
+#[test]
+fn a_flood_has_no_more_memory_than_its_quota_and_another_records() {
+    let quota = 150_000;
+    let lengths = ChannelConfig { framing: Framing::LengthU32be, ..tcp("flood") };
+    let (recorder, storage) = start(vec![ChannelConfig { quota: Some(quota), ..lengths }, tcp("quiet")]);
+    let mut flood = TcpStream::connect(address(&recorder, "flood")).unwrap();
+    let mut quiet = TcpStream::connect(address(&recorder, "quiet")).unwrap();
+    let message = [&100_000u32.to_be_bytes()[..], &[7; 100_000]].concat();
+    let pushed = message.repeat(300);
+    let all = pushed.len() as u64;
+    let pushing = std::thread::spawn(move || flood.write_all(&pushed).unwrap());
+    let (mut sent, mut most) = (0, 0);
+    eventually("all of the flood", || {
+        let counts = counts(&recorder, 0);
+        assert!(counts.held_bytes as u64 <= quota, "{counts:?}");
+        most = most.max(counts.held_bytes);
+        if counts.accepted_bytes < all && sent < 1_000 {
+            quiet.write_all(b"w").unwrap();
+            sent += 1;
+        }
+        counts.accepted_bytes == all
+    });
+    pushing.join().unwrap();
+    assert!(most > 65_536, "{most}: it was no flood");
+    eventually("the quiet one", || counts(&recorder, 1).stored_bytes == sent);
+    stop_clean(&recorder, &storage);
+    assert_eq!(counts(&recorder, 0).accepted_records, 600);
+    assert_eq!(stored(&storage, "flood"), message.repeat(300));
+}
+
 // REQ W2
 #[test]
 fn what_peers_had_sent_when_the_stop_came_is_there() {
@@ -236,8 +267,7 @@ fn what_the_kernel_dropped_is_counted_apart() {
 }
 
 /// A channel that drops, another that does not, on a medium that takes nothing.
-fn dropping(framing: Framing) {
-    let on_full = OnFull::DropNewest;
+fn dropping(framing: Framing, on_full: OnFull) {
     let (one, other) = (silent(), silent());
     let (recorder, storage) = start_with(Config {
         log: LogOptions { ballast_bytes: 64 << 10, ..LogOptions::default() },
@@ -282,25 +312,40 @@ fn dropping(framing: Framing) {
     let found = verify(&storage, false, None).unwrap();
     assert_eq!(found.outcome, Outcome::Declared, "{found:#?}");
     let gaps: Vec<_> = found.gaps.iter().filter(|gap| gap.channel == "drops").collect();
-    assert!(gaps.iter().all(|gap| gap.reason == GapReason::DropNewest && gap.from <= gap.to));
+    let reason = if on_full == OnFull::DropOldest { GapReason::DropOldest } else { GapReason::DropNewest };
+    assert!(gaps.iter().all(|gap| gap.reason == reason && gap.from <= gap.to), "{gaps:?}");
     assert_eq!(gaps.iter().filter_map(|gap| gap.bytes).sum::<u64>(), of.dropped_bytes);
     assert_eq!(gaps.len() as u64, of.gaps);
     // The beginning and the end are there, and nothing that was not sent.
     let out = stored(&storage, "drops");
-    assert!(sent.starts_with(&out[..1_000_000]) && out.ends_with(last));
+    assert!(out.ends_with(last));
+    if on_full == OnFull::DropOldest {
+        // All the newest, as much as there was memory for.
+        assert!(sent.ends_with(&out[out.len() - 1_000_000..]));
+    } else {
+        assert!(sent.starts_with(&out[..1_000_000]));
+    }
     assert_eq!(stored(&storage, "blocks"), b"first second");
 }
 
 // REQ R9, REQ R5, REQ W4
 #[test]
 fn what_finds_no_room_is_dropped_and_declared_in_lines() {
-    dropping(Framing::Lines);
+    dropping(Framing::Lines, OnFull::DropNewest);
+}
+
+// REQ R9, REQ R5, REQ W4
+#[test]
+fn what_waits_longest_makes_room_and_is_declared() {
+    for framing in [Framing::Lines, Framing::Chunk] {
+        dropping(framing, OnFull::DropOldest);
+    }
 }
 
 // REQ R9, REQ R5, REQ W4
 #[test]
 fn what_finds_no_room_is_dropped_and_declared_in_chunks() {
-    dropping(Framing::Chunk);
+    dropping(Framing::Chunk, OnFull::DropNewest);
 }
 
 // REQ W3
@@ -378,7 +423,7 @@ fn of_peer(peer: usize, bytes: usize) -> Vec<u8> {
 fn peers_at_some_moment(seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let framing = if rng.bool() { Framing::Lines } else { Framing::Chunk };
-    let on_full = if rng.bool() { OnFull::DropNewest } else { OnFull::Block };
+    let on_full = [OnFull::DropNewest, OnFull::DropOldest, OnFull::Block][rng.usize(0..3)];
     let (recorder, storage) = start(vec![ChannelConfig { framing, on_full, ..tcp("net") }]);
     let address = address(&recorder, "net");
     let peers = rng.usize(1..6);

@@ -38,7 +38,21 @@ impl MonitoringCoordinator {
     /// # Errors
     /// [`Refused`]: there are too many.
     pub fn account_of_service(&self, part: &str) -> Result<Account, Refused> {
-        self.pool.account(Some(HOUSE), part, None)
+        self.pool.account_of_service(HOUSE, part, None)
+    }
+
+    /// The account of a part of the service that has memory for one channel, of so many bytes at most, and sees itself to
+    /// it that what it holds is released.
+    ///
+    /// # Errors
+    /// [`Refused`]: there are too many, or what is reserved for the channel is more than is left.
+    pub fn account_of_service_in(
+        &self,
+        channel: &str,
+        part: &str,
+        bytes_max: u64,
+    ) -> Result<Account, Refused> {
+        self.pool.account_of_service(channel, part, Some(bytes_max))
     }
 
     /// What a channel may have from now on, and what is its alone.

@@ -62,7 +62,14 @@ struct Entry {
 type Book = BTreeMap<String, Entry>;
 
 /// Is told of the first account of a component.
-type Admitted = dyn Fn(&str, &str, &Account) + Send + Sync;
+type Admitted = dyn Fn(&str, &str, Admission<'_>) + Send + Sync;
+
+/// A first account.
+pub(crate) struct Admission<'a> {
+    pub(crate) account: &'a Account,
+    /// Whether it is a part of the service, which sees itself to the release of what it holds.
+    pub(crate) is_of_service: bool,
+}
 
 struct Inner {
     pool: Pool,
@@ -141,7 +148,7 @@ impl ResourcePool {
     }
 
     /// Has somebody told of each account, when it is made. Once.
-    pub(crate) fn on_admitted(&self, tell: impl Fn(&str, &str, &Account) + Send + Sync + 'static) {
+    pub(crate) fn on_admitted(&self, tell: impl Fn(&str, &str, Admission<'_>) + Send + Sync + 'static) {
         let _ = self.0.admitted.set(Box::new(tell));
     }
 
@@ -172,7 +179,25 @@ impl ResourcePool {
         component: &str,
         bytes_max: Option<u64>,
     ) -> Result<Account, Refused> {
-        let channel = channel.unwrap_or(SHARED);
+        self.account_as(channel.unwrap_or(SHARED), component, (bytes_max, false))
+    }
+
+    /// The same of a part of the service.
+    pub(crate) fn account_of_service(
+        &self,
+        channel: &str,
+        part: &str,
+        bytes_max: Option<u64>,
+    ) -> Result<Account, Refused> {
+        self.account_as(channel, part, (bytes_max, true))
+    }
+
+    fn account_as(
+        &self,
+        channel: &str,
+        component: &str,
+        (bytes_max, is_of_service): (Option<u64>, bool),
+    ) -> Result<Account, Refused> {
         let bytes_max = bytes_max.unwrap_or(self.0.options.component_bytes_max);
         let (account, is_new) = self.with(|book| {
             let entry = self.entry(book, channel)?;
@@ -184,7 +209,7 @@ impl ResourcePool {
             Ok((account, true))
         })?;
         if let (true, Some(tell)) = (is_new, self.0.admitted.get()) {
-            tell(channel, component, &account);
+            tell(channel, component, Admission { account: &account, is_of_service });
         }
         Ok(account)
     }

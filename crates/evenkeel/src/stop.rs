@@ -126,6 +126,8 @@ pub(crate) struct Setup {
     pub(crate) concurrency_max: usize,
     pub(crate) report_path: Option<PathBuf>,
     pub(crate) channels: Option<AskChannels>,
+    /// Whether a drop makes the exit code 1.
+    pub(crate) strict: bool,
     pub(crate) tell: Option<Tell>,
     pub(crate) may_exit: bool,
     pub(crate) threads: ThreadCoordinator,

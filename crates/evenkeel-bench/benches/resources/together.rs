@@ -17,6 +17,8 @@ pub(crate) fn pause(turn: &mut u32) {
 
 /// Answers of the other within which it is awake.
 const AWAKE: Duration = Duration::from_micros(2);
+/// How often it is asked; then they begin as they are, on a machine where many want the processors.
+const QUESTIONS_MAX: u32 = 8;
 
 /// Where two threads meet, without sleeping: whoever sleeps begins late.
 #[derive(Default)]
@@ -42,16 +44,17 @@ impl Together<'_> {
     }
 
     fn ask(&self, meeting: usize) {
-        loop {
+        for _ in 0..QUESTIONS_MAX {
             let question = self.place.asked.fetch_add(1, Ordering::AcqRel) + 1;
             let (asked, mut turn) = (Instant::now(), 0);
             while self.place.answered.load(Ordering::Acquire) < question {
                 pause(&mut turn);
             }
             if asked.elapsed() < AWAKE {
-                return self.place.begun.store(meeting, Ordering::Release);
+                break;
             }
         }
+        self.place.begun.store(meeting, Ordering::Release);
     }
 
     fn answer(&self, meeting: usize) {

@@ -32,7 +32,7 @@ fn waits<T: Send>(wait: impl Fn() -> T + Sync) -> Vec<f64> {
             meet.wait();
             let began = Instant::now();
             while began.elapsed() < ASLEEP {}
-            let gone = std::mem::replace(&mut held, None);
+            let gone = held.take();
             let began = Instant::now();
             drop(gone);
             let (taken, at) = receiver.recv().unwrap();

@@ -2,7 +2,7 @@
 
 use super::place::{Place, Placed, Wrong};
 use crate::args::What;
-use crate::words;
+use crate::words::{self, measure};
 use evenkeel_recorder::{ChannelConfig, Durability, Framing, OnFull, Restart, Source};
 
 /// A channel as far as it was said.
@@ -13,6 +13,7 @@ pub(super) struct Draft {
     pub(super) framing: Option<Placed<Framing>>,
     pub(super) durability: Option<Placed<Durability>>,
     pub(super) on_full: Option<Placed<OnFull>>,
+    pub(super) quota: Option<Placed<u64>>,
     pub(super) restart: Option<Placed<Restart>>,
 }
 
@@ -25,6 +26,7 @@ pub(super) fn join(mut drafts: Vec<Draft>, what: &What) -> Result<Vec<ChannelCon
     refuse_clashes(&drafts)?;
     overrule(&mut drafts, ("--frame", "FRAMING"), &what.frames, words::parse_framing, |d| &mut d.framing)?;
     overrule(&mut drafts, ("--on-full", "POLICY"), &what.on_full, words::parse_on_full, |d| &mut d.on_full)?;
+    overrule(&mut drafts, ("--quota", "BYTES"), &what.quotas, measure::parse_quota, |d| &mut d.quota)?;
     overrule(&mut drafts, ("--restart", "POLICY"), &what.restart, words::parse_restart, |d| &mut d.restart)?;
     drafts.into_iter().map(|draft| finish(draft, what.durability)).collect()
 }
@@ -47,6 +49,7 @@ fn of_flag(words: &str) -> Result<Draft, Wrong> {
         framing: None,
         durability: None,
         on_full: None,
+        quota: None,
         restart: None,
     })
 }
@@ -125,6 +128,7 @@ fn finish(draft: Draft, durability: Option<Durability>) -> Result<ChannelConfig,
     fit(&mut channel, draft.framing, |channel, framing| channel.framing = framing)?;
     fit(&mut channel, draft.durability, |channel, durability| channel.durability = durability)?;
     fit(&mut channel, draft.on_full, |channel, on_full| channel.on_full = on_full)?;
+    fit(&mut channel, draft.quota, |channel, quota| channel.quota = Some(quota))?;
     fit(&mut channel, draft.restart, |channel, restart| channel.restart = restart)?;
     Ok(channel)
 }

@@ -185,16 +185,39 @@ impl<'a> Entry<'a> {
         array.iter().map(table).collect()
     }
 
-    /// Bytes.
+    /// Bytes on a disk.
     pub(super) fn size(&self) -> Result<u64, Wrong> {
+        self.bytes(measure::parse_size, measure::size_in_bounds, measure::SIZES)
+    }
+
+    /// Bytes of memory that a channel may have.
+    pub(super) fn quota(&self) -> Result<Placed<u64>, Wrong> {
+        let value = self.bytes(measure::parse_quota, measure::quota_in_bounds, measure::QUOTAS)?;
+        Ok(Placed { value, place: self.place() })
+    }
+
+    /// True or false.
+    pub(super) fn flag(&self) -> Result<bool, Wrong> {
         match self.value.get_ref() {
-            DeValue::String(word) => measure::parse_size(word).map_err(|reason| self.wrong(reason)),
+            DeValue::Boolean(value) => Ok(*value),
+            _ => Err(self.mistyped("true and false are allowed")),
+        }
+    }
+
+    fn bytes(
+        &self,
+        parse: fn(&str) -> Result<u64, String>,
+        in_bounds: fn(u64) -> Option<u64>,
+        allowed: &str,
+    ) -> Result<u64, Wrong> {
+        match self.value.get_ref() {
+            DeValue::String(word) => parse(word).map_err(|reason| self.wrong(reason)),
             // A number that 64 bits do not hold, or below 0, is out of bounds too.
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix())
                 .ok()
-                .and_then(measure::size_in_bounds)
-                .ok_or_else(|| self.wrong(format!("{number} is out of bounds; {}", measure::SIZES))),
-            _ => Err(self.mistyped(measure::SIZES)),
+                .and_then(in_bounds)
+                .ok_or_else(|| self.wrong(format!("{number} is out of bounds; {allowed}"))),
+            _ => Err(self.mistyped(allowed)),
         }
     }
 

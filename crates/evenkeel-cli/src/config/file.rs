@@ -4,12 +4,12 @@ use super::JournalWords;
 use super::channels::Draft;
 use super::document::{Document, Entry};
 use super::place::{Place, Wrong};
-use crate::words::{self, measure, to_come};
+use crate::words::{self, measure};
 use evenkeel_recorder::Retention;
 use std::time::Duration;
 
-const TABLES: &str = "[[channel]], [segment], [retention], [journal] and [cleanup]";
-const CHANNEL_KEYS: &str = "name, source, framing, durability, on_full and restart";
+const TABLES: &str = "strict, [[channel]], [segment], [retention], [journal] and [cleanup]";
+const CHANNEL_KEYS: &str = "name, source, framing, durability, on_full, quota and restart";
 
 /// What a file said.
 #[derive(Debug, Default)]
@@ -20,6 +20,7 @@ pub(super) struct FileWords {
     pub(super) retention: Retention,
     pub(super) journal: JournalWords,
     pub(super) grace: Option<Duration>,
+    pub(super) strict: bool,
 }
 
 /// Reads all that a file says; answers with the first thing in it that is wrong.
@@ -32,6 +33,7 @@ pub(super) fn read(document: &Document) -> Result<FileWords, Wrong> {
             "segment" => segment(&mut said, &entry)?,
             "retention" => retention(&mut said.retention, &entry)?,
             "journal" => journal(&mut said.journal, &entry)?,
+            "strict" => said.strict = entry.flag()?,
             "cleanup" => cleanup(&mut said, &entry)?,
             _ => return Err(entry.unknown(TABLES)),
         }
@@ -45,7 +47,8 @@ fn channels(entry: &Entry<'_>) -> Result<Vec<Draft>, Wrong> {
 
 fn channel(place: &Place, entries: &[Entry<'_>]) -> Result<Draft, Wrong> {
     let (mut name, mut source) = (None, None);
-    let (mut framing, mut durability, mut on_full, mut restart) = (None, None, None, None);
+    let (mut framing, mut durability, mut on_full) = (None, None, None);
+    let (mut quota, mut restart) = (None, None);
     for entry in entries {
         match entry.key() {
             "name" => name = Some(entry.word(words::parse_name, words::NAMES)?),
@@ -54,14 +57,14 @@ fn channel(place: &Place, entries: &[Entry<'_>]) -> Result<Draft, Wrong> {
             "durability" => durability = Some(entry.word(words::parse_durability, words::DURABILITIES)?),
             "on_full" => on_full = Some(entry.word(words::parse_on_full, words::ON_FULLS)?),
             "restart" => restart = Some(entry.word(words::parse_restart, words::RESTARTS)?),
-            "quota" => return Err(entry.wrong(to_come("quota"))),
+            "quota" => quota = Some(entry.quota()?),
             _ => return Err(entry.unknown(CHANNEL_KEYS)),
         }
     }
     let missing = |key: &str| Wrong::new(place.clone(), format!("no {key}; name and source are needed"));
     let name = name.ok_or_else(|| missing("name"))?;
     let source = source.ok_or_else(|| missing("source"))?;
-    Ok(Draft { name, source, framing, durability, on_full, restart })
+    Ok(Draft { name, source, framing, durability, on_full, quota, restart })
 }
 
 fn segment(said: &mut FileWords, entry: &Entry<'_>) -> Result<(), Wrong> {

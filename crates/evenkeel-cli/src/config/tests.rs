@@ -44,6 +44,7 @@ fn the_example_says_what_holds_when_nothing_is_said() {
             "stdin",
             "file:/var/log/syslog",
             "exec:dmesg --follow",
+            "tail:/var/log/nginx/access.log",
             "tcp:127.0.0.1:7001",
             "tcp:[::1]:7001",
             "unix:local.sock",
@@ -56,7 +57,7 @@ fn the_example_says_what_holds_when_nothing_is_said() {
         assert_eq!(*channel, ChannelConfig { framing, ..plain });
     }
     assert_eq!(settings.channels[0].framing, Framing::Chunk);
-    assert_eq!(settings.grace, GRACE);
+    assert_eq!((settings.grace, settings.strict), (GRACE, false));
     // They are written out in the file, so that it is they which are compared.
     assert!(settings.segment_bytes.is_some() && settings.segment_ns.is_some());
     let config = settings.into_config("rec".into());
@@ -75,6 +76,7 @@ fn what_the_example_has_commented_out_can_be_switched_on() {
         .collect();
     let settings = settings(&on.join("\n"), &[]).unwrap();
     assert_eq!(settings.channels.last().unwrap().on_full, OnFull::DropNewest);
+    assert_eq!(settings.channels[0].quota, Some(8 << 20));
     let key = Some("/etc/evenkeel/journal.key".into());
     let journal = JournalWords { bytes: Some(1 << 30), age_ns: Some(90 * 86_400_000_000_000), key };
     assert_eq!(settings.journal, journal);
@@ -88,6 +90,7 @@ fn what_the_example_has_commented_out_can_be_switched_on() {
 #[test]
 fn everything_said_in_a_file_arrives() {
     let text = "
+        strict = true
         segment = { bytes = 2_000_000, seconds = 1.5 }
         retention.bytes = 0x200000
         retention.age = '36h'
@@ -99,15 +102,21 @@ fn everything_said_in_a_file_arrives() {
         source = 'exec:echo a=b'
         framing = 'lines'
         durability = 'memory'
-        on_full = 'drop-newest'
+        on_full = 'drop-oldest'
+        quota = 100_000
         restart = 'on-failure'
         [[channel]]
         source = 'udp:localhost:0'
         name = 'b'
         durability = 'process'
+        quota = '1MiB'
+        [[channel]]
+        name = 'c'
+        source = 'tail:c'
+        framing = 'length-u32be'
     ";
     let settings = settings(text, &[]).unwrap();
-    assert_eq!(settings.grace, Duration::from_secs(90));
+    assert_eq!((settings.grace, settings.strict), (Duration::from_secs(90), true));
     let key = Some("keys/journal".into());
     let journal = JournalWords { bytes: Some(2 << 20), age_ns: Some(3_600_000_000_000), key };
     assert_eq!(settings.journal, journal);
@@ -116,16 +125,20 @@ fn everything_said_in_a_file_arrives() {
     let a = ChannelConfig {
         framing: Framing::Lines,
         durability: Durability::Memory,
-        on_full: OnFull::DropNewest,
+        on_full: OnFull::DropOldest,
+        quota: Some(100_000),
         restart: Restart::OnFailure,
         ..ChannelConfig::new("a", Source::Exec("echo a=b".to_owned()))
     };
     let b = ChannelConfig {
         durability: Durability::Process,
+        quota: Some(1 << 20),
         ..ChannelConfig::new("b", Source::Udp(([127, 0, 0, 1], 0).into()))
     };
     assert_eq!(b.framing, Framing::Datagram);
-    assert_eq!(config.channels, [a, b]);
+    let framing = Framing::LengthU32be;
+    let c = ChannelConfig { framing, ..ChannelConfig::new("c", Source::Tail("c".into())) };
+    assert_eq!(config.channels, [a, b, c]);
     assert_eq!((config.log.segment_bytes, config.log.segment_ns), (2_000_000, 1_500_000_000));
     let retention = Retention {
         bytes: Some(2 << 20),
@@ -141,6 +154,7 @@ name = 'a'
 source = 'stdin'
 framing = 'lines'
 on_full = 'drop-newest'
+quota = '2MiB'
 durability = 'process'
 [[channel]]
 name = 'b'
@@ -160,6 +174,7 @@ fn flags_win_over_the_file_and_add_to_it() {
         ["--on-full", "a=block"],
         ["--on-full", "c=drop-newest"],
         ["--restart", "b=never"],
+        ["--quota", "b=1MiB"],
         ["--durability", "memory"],
         ["--grace", "7s"],
     ];
@@ -176,6 +191,8 @@ fn flags_win_over_the_file_and_add_to_it() {
         ("c", Framing::Datagram, OnFull::DropNewest, Restart::Never, Durability::Memory),
     ];
     assert_eq!(said, expected);
+    let quotas: Vec<_> = settings.channels.iter().map(|c| c.quota).collect();
+    assert_eq!((quotas, settings.strict), (vec![Some(2 << 20), Some(1 << 20), None], false));
     assert_eq!(settings.grace, Duration::from_secs(7));
 }
 
@@ -206,7 +223,7 @@ fn what_does_not_fit_is_shown_where_it_stands() {
     assert!(datagram.starts_with("--frame a=datagram: a: datagram is for udp:"), "{datagram}");
     let both = format!("{TWO}[[channel]]\n  name = 'c'\n  source = 'udp:[::1]:0'\n  framing = 'lines'\n");
     let lines = refused(&both, &[]);
-    assert!(lines.starts_with("f.toml:17:3: framing = 'lines': c: datagram is the framing"), "{lines}");
+    assert!(lines.starts_with("f.toml:18:3: framing = 'lines': c: datagram is the framing"), "{lines}");
     assert_eq!(settings(&both, &["--frame", "c=datagram"]).map(|s| s.channels.len()), Ok(3));
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Service {
     keel: Keel,
     recorder: Arc<Recorder>,
     grace: Duration,
+    /// Whether a drop makes the exit code 1.
+    strict: bool,
     exit_code: Box<dyn Fn(&Stopped) -> u8 + Send>,
     began: Instant,
     /// Whether a client has asked for a stop: it begins a moment later.
@@ -35,11 +37,20 @@ impl Service {
     pub(crate) fn new(
         keel: Keel,
         recorder: Arc<Recorder>,
-        grace: Duration,
+        (grace, strict): (Duration, bool),
         exit_code: impl Fn(&Stopped) -> u8 + Send + 'static,
     ) -> Self {
         let (exit_code, began) = (Box::new(exit_code), Instant::now());
-        Self { keel, recorder, grace, exit_code, began, is_asked_to_stop: false, notes_left: NOTES_MAX }
+        Self {
+            keel,
+            recorder,
+            grace,
+            strict,
+            exit_code,
+            began,
+            is_asked_to_stop: false,
+            notes_left: NOTES_MAX,
+        }
     }
 
     pub(super) fn keel(&self) -> &Keel {
@@ -84,7 +95,7 @@ impl Service {
             alerts,
             threads_max: threads.threads_max,
             threads: threads.threads.iter().map(thread).collect(),
-            more: Map::new(),
+            more: Map::from_iter([("strict".to_owned(), self.strict.into())]),
         }
     }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 pub(crate) const SIZES: &str = "a whole number of bytes, or a string of one and KiB, MiB, GiB, TiB, kB, MB, GB or TB, \
      from 1MiB to 1024TiB, is allowed";
+pub(crate) const QUOTAS: &str = "a whole number of bytes, or a string of one and KiB, MiB, GiB, TiB, kB, MB, GB or TB, \
+     from 68KiB (a message of full length) to 1024TiB, is allowed";
 pub(crate) const GRACES: &str = "a number and ms, s, m or h, more than nothing and at most 24h";
 pub(crate) const AGES: &str = "a number and ms, s, m, h or d, from 1s to 36500d";
 pub(crate) const SECONDS: &str = "a number from 1 to 31536000 (a year) is allowed";
@@ -11,6 +13,9 @@ pub(crate) const SECONDS: &str = "a number from 1 to 31536000 (a year) is allowe
 /// Who writes 256 for 256 MiB is told; and a segment has room for what a channel brings at once.
 const SIZE_MIN: u64 = 1 << 20;
 const SIZE_MAX: u64 = 1 << 50;
+/// What a message of full length takes, in a number that people remember.
+const QUOTA_MIN: u64 = 68 << 10;
+const _: () = assert!(QUOTA_MIN >= evenkeel_recorder::quota_bytes_min());
 const DAY: Duration = Duration::from_secs(86_400);
 
 const UNITS_OF_SIZE: [(&str, u64); 8] = [
@@ -32,7 +37,16 @@ const UNITS_BELOW_A_DAY: usize = 4;
 
 /// A size with its unit, in bytes.
 pub(crate) fn parse_size(word: &str) -> Result<u64, String> {
-    let refused = || format!("{word:?} is no size; {SIZES}");
+    parse_bytes(word, SIZES, size_in_bounds)
+}
+
+/// The memory of a channel with its unit, in bytes.
+pub(crate) fn parse_quota(word: &str) -> Result<u64, String> {
+    parse_bytes(word, QUOTAS, quota_in_bounds)
+}
+
+fn parse_bytes(word: &str, allowed: &str, in_bounds: fn(u64) -> Option<u64>) -> Result<u64, String> {
+    let refused = || format!("{word:?} is no size; {allowed}");
     let digits = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
     let (number, unit) = word.split_at(digits);
     let (_, factor) = UNITS_OF_SIZE.iter().find(|(name, _)| *name == unit).ok_or_else(refused)?;
@@ -41,12 +55,17 @@ pub(crate) fn parse_size(word: &str) -> Result<u64, String> {
     }
     // What 64 bits do not hold is far out of bounds.
     let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
-    bytes.and_then(size_in_bounds).ok_or_else(|| format!("{word:?} is out of bounds; {SIZES}"))
+    bytes.and_then(in_bounds).ok_or_else(|| format!("{word:?} is out of bounds; {allowed}"))
 }
 
 /// `bytes` if it is a size that is allowed.
 pub(crate) fn size_in_bounds(bytes: u64) -> Option<u64> {
     (SIZE_MIN..=SIZE_MAX).contains(&bytes).then_some(bytes)
+}
+
+/// `bytes` if it is memory that a channel can do with.
+pub(crate) fn quota_in_bounds(bytes: u64) -> Option<u64> {
+    (QUOTA_MIN..=SIZE_MAX).contains(&bytes).then_some(bytes)
 }
 
 /// How long a stop may take.

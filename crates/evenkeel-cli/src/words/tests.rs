@@ -12,11 +12,6 @@ fn assert_refused<T: std::fmt::Debug>(parse: fn(&str) -> Result<T, String>, word
     }
 }
 
-#[track_caller]
-fn assert_to_come<T: std::fmt::Debug>(parse: fn(&str) -> Result<T, String>, word: &str, named: &str) {
-    assert_eq!(parse(word).unwrap_err(), format!("{named}: not in this version"));
-}
-
 /// The words that are told as allowed, one by one.
 fn told(allowed: &str) -> Vec<&str> {
     allowed.split(", ").flat_map(|words| words.split(" and ")).collect()
@@ -31,6 +26,7 @@ fn sources_have_their_words() {
         ("file:a/b", Source::File("a/b".into())),
         ("file:a:b=c", Source::File("a:b=c".into())),
         ("file: ", Source::File(" ".into())),
+        ("tail:a:b/c.log", Source::Tail("a:b/c.log".into())),
         ("exec:ls -l | cat", Source::Exec("ls -l | cat".to_owned())),
         ("exec:a:b", Source::Exec("a:b".to_owned())),
         ("unix:./a.sock", Source::Unix("./a.sock".into())),
@@ -51,9 +47,8 @@ fn what_is_no_source_is_refused() {
     let none = ["", "stdin:", "std", "Stdin", "FILE:a", "ftp:x", "file", "exec", ":", " stdin", "tcp"];
     assert_refused(parse_source, &none, SOURCES);
     assert_refused(parse_source, &["exec:", "exec: \t"], "a command is needed after");
-    assert_refused(parse_source, &["file:", "unix:"], "a path is needed after");
+    assert_refused(parse_source, &["file:", "tail:", "unix:"], "a path is needed after");
     assert_refused(parse_source, &["file:a\0b", "exec:a\0", "unix:\0a"], "NUL");
-    assert_to_come(parse_source, "tail:a", "tail:");
 }
 
 // REQ W1
@@ -92,23 +87,25 @@ fn what_is_told_as_allowed_is_allowed() {
     fn parsed<T>(parse: fn(&str) -> Result<T, String>, allowed: &str) -> Vec<T> {
         told(allowed).into_iter().map(|word| parse(word).unwrap()).collect()
     }
-    assert_eq!(parsed(parse_framing, FRAMINGS), [Framing::Chunk, Framing::Lines, Framing::Datagram]);
+    assert_eq!(
+        parsed(parse_framing, FRAMINGS),
+        [Framing::Chunk, Framing::Lines, Framing::LengthU32be, Framing::Datagram]
+    );
     let durabilities = [Durability::Memory, Durability::Process, Durability::Disk];
     assert_eq!(parsed(parse_durability, DURABILITIES), durabilities);
-    assert_eq!(parsed(parse_on_full, ON_FULLS), [OnFull::Block, OnFull::DropNewest]);
+    let on_fulls = [OnFull::Block, OnFull::DropNewest, OnFull::DropOldest];
+    assert_eq!(parsed(parse_on_full, ON_FULLS), on_fulls);
     assert_eq!(parsed(parse_restart, RESTARTS), [Restart::Never, Restart::OnFailure]);
 }
 
 // REQ W1
 #[test]
 fn what_is_none_of_the_words_is_refused() {
-    assert_refused(parse_framing, &["", "Lines", "line", "words"], FRAMINGS);
+    assert_refused(parse_framing, &["", "Lines", "line", "words", "length", "length-u32"], FRAMINGS);
     assert_refused(parse_durability, &["", "paper", "DISK", "disk "], DURABILITIES);
     assert_refused(parse_on_full, &["", "drop", "drop_newest"], ON_FULLS);
     assert_refused(parse_restart, &["", "always", "on_failure"], RESTARTS);
     assert_refused(parse_name, &["", "A", "-a", "_a", "a b", "a/b", "ä", &"x".repeat(64)], "a-z");
-    assert_to_come(parse_framing, "length-u32be", "framing length-u32be");
-    assert_to_come(parse_on_full, "drop-oldest", "drop-oldest");
 }
 
 // REQ W1
@@ -143,6 +140,21 @@ fn sizes_have_units_and_bounds() {
     assert_eq!(size_in_bounds((1 << 20) - 1), None);
     assert_eq!(size_in_bounds(1 << 20), Some(1 << 20));
     assert_eq!(size_in_bounds((1 << 50) + 1), None);
+}
+
+// REQ R3
+#[test]
+fn quotas_have_units_and_the_least_is_a_message_of_full_length() {
+    for (word, bytes) in [("68KiB", 68 << 10), ("8MiB", 8 << 20), ("100kB", 100_000), ("1024TiB", 1 << 50)] {
+        assert_eq!(parse_quota(word), Ok(bytes), "{word}");
+    }
+    assert_refused(parse_quota, &["", "65", "8 MiB", "8M", "all"], "is no size");
+    assert_refused(
+        parse_quota,
+        &["64KiB", "0MiB", "66kB", "1025TiB"],
+        "68KiB (a message of full length) to 1024TiB",
+    );
+    assert_eq!(quota_in_bounds((68 << 10) - 1), None);
 }
 
 // REQ C5

@@ -129,7 +129,7 @@ impl Root {
             number,
             marks: AtomicU8::new(0),
             site: SiteCell::default(),
-            since: AtomicU32::new(0),
+            since: AtomicU32::new(OFF),
             account: AtomicU32::new(NOBODY),
             bytes_of: AtomicU32::new(0),
             written: AtomicU32::new(0),
@@ -179,8 +179,9 @@ impl Root {
             return lease.begin(taking);
         }
         slot.asked.store(taking.bytes, Ordering::Relaxed);
-        slot.since.store(tick, Ordering::Relaxed);
+        // Its time was taken away when it was given back.
         if tick != OFF {
+            slot.since.store(tick, Ordering::Relaxed);
             slot.site.store(taking.site);
         }
         lease

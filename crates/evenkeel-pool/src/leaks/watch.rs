@@ -200,8 +200,9 @@ fn note_of(slot: &Slot) -> Seen {
 pub(crate) fn look(memory: &Memory, tier: usize, slot: u32) -> Option<Seen> {
     let flag = &memory.core.tiers[tier].held[slot as usize];
     let seen = note_of(&memory.slots[tier][slot as usize]);
-    // Both belong together if nobody took it meanwhile.
-    (flag.is_set() && is_held(memory, &seen.holding)).then_some(seen)
+    // All of it belongs together if nobody took it meanwhile; one that is taken for the first time is nobody's for a moment.
+    let is_known = flag.is_set() && memory.core.known(seen.account).is_some();
+    (is_known && is_held(memory, &seen.holding)).then_some(seen)
 }
 
 fn is_held(memory: &Memory, holding: &Holding) -> bool {

@@ -7,6 +7,8 @@ use evenkeel_log::{LogOptions, LogWriter, Outcome, Resume, Selection, export, si
 use fastrand::Rng;
 use std::sync::Arc;
 
+mod lengths;
+
 struct Bench {
     hub: Hub,
     storage: SimStorage,

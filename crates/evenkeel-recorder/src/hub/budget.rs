@@ -6,8 +6,8 @@
 //! always some left for whoever comes next. (The dynamic thresholds of switches with shared
 //! memory: Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998.)
 
-use super::State;
 use super::memory::pages;
+use super::{Hub, State};
 
 /// A buffer that holds one message of full length.
 pub(crate) const MEDIUM_BYTES: usize = pages(1);
@@ -32,6 +32,11 @@ pub const fn budget_bytes(channels: usize) -> usize {
     channels * RESERVE_BYTES + SURPLUS_BYTES
 }
 
+/// The least that a channel's quota can be: what a message of full length takes.
+pub const fn quota_bytes_min() -> u64 {
+    RESERVE_BYTES as u64
+}
+
 /// What happens when the budget is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -42,6 +47,14 @@ pub(crate) enum Refused {
     /// It is granted all the same: the last bytes of a source that is read no
     /// more, at most one read for each source.
     Never,
+}
+
+impl Hub {
+    /// Limits what a channel may have, its reserve and what it borrows together.
+    pub(crate) fn set_quota(&self, channel: usize, bytes: Option<u64>) {
+        let bytes = bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        self.with(|state| state.channels[channel].quota = bytes);
+    }
 }
 
 impl State {
@@ -67,6 +80,10 @@ impl State {
 
     /// What a buffer of `bytes` would take out of the surplus; `None` if it may not.
     pub(super) fn borrows(&self, channel: usize, bytes: usize) -> Option<isize> {
+        let of = &self.channels[channel];
+        if of.quota.is_some_and(|quota| of.counts.held_bytes + bytes > quota) {
+            return None;
+        }
         let (before, borrow) = self.beyond_reserve(channel, bytes);
         let free_after = self.surplus_free - borrow;
         let fair = free_after >= 0 && before + borrow <= BORROW_SHARE * free_after;
@@ -92,7 +109,7 @@ impl State {
 }
 
 #[cfg(test)]
-impl crate::hub::Hub {
+impl Hub {
     /// Makes the memory scarce.
     pub(crate) fn set_surplus(&self, bytes: usize) {
         self.with(|state| state.surplus_free = bytes.cast_signed());
@@ -126,6 +143,28 @@ mod tests {
         assert!(hub.has_room(0, RESERVE_BYTES));
         assert!(hub.buffer(0, &[RESERVE_BYTES], Refused::Wait).is_some());
         assert!(hub.buffer(1, &sizes, Refused::Wait).is_some());
+    }
+
+    // REQ R3
+    #[test]
+    fn a_quota_is_never_passed_and_its_least_has_room_for_a_message_of_full_length() {
+        let hub = Hub::new(&["limited".to_owned(), "other".to_owned()], 1 << 20).unwrap();
+        for quota in [RESERVE_BYTES, 2 * RESERVE_BYTES + 1, QUARTER_BYTES, 3 * LARGE_BYTES + 5] {
+            hub.set_quota(0, Some(quota as u64));
+            let mut held = Vec::new();
+            while let Some(buffer) =
+                hub.buffer(0, &[LARGE_BYTES, QUARTER_BYTES, RESERVE_BYTES], Refused::Wait)
+            {
+                held.push(buffer);
+            }
+            let bytes = hub.counts()[0].held_bytes;
+            assert!(bytes <= quota && bytes + RESERVE_BYTES > quota, "{bytes} of {quota}");
+            assert!(!hub.has_room(0, RESERVE_BYTES) && hub.has_room(1, LARGE_BYTES));
+            // The end of a stop waits for nobody.
+            held.extend(hub.buffer(0, &[RESERVE_BYTES], Refused::Never));
+            assert_eq!(hub.counts()[0].held_bytes, bytes + RESERVE_BYTES);
+            held.into_iter().for_each(|buffer| hub.return_buffer(0, buffer));
+        }
     }
 
     // REQ R3, REQ R4

@@ -183,17 +183,17 @@ impl Hub {
             let (granted, oldest) = self.with(|state| {
                 let granted = state.grant_one_of(channel, sizes, refused == Refused::Never);
                 let makes_room = granted.is_none() && state.channels[channel].on_full == OnFull::DropOldest;
-                let oldest = if makes_room { state.drop_oldest(channel) } else { None };
-                let blocked = granted.is_none() && oldest.is_none();
+                let oldest = if makes_room { state.drop_oldest(channel) } else { Vec::new() };
+                let blocked = granted.is_none() && oldest.is_empty();
                 state.capture_blocked |= refused == Refused::WakeCapture && blocked;
                 (granted, oldest)
             });
-            match oldest {
-                Some(Item::Batch(batch)) => self.return_buffer(channel, batch.into_memory()),
-                _ => break granted?,
+            if oldest.is_empty() {
+                break granted?;
             }
+            oldest.into_iter().for_each(|batch| self.return_buffer(channel, batch.into_memory()));
         };
-        Some(self.memory[channel].take(bytes))
+        Some(self.memory.take(channel, bytes))
     }
 
     /// Whether a buffer of `bytes` would be granted now; if not, `ek-capture` is woken

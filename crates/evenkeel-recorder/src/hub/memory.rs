@@ -6,8 +6,10 @@
 
 use super::budget::{LARGE_BYTES, MEDIUM_BYTES, QUARTER_BYTES};
 use super::budget_bytes;
+use evenkeel::resources::{Account, Limits, PoolBuilder, Reclaimed, Refused, Tier};
+use evenkeel::{MonitoringCoordinator, PoolOptions, ResourcePool};
 use evenkeel_log::Memory;
-use evenkeel_pool::{Account, BuildError, Channel, Limits, Pool, Refused, Tier};
+use std::io;
 
 /// Lengths of pooled buffers: for some short messages, for one of full length, for two, for a quarter of a chunk, for a chunk.
 pub(crate) const LENGTHS: [usize; 6] =
@@ -23,48 +25,67 @@ pub(super) const fn pages(messages: usize) -> usize {
 }
 
 /// The tiers that so many channels record with.
-pub fn tiers(channels: usize) -> Vec<Tier> {
-    let slots = |bytes: usize| {
+fn tiers(channels: usize) -> impl Iterator<Item = Tier> {
+    LENGTHS.into_iter().map(move |bytes| {
         let all = budget_bytes(channels) / bytes;
         let some = if bytes < MEDIUM_BYTES { all.min(SHORT_SLOTS) } else { all };
-        u32::try_from(some).unwrap_or(u32::MAX)
-    };
-    LENGTHS.map(|bytes| Tier { bytes, slots: slots(bytes) }).to_vec()
+        Tier { bytes, slots: u32::try_from(some).unwrap_or(u32::MAX) }
+    })
 }
 
-/// A pool for so many channels that nobody else takes from. What is free of it and what is held have no more memory from
-/// the system than the channels may hold.
-pub(crate) fn pool(channels: usize) -> Result<Pool, BuildError> {
-    Pool::builder().tiers(tiers(channels)).resident_max(budget_bytes(channels) as u64).build()
+/// The pool of a service that records so many channels: each has a message of full length set aside, and all buffers,
+/// those that are free too, have no more memory from the system than the channels may hold.
+pub fn pool_options(channels: usize) -> PoolOptions {
+    let memory = PoolBuilder::default().tiers(tiers(channels)).resident_max(budget_bytes(channels) as u64);
+    let reserve = LENGTHS.iter().map(|bytes| u32::from(*bytes == MEDIUM_BYTES)).collect();
+    PoolOptions::default().memory(memory).channel(Limits { reserve, ..Limits::default() })
 }
 
-/// The memory of one channel.
+/// Where the memory of all channels comes from.
 #[derive(Debug)]
-pub(crate) struct ChannelMemory {
-    channel: Channel,
-    account: Account,
+pub(crate) struct RecorderMemory {
+    pool: ResourcePool,
+    /// Of each channel.
+    accounts: Vec<Account>,
 }
 
-impl ChannelMemory {
-    /// Has a pool set a message of full length aside for the channel, where it has such buffers.
-    pub(crate) fn open(pool: &Pool, name: &str) -> Result<Self, Refused> {
-        let reserve = pool.tiers().iter().map(|tier| u32::from(tier.bytes == MEDIUM_BYTES)).collect();
-        let channel = pool.channel(name, &Limits { reserve, ..Limits::default() })?;
-        // What it holds is bounded by the budget, and by what the pool has.
-        let account = channel.component("recorder", u64::MAX)?;
-        Ok(Self { channel, account })
+impl RecorderMemory {
+    /// Memory of the pool of a service, as its monitoring gives it.
+    ///
+    /// # Errors
+    /// [`Refused`]: there is no room for the channels.
+    pub(crate) fn of(monitoring: &MonitoringCoordinator, names: &[String]) -> Result<Self, Refused> {
+        // What each holds is bounded by the budget, and by what the pool has.
+        let account = |name: &String| monitoring.account_of_service_in(name, "recorder", u64::MAX);
+        let accounts = names.iter().map(account).collect::<Result<_, _>>()?;
+        Ok(Self { pool: monitoring.pool().clone(), accounts })
     }
 
-    /// Takes nothing of the pool from now on; how many bytes of it are still held, if any are.
-    pub(crate) fn close(&self) -> Option<u64> {
-        self.channel.close().is_err().then(|| self.channel.usage().bytes.held())
+    /// Memory of a pool of its own.
+    pub(crate) fn own(names: &[String]) -> io::Result<Self> {
+        let monitoring = MonitoringCoordinator::new(pool_options(names.len())).map_err(io::Error::other)?;
+        Self::of(&monitoring, names).map_err(io::Error::other)
+    }
+
+    /// Takes nothing of the pool from now on, and gives what is free back to the system, which says how much that was;
+    /// bytes that are still held, by channel.
+    pub(crate) fn close(&self) -> (Vec<(usize, u64)>, io::Result<Reclaimed>) {
+        self.accounts.iter().for_each(|account| account.set_bytes_max(0));
+        let reclaimed = self.pool.shrink();
+        let held = self.accounts.iter().map(Account::bytes).enumerate();
+        (held.filter(|(_, bytes)| *bytes > 0).collect(), reclaimed)
+    }
+
+    /// Bytes of the pool's buffers that are in memory, as the system says.
+    pub(crate) fn resident_bytes(&self) -> io::Result<u64> {
+        self.pool.resident_bytes()
     }
 
     /// Memory of exactly so many bytes, which the budget has granted.
     #[track_caller]
-    pub(crate) fn take(&self, bytes: usize) -> Memory {
+    pub(crate) fn take(&self, channel: usize, bytes: usize) -> Memory {
         if bytes >= SHORT_BYTES
-            && let Ok(buffer) = self.account.take(bytes)
+            && let Ok(buffer) = self.accounts[channel].take(bytes)
             && buffer.capacity() == bytes
         {
             return buffer.into();

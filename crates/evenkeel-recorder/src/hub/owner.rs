@@ -1,8 +1,8 @@
 //! The side of the hub that stops: orders, waits, what is still held.
 
 use super::{ChannelCounts, Hub, LogStatus, Order, State};
+use evenkeel::resources::Reclaimed;
 use evenkeel_hierarchy::with_root;
-use evenkeel_pool::Reclaimed;
 use std::io;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ impl Hub {
         self.log_wakes.notify_one();
         self.budget_returns.notify_all();
         self.wake_capture();
+        self.signal(&self.ordered);
     }
 
     /// Waits until `reached` has an answer; `false` when the time is over first.
@@ -60,13 +61,11 @@ impl Hub {
                 if state.order == Order::Abandon { state.abandon_queues() } else { Vec::new() }
             },
         ));
-        let channels = self.memory.iter().enumerate();
-        let held = channels.filter_map(|(at, memory)| Some((at, memory.close()?))).collect();
-        (held, self.pool.shrink())
+        self.memory.close()
     }
 
     pub(crate) fn resident_bytes(&self) -> io::Result<u64> {
-        self.pool.resident_bytes()
+        self.memory.resident_bytes()
     }
 
     /// When the log's thread was last seen at work, monotonic nanoseconds.

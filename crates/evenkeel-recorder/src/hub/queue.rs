@@ -8,7 +8,7 @@ use super::budget::{QUARTER_BYTES, RESERVE_BYTES, SURPLUS_BYTES};
 use super::{ChannelCounts, Dropped, Item, State};
 use crate::config::OnFull;
 use evenkeel::buffers::{QueueLimits, Queued};
-use evenkeel_log::GapReason;
+use evenkeel_log::{Batch, GapReason, StreamId};
 
 /// Of a channel that drops its oldest, what may be in the log's hands, in bytes of memory.
 const LOG_SHARE_BYTES: usize = (RESERVE_BYTES + SURPLUS_BYTES) / 2;
@@ -29,6 +29,45 @@ impl Queued for Item {
     fn is_control(&self) -> bool {
         !matches!(self, Self::Batch(_))
     }
+}
+
+impl Dropped {
+    /// What is told of a batch that made room for others.
+    fn oldest(batch: &Batch) -> Self {
+        let (from_ns, to_ns) = batch.times_ns();
+        Self {
+            first_sequence: batch.first_sequence(),
+            records: batch.records(),
+            bytes: batch.payload_bytes(),
+            reason: GapReason::DropOldest,
+            from_ns,
+            to_ns,
+        }
+    }
+}
+
+/// The places of the oldest batch that may go, and of those that go with it: no message of which a part stays, or was
+/// taken, goes.
+fn oldest<'a>(entries: impl Iterator<Item = &'a Item>) -> Option<Vec<usize>> {
+    let mut begun: Vec<(StreamId, Vec<usize>)> = Vec::new();
+    for (place, item) in entries.enumerate() {
+        let Item::Batch(batch) = item else { continue };
+        let stream = batch.stream();
+        let (goes_on, is_open) = batch.joined();
+        let before = begun.iter().position(|(of, _)| *of == stream).map(|at| begun.swap_remove(at));
+        let mut places = match (goes_on, before) {
+            (false, _) => Vec::new(),
+            (true, Some((_, places))) => places,
+            // The log has what it goes on with; what begins in it cannot go without it.
+            (true, None) => continue,
+        };
+        places.push(place);
+        if !is_open {
+            return Some(places);
+        }
+        begun.push((stream, places));
+    }
+    None
 }
 
 /// Nothing but the budget bounds a queue.
@@ -76,46 +115,39 @@ impl State {
         all
     }
 
-    /// Drops the oldest batch of a channel that the log has not taken, with a gap in its place; its memory is the
-    /// caller's to give back.
-    pub(super) fn drop_oldest(&mut self, channel: usize) -> Option<Item> {
-        let (item, place) = self.queues.drop_oldest(channel, |_| true)?;
-        self.queued_items -= 1;
-        self.queued_bytes -= item.memory() as usize;
-        let Item::Batch(batch) = &item else { return Some(item) };
-        let (from_ns, to_ns) = batch.times_ns();
-        let mut dropped = Dropped {
-            first_sequence: batch.first_sequence(),
-            records: batch.records(),
-            bytes: batch.payload_bytes(),
-            reason: GapReason::DropOldest,
-            from_ns,
-            to_ns,
-        };
-        self.channels[channel].counts.undeclared_records += dropped.records;
-        // With the gap before it, and the one behind it.
+    /// Drops the oldest batch of a channel that the log has not taken, and those that are of no use without it, with gaps
+    /// in their places; their memory is the caller's to give back.
+    pub(super) fn drop_oldest(&mut self, channel: usize) -> Vec<Batch> {
+        let places = oldest(self.queues.entries(channel)).unwrap_or_default();
+        let mut dropped = Vec::with_capacity(places.len());
+        // From behind: the places before stay where they are.
+        for place in places.into_iter().rev() {
+            let Some(Item::Batch(batch)) = self.queues.drop_at(channel, place) else { continue };
+            self.queued_items -= 1;
+            self.queued_bytes -= batch.buffer_bytes();
+            self.channels[channel].counts.undeclared_records += batch.records();
+            self.put_gap(channel, place, Dropped::oldest(&batch));
+            dropped.push(batch);
+        }
+        dropped
+    }
+
+    /// Puts a gap into a place, one with that behind it and that before it where they follow.
+    fn put_gap(&mut self, channel: usize, place: usize, mut gap: Dropped) {
         if let Some(Item::Dropped(behind)) = self.queues.control_mut(channel, place)
-            && dropped.extend(behind)
+            && gap.extend(behind)
         {
-            *behind = dropped;
-            if place > 0
-                && let Some(Item::Dropped(before)) = self.queues.control_mut(channel, place - 1)
-                && before.extend(&dropped)
-            {
-                self.queues.remove_control(channel, place);
-                self.queued_items -= 1;
-            }
-            return Some(item);
+            self.queues.remove_control(channel, place);
+            self.queued_items -= 1;
         }
-        if place > 0
-            && let Some(Item::Dropped(before)) = self.queues.control_mut(channel, place - 1)
-            && before.extend(&dropped)
+        let before = place.checked_sub(1).and_then(|before| self.queues.control_mut(channel, before));
+        if let Some(Item::Dropped(before)) = before
+            && before.extend(&gap)
         {
-            return Some(item);
+            return;
         }
-        self.queues.insert_control(channel, place, Item::Dropped(dropped));
+        self.queues.insert_control(channel, place, Item::Dropped(gap));
         self.queued_items += 1;
-        Some(item)
     }
 
     /// What a channel has taken in and stored.

@@ -27,6 +27,11 @@ impl Trouble {
         Self { severity: Severity::Warning, ..Self::of_source(text) }
     }
 
+    /// Nothing went wrong, and whoever looks into what is recorded should know of it.
+    pub(crate) fn notice(text: String) -> Self {
+        Self { severity: Severity::Notice, ..Self::of_source(text) }
+    }
+
     /// A command that failed.
     pub(crate) fn of_command(text: String) -> Self {
         Self { code: Code::EXITED, ..Self::of_source(text) }

@@ -9,6 +9,7 @@ use crate::file::{self, FileReader};
 use crate::framing::Stream;
 use crate::hub::{Hub, Lane, Reading};
 use crate::listen::{self, Listening};
+use crate::tail::{self, Tail};
 use evenkeel::threads::{Class, Pulse, ThreadCoordinator};
 use evenkeel_log::{ChannelId, SourcePosition, StreamId, StreamIds};
 use rustix::fs::OFlags;
@@ -16,7 +17,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -28,6 +29,8 @@ pub(super) enum Opened {
     File(File),
     /// The same, for what an embedder has.
     Reader(Box<dyn Read + Send>),
+    /// A file as it grows, once it is there; the same.
+    Tail(PathBuf),
     /// Others connect to it.
     Listening(Listening),
     /// Others send to it.
@@ -63,6 +66,7 @@ pub(super) fn open(channel: &ChannelConfig) -> Result<Opened, StartError> {
     let opened = match &channel.source {
         Source::Stdin => io::stdin().as_fd().try_clone_to_owned().and_then(polled_or_read),
         Source::File(path) => open_file(path),
+        Source::Tail(path) => tail::check(path).map(|()| Opened::Tail(path.clone())),
         Source::Exec(_) => Ok(Opened::Command),
         Source::Tcp(address) => listen::tcp(*address).map(Opened::Listening),
         Source::Unix(path) => listen::unix(path).map(Opened::Listening),
@@ -143,15 +147,17 @@ pub(super) fn prepare(
     for reader in readers {
         let at = reader.lane.channel;
         // Of a command, whoever runs it says when it is over.
-        let is_polled = !matches!(reader.opened, Opened::File(_) | Opened::Reader(_) | Opened::Command);
+        let is_polled =
+            !matches!(reader.opened, Opened::File(_) | Opened::Reader(_) | Opened::Tail(_) | Opened::Command);
         if is_polled {
             polled.push(at);
         }
         if is_polled || matches!(reader.opened, Opened::Command) {
             lanes.push(capture_lane(reader, pipe_bytes));
         } else {
+            let name = if matches!(reader.opened, Opened::Tail(_)) { "ek-tail" } else { "ek-file" };
             let read = blocking(hub, reader)?;
-            tasks.push(Task { name: format!("ek-file-{at}"), channels: vec![at], read });
+            tasks.push(Task { name: format!("{name}-{at}"), channels: vec![at], read });
         }
     }
     if !lanes.is_empty() {
@@ -206,6 +212,11 @@ fn blocking(hub: &Arc<Hub>, reader: Reader<'_>) -> Result<Life, StartError> {
                 _ => None,
             };
             FileReader::of_file(hub, file, reader.lane, framed, position)
+                .map_err(|source| cannot_open(reader.channel, source))?
+        }
+        Opened::Tail(path) => {
+            let tail = Tail::new(hub, path, reader.lane, framed, reader.committed);
+            return Ok(Box::new(move |pulse: &Pulse<'_>| pulse.waiting(|| tail.run())));
         }
         _ => unreachable!("invariant: everything else is polled"),
     };

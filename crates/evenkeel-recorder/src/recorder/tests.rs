@@ -52,7 +52,8 @@ fn start(
         configs.push(ChannelConfig { framing: *framing, ..ChannelConfig::new(*name, Source::Stdin) });
     }
     let config = Config { log, commit_ns: 500_000, acks, ..Config::new(PathBuf::from("simulated"), configs) };
-    let recorder = Recorder::start_opened(Arc::new(storage.clone()), None, config, (opened, None, None))?;
+    let recorder =
+        Recorder::start_opened(Arc::new(storage.clone()), None, config, (opened, None, (None, None)))?;
     Ok((recorder, feeds))
 }
 

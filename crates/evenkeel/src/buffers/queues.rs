@@ -202,11 +202,22 @@ impl<T: Queued> Queues<T> {
     /// Drops the oldest item that may go, to make room: it is counted as dropped, and given to the caller with the place
     /// where it was, for [`insert_control`](Self::insert_control). Control is never dropped. `None` if nothing may.
     pub fn drop_oldest(&mut self, at: usize, mut may: impl FnMut(&T) -> bool) -> Option<(T, usize)> {
+        let place = self.of(at).entries.iter().position(|item| !item.is_control() && may(item))?;
+        self.drop_at(at, place).map(|item| (item, place))
+    }
+
+    /// Drops the item in a place, likewise; `None` if it is control, or nothing is there.
+    pub fn drop_at(&mut self, at: usize, place: usize) -> Option<T> {
         let queue = self.of_mut(at);
-        let place = queue.entries.iter().position(|item| !item.is_control() && may(item))?;
-        let item = queue.entries.remove(place).expect("invariant: it was found there");
+        queue.entries.get(place).filter(|item| !item.is_control())?;
+        let item = queue.entries.remove(place)?;
         queue.counts.leave(Weight::of(&item), true);
-        Some((item, place))
+        Some(item)
+    }
+
+    /// What waits in a queue, the oldest first, in the order of the places.
+    pub fn entries(&self, at: usize) -> impl Iterator<Item = &T> {
+        self.of(at).entries.iter()
     }
 
     /// Puts control in a place, before what is there now: where something was dropped.

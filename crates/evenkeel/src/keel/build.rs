@@ -67,6 +67,7 @@ pub struct Builder {
     supervision: (Policies, Limits),
     report: Option<PathBuf>,
     channels: Option<AskChannels>,
+    strict: bool,
     listener: Option<Listener>,
     runtime: Option<Arc<dyn Spawn>>,
     hears_signals: bool,
@@ -94,6 +95,7 @@ impl Builder {
             supervision: (Policies::default(), Limits::default()),
             report: None,
             channels: None,
+            strict: false,
             listener: None,
             runtime: None,
             hears_signals: true,
@@ -171,6 +173,13 @@ impl Builder {
         ask: impl Fn() -> (Vec<ChannelReport>, bool) + Send + Sync + 'static,
     ) -> Self {
         self.channels = Some(Arc::new(ask));
+        self
+    }
+
+    /// A stop that is clean exits with 1 all the same when a channel had to drop something, as its
+    /// [report](Self::channel_reports) says; 0 if nothing is said. `clean` and `complete` of the report stay as they are.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
         self
     }
 
@@ -257,6 +266,7 @@ impl Builder {
             concurrency_max: self.concurrency_max,
             report_path: self.report,
             channels: self.channels,
+            strict: self.strict,
             tell: self
                 .listener
                 .map(|listener| Tell::start(&threads, listener))

@@ -12,7 +12,8 @@
 use crate::cleanup::{CleanupCoordinator, Phase, Step, StepBuilder};
 use crate::components::{ComponentCoordinator, Needs};
 use crate::resources::{
-    Account, Alert, HOUSE, HasResources, PoolWatch, ResourceManager, ResourcePool, ResourceView, SHARED,
+    Account, Admission, Alert, HOUSE, HasResources, PoolWatch, ResourceManager, ResourcePool, ResourceView,
+    SHARED,
 };
 use crate::threads::ThreadCoordinator;
 use std::sync::Arc;
@@ -47,14 +48,16 @@ pub(super) fn watch_over(
     let watch = PoolWatch::new(pool);
     let look: Arc<dyn Fn() + Send + Sync> = Arc::new(move || watch.look().into_iter().for_each(&tell));
     let (threads, is_watched) = (threads.clone(), AtomicBool::new(false));
-    pool.on_admitted(move |channel, component, account| {
+    pool.on_admitted(move |channel, component, Admission { account, is_of_service }| {
         if channel != HOUSE
             && let Some(pool) = all()
         {
             if !is_watched.swap(true, Relaxed) {
                 threads.each_second(&look);
             }
-            register(&pool, &needs, &cleanup, (channel, component, account));
+            if !is_of_service {
+                register(&pool, &needs, &cleanup, (channel, component, account));
+            }
         }
     });
 }

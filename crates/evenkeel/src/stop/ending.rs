@@ -55,6 +55,7 @@ pub(super) struct Closing {
     journal: Option<Journal>,
     report_path: Option<PathBuf>,
     channels: Option<AskChannels>,
+    strict: bool,
     request: Request,
     started: String,
     grace: Duration,
@@ -70,6 +71,7 @@ impl Closing {
             journal: setup.journal.clone(),
             report_path: setup.report_path.clone(),
             channels: setup.channels.clone(),
+            strict: setup.strict,
             request: request.clone(),
             started: clock::rfc3339(started_ns),
             grace: setup.grace,
@@ -116,6 +118,7 @@ impl Closing {
         let complete;
         (report.channels, complete) = self.ask_channels();
         report.complete = report.clean && complete;
+        self.be_strict(&mut report);
         let Some(draft) = draft(&report) else { return Ok(()) };
         loop {
             let before = journal.head().entry;
@@ -168,6 +171,15 @@ impl Closing {
         self.workers.ask(self.patience(ASK_PATIENCE), move || ask()).unwrap_or_default()
     }
 
+    /// A drop is no clean end where that was asked for; nor are channels that do not say what became of them.
+    fn be_strict(&self, report: &mut Report) {
+        let dropped = report.channels.iter().any(|channel| channel.dropped_records > 0);
+        let unknown = report.channels.is_empty() && !report.complete;
+        if self.strict && report.exit_code == exit::CLEAN && (dropped || unknown) {
+            report.exit_code = exit::NOT_CLEAN;
+        }
+    }
+
     fn report(
         &self,
         run: &Run,
@@ -201,6 +213,7 @@ impl Closing {
         let ending = run.ending().cloned().unwrap_or(Ending::OutOfTime);
         let (channels, complete) = self.ask_channels();
         let mut report = self.report(run, &ending, run.is_clean(), channels, complete);
+        self.be_strict(&mut report);
         name_what_never_began(&mut report, executor);
         let entry = self.append_final(&report);
         report.journal_head = self.last(|last| last.head.clone());
