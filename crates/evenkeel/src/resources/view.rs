@@ -4,7 +4,7 @@ use super::manager::{
     Held, NotReleased, Request, ResourceError, ResourceHandle, ResourceLimit, ResourceMetrics, ResourceUsage,
     Violations, Want,
 };
-use super::{Account, CountedHolder, HOUSE, ResourcePool, SHARED, THREADS, Taken, Usage, Used};
+use super::{Components, CountedHolder, HOUSE, ResourcePool, SHARED, THREADS, Taken, Usage, Used};
 use std::fmt;
 use std::sync::Arc;
 
@@ -121,7 +121,7 @@ impl ResourceView {
     }
 
     /// Channels and components of this slice.
-    fn accounts(&self) -> Vec<(String, Usage, Vec<(String, Account)>)> {
+    fn accounts(&self) -> Vec<(String, Usage, Components)> {
         let all = self.pool.accounts().into_iter().filter_map(|(name, channel, mut components)| {
             components.retain(|(component, _)| (self.within)(&name, component));
             let is_whole = self.channel.as_deref() == Some(name.as_str());
