@@ -8,6 +8,7 @@ mod contender;
 mod pair;
 #[cfg(feature = "peers")]
 mod peers;
+mod queued;
 mod refused;
 mod sys;
 mod tail;
@@ -34,7 +35,9 @@ a buffer that another channel has written all over, beside taking its own again,
 that size. `waits`: from before a buffer is dropped until the thread that waits for it has it, 50 us into the wait; \
 `condvar` is a vector under a mutex and a condition variable of std. `denied`: until the answer, with whose limit it is and \
 who holds most. `holders`: of 875 buffers that eight components hold. `whole`: all 875 are given back; then the \
-pool goes, and its memory is the system's again.";
+pool goes, and its memory is the system's again. `queued`: a slice of a buffer is put into the queue of \
+a channel of the buffer manager, counted, and taken out in turn with those of others, 64 at a time; beside it `sync_channel` of std and a \
+`VecDeque` under a mutex, which know neither channels nor bytes.";
 
 fn main() {
     let arguments = match Arguments::of_process() {
@@ -55,6 +58,7 @@ fn main() {
     suite.part("denied", refused::denied);
     suite.part("holders", refused::holders);
     suite.part("whole", whole::measure);
+    suite.part("queued", queued::measure);
     if cfg!(not(feature = "peers")) {
         suite.skip(evenkeel_bench::NO_PEERS);
     }
