@@ -191,8 +191,8 @@ impl Root {
 impl Drop for Root {
     fn drop(&mut self) {
         if self.memory().core.close() == Given::Last {
-            // SAFETY: made by `Box::leak`; no lease is left, and this was the root.
-            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+            // SAFETY: no lease is left, and this was the root.
+            unsafe { let_go(self.0) };
         }
     }
 }
@@ -314,20 +314,47 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
-    #[inline]
-    fn drop(&mut self) {
+impl Lease {
+    /// Gives the slot back. Not to be called twice, and nothing else after it.
+    #[inline(always)]
+    fn give(&self) {
         let Slot { memory, tier, number, .. } = *self.slot();
         let account = self.slot().account.load(Ordering::Relaxed);
-        if self.slot().marks.load(Ordering::Relaxed) != 0 {
-            self.end();
-        }
         // Who takes it next and has not noted its time yet must not be seen with this one's.
         self.slot().since.store(OFF, Ordering::Relaxed);
         // SAFETY: it stays until this lease was given back.
         if unsafe { memory.as_ref() }.core.give(tier as usize, number, account) == Given::Last {
-            // SAFETY: made by `Box::leak`; the root is gone, and this was the last lease.
-            drop(unsafe { Box::from_raw(memory.as_ptr()) });
+            // SAFETY: the root is gone, and this was the last lease.
+            unsafe { let_go(memory) };
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_and_give(&mut self) {
+        self.end();
+        self.give();
+    }
+}
+
+/// Gives all memory of a pool back to the system.
+///
+/// # Safety
+/// There is no root and no lease of it any more, and nobody has called this before.
+#[cold]
+#[inline(never)]
+unsafe fn let_go(memory: NonNull<Memory>) {
+    // SAFETY: made by `Box::leak`, and the caller's alone.
+    drop(unsafe { Box::from_raw(memory.as_ptr()) });
+}
+
+impl Drop for Lease {
+    #[inline]
+    fn drop(&mut self) {
+        if self.slot().marks.load(Ordering::Relaxed) == 0 {
+            self.give();
+        } else {
+            self.end_and_give();
         }
     }
 }

@@ -121,7 +121,7 @@ impl Core {
                 backing.prefault(tier, slot);
                 state.warm.push(slot);
             }
-            self.account(account).leave(self.wanted(tier));
+            self.account(account).leave(self.wanted(tier), 1);
             found.is_some()
         };
         let done = (0..slots).take_while(one).count() as u32;
