@@ -332,6 +332,7 @@ impl Core {
     fn enter(&self, tier: usize, account: u32, terms: Terms) -> (Result<u32, Denied>, bool) {
         let (entered, gave_back) = self.account(account).enter(self.wanted(tier), terms);
         if let Err(denied) = entered {
+            self.is_less(account);
             return (Err(denied), gave_back);
         }
         // Whoever is let in finds a slot: it was put back before its quota was.
@@ -389,9 +390,19 @@ impl Core {
 
     fn put_back(&self, tier: usize, entry: Entry) {
         self.tiers[tier].warm.push(entry.slot);
-        self.account(entry.account).leave(self.wanted(tier));
+        self.leave(tier, entry.account);
+    }
+
+    /// An account has one slot less, which is where others find it.
+    fn leave(&self, tier: usize, account: u32) {
+        self.account(account).leave(self.wanted(tier));
+        self.is_less(account);
+    }
+
+    /// An account has less than it had: it may be over a limit no more.
+    fn is_less(&self, account: u32) {
         if self.calls.load(Ordering::Relaxed) >= OVER {
-            self.unmark(entry.account);
+            self.unmark(account);
         }
     }
 
