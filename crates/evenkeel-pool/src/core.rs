@@ -380,6 +380,7 @@ impl Core {
     fn enter(&self, tier: usize, account: u32, terms: Terms) -> (Result<u32, Denied>, bool) {
         let (entered, gave_back) = self.account(account).enter(self.wanted(tier), terms);
         if let Err(denied) = entered {
+            self.is_less(account);
             return (Err(denied), gave_back);
         }
         // Whoever is let in finds a slot: it was put back before its quota was.
@@ -447,7 +448,17 @@ impl Core {
     /// Puts slots that one account paid for back to the free ones, the last on top: first all of them, then what was paid.
     fn put_all_back(&self, tier: usize, account: u32, slots: &[u32]) {
         self.tiers[tier].warm.push_all(slots);
-        self.account(account).leave(self.wanted(tier), slots.len() as u32);
+        self.leave(tier, account, slots.len() as u32);
+    }
+
+    /// An account has so many slots less, which are where others find them.
+    fn leave(&self, tier: usize, account: u32, slots: u32) {
+        self.account(account).leave(self.wanted(tier), slots);
+        self.is_less(account);
+    }
+
+    /// An account has less than it had: it may be over a limit no more.
+    fn is_less(&self, account: u32) {
         if self.calls.load(Ordering::Relaxed) >= OVER {
             self.unmark(account);
         }

@@ -343,3 +343,24 @@ fn limits_change_at_one_moment() {
         assert_eq!(surplus.free(), 2 - i64::from(held));
     });
 }
+
+// REQ R3: who was over its limits and has given back all is so no more, whichever came first: nobody looks for it for ever.
+#[test]
+fn who_has_nothing_is_over_no_limit() {
+    loom::model(|| {
+        let core = Arc::new(pool(1, &[(0, 1)]));
+        let slot = core.take(0, 0, &Nothing).expect("it is free");
+        let other = core.clone();
+        let limits = thread::spawn(move || {
+            sit(1);
+            let account = other.account(0);
+            account.set_bytes_max(0);
+            other.mark(account);
+        });
+        // While somebody calls, nothing is put into magazines.
+        core.calling(|| assert_eq!(core.give(0, slot, 0), Given::Back));
+        limits.join().unwrap();
+        assert_eq!(core.marks(), 0);
+        all_is_back(&core, 1);
+    });
+}

@@ -16,7 +16,7 @@
 #![allow(unsafe_code, reason = "a pool outlives its last buffer without a counter that all threads write")]
 
 use super::Arena;
-use crate::beside::{ATTEND, Beside, Marks, NOBODY, OFF, Taking};
+use crate::beside::{ATTEND, Beside, FREE, Marks, NOBODY, OFF, Taking};
 use crate::core::{Backing, Core, Given};
 use crate::leaks::Watch;
 use evenkeel_locks::watch::SiteCell;
@@ -129,7 +129,7 @@ impl Root {
             number,
             marks: AtomicU8::new(0),
             site: SiteCell::default(),
-            since: AtomicU32::new(OFF),
+            since: AtomicU32::new(FREE),
             account: AtomicU32::new(NOBODY),
             bytes_of: AtomicU32::new(0),
             written: AtomicU32::new(0),
@@ -179,11 +179,11 @@ impl Root {
             return lease.begin(taking);
         }
         slot.asked.store(taking.bytes, Ordering::Relaxed);
-        // Its time was taken away when it was given back.
         if tick != OFF {
-            slot.since.store(tick, Ordering::Relaxed);
             slot.site.store(taking.site);
         }
+        // Its time was taken away when it was given back. Release: who sees it sees the place.
+        slot.since.store(tick, Ordering::Release);
         lease
     }
 }
@@ -320,8 +320,8 @@ impl Lease {
     fn give(&self) {
         let Slot { memory, tier, number, .. } = *self.slot();
         let account = self.slot().account.load(Ordering::Relaxed);
-        // Who takes it next and has not noted its time yet must not be seen with this one's.
-        self.slot().since.store(OFF, Ordering::Relaxed);
+        // Who takes it next and has not noted so yet must not be seen as this one.
+        self.slot().since.store(FREE, Ordering::Relaxed);
         // SAFETY: it stays until this lease was given back.
         if unsafe { memory.as_ref() }.core.give(tier as usize, number, account) == Given::Last {
             // SAFETY: the root is gone, and this was the last lease.

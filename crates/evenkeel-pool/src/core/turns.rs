@@ -161,7 +161,7 @@ impl Core {
         composed.map(|()| std::mem::take(&mut found)).inspect_err(|_| {
             for (tier, slot) in found {
                 self.tiers[tier].push(slot);
-                self.account(account).leave(self.wanted(tier), 1);
+                self.leave(tier, account, 1);
             }
         })
     }
