@@ -36,12 +36,15 @@ use std::sync::{Arc, Weak};
 /// Queues of different kinds that there may be at once.
 const SETS_MAX: usize = 256;
 
+/// Queues of each kind, by name: whoever made them keeps them.
+type Sets = Vec<(Arc<str>, Weak<dyn Set>)>;
+
 /// Knows all queues, and the pool that what waits in them was taken from. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct BufferManager {
     pool: ResourcePool,
     /// Who cleans up goes through all of them.
-    sets: Arc<Mutex<BufferCleanup, Vec<(Arc<str>, Weak<dyn Set>)>>>,
+    sets: Arc<Mutex<BufferCleanup, Sets>>,
 }
 
 impl fmt::Debug for BufferManager {
@@ -69,7 +72,7 @@ impl BufferManager {
         &self.pool
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Vec<(Arc<str>, Weak<dyn Set>)>) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut Sets) -> T) -> T {
         with_root(|house| act(&mut self.sets.lock(house)))
     }
 

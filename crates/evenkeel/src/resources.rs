@@ -59,8 +59,12 @@ struct Entry {
     components: BTreeMap<String, Account>,
 }
 
+/// Components of a channel, by name.
+pub(crate) type Components = Vec<(String, Account)>;
 type Book = BTreeMap<String, Entry>;
 
+/// Is told of what crossed a boundary.
+type Breached = dyn Fn(&Breach) + Send + Sync;
 /// Is told of the first account of a component.
 type Admitted = dyn Fn(&str, &str, Admission<'_>) + Send + Sync;
 
@@ -78,7 +82,7 @@ struct Inner {
     /// user's is called under them.
     book: Mutex<ComponentResource, Book>,
     /// What else of the house wants to know; set once, when the service is put together.
-    breached: OnceLock<Box<dyn Fn(&Breach) + Send + Sync>>,
+    breached: OnceLock<Box<Breached>>,
     admitted: OnceLock<Box<Admitted>>,
 }
 
@@ -227,7 +231,7 @@ impl ResourcePool {
     }
 
     /// Every channel that has an account, with its components: name, account.
-    pub(crate) fn accounts(&self) -> Vec<(String, Channel, Vec<(String, Account)>)> {
+    pub(crate) fn accounts(&self) -> Vec<(String, Channel, Components)> {
         let components =
             |entry: &Entry| entry.components.iter().map(|(n, a)| (n.clone(), a.clone())).collect();
         let row = |(name, entry): (&String, &Entry)| (name.clone(), entry.channel.clone(), components(entry));

@@ -336,13 +336,11 @@ fn progress_is_told_and_a_listener_that_panics_harms_nobody() {
 #[test]
 fn resources_are_asked_of_the_monitoring_and_seen_by_all() {
     let keel = keel(20.seconds());
-    let held = keel.monitoring().request("left", 1000).unwrap();
-    assert_eq!(keel.components().in_use(), 1000);
-    assert_eq!(keel.buffers().verify_empty().unwrap_err(), "still held: left 1000 bytes");
+    let held = keel.monitoring().account(Some("left"), "mic").unwrap().take(1000).unwrap();
+    assert_eq!(keel.components().in_use(), 4096);
+    let told = keel.buffers().verify_empty().unwrap_err().to_string();
+    assert!(told.starts_with("still held: 4096 bytes by left/mic"), "{told}");
     drop(held);
-    let space = keel.buffers().open("left", 5).unwrap();
-    assert_eq!(keel.monitoring().pool().in_use(), 5);
-    drop(space);
     keel.buffers().verify_empty().unwrap();
     keel.stop("enough", "the test");
 }

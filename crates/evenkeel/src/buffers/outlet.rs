@@ -46,7 +46,7 @@ impl<T> Outlet<T> {
         let number = self.number;
         self.shared.with(|state| {
             let hand = state.hands.iter_mut().find(|hand| hand.outlet == number);
-            if hand.is_some_and(|hand| hand.put_down()) {
+            if hand.is_some_and(Hand::put_down) {
                 self.shared.progress.notify_all();
             }
         });

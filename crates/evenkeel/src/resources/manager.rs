@@ -10,7 +10,7 @@ use std::io;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Want {
-    /// Memory for so many bytes: one buffer, or a chain where none is so large.
+    /// Memory for so many bytes: one buffer, or a chain where no tier fits.
     Bytes(usize),
     /// So many units of what is counted beside the memory: [`FILES`](super::FILES), say.
     Units(String, u32),

@@ -4,7 +4,7 @@ use super::manager::{
     Held, NotReleased, Request, ResourceError, ResourceHandle, ResourceLimit, ResourceMetrics, ResourceUsage,
     Violations, Want,
 };
-use super::{Account, CountedHolder, HOUSE, ResourcePool, SHARED, THREADS, Taken, Usage, Used};
+use super::{Components, CountedHolder, HOUSE, ResourcePool, SHARED, THREADS, Taken, Usage, Used};
 use std::fmt;
 use std::sync::Arc;
 
@@ -94,9 +94,11 @@ impl ResourceView {
             return Err(self.breach((&name, &component), false).into());
         }
         let account = self.pool.account(channel.as_deref(), &component, None)?;
-        let largest = self.pool.tiers().last().map_or(0, |tier| tier.bytes);
+        // What no tier fits is a chain, of which little is wasted.
+        let tiers = self.pool.tiers();
+        let fits = |bytes: usize| tiers.iter().any(|tier| tier.bytes == bytes) || bytes <= tiers[0].bytes;
         let held = match want {
-            Want::Bytes(bytes) if bytes <= largest => account.take_or(bytes, when)?.given().map(Held::Buffer),
+            Want::Bytes(bytes) if fits(bytes) => account.take_or(bytes, when)?.given().map(Held::Buffer),
             Want::Bytes(bytes) => account.take_chain_or(bytes, when)?.given().map(Held::Chain),
             Want::Units(kind, units) => match account.count_or(&kind, units, when)? {
                 Taken::Given(units) => Some(Held::Units(units)),
@@ -119,7 +121,7 @@ impl ResourceView {
     }
 
     /// Channels and components of this slice.
-    fn accounts(&self) -> Vec<(String, Usage, Vec<(String, Account)>)> {
+    fn accounts(&self) -> Vec<(String, Usage, Components)> {
         let all = self.pool.accounts().into_iter().filter_map(|(name, channel, mut components)| {
             components.retain(|(component, _)| (self.within)(&name, component));
             let is_whole = self.channel.as_deref() == Some(name.as_str());
