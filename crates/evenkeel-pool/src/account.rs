@@ -214,12 +214,13 @@ impl AccountState {
         }
     }
 
-    /// One has gone, and its slot is where others find it.
-    pub(crate) fn leave(&self, wanted: Wanted<'_>) {
-        self.channel.pages.leave(wanted.page_count(), wanted.pages);
-        self.channel.shares[wanted.tier].leave(1, wanted.slots);
-        let before = self.bytes.fetch_sub(wanted.bytes, Ordering::Relaxed);
-        assert!(before >= wanted.bytes, "invariant: only what is held is given back");
+    /// So many have gone, and their slots are where others find them.
+    pub(crate) fn leave(&self, wanted: Wanted<'_>, count: u32) {
+        self.channel.pages.leave(wanted.page_count() * count, wanted.pages);
+        self.channel.shares[wanted.tier].leave(count, wanted.slots);
+        let bytes = wanted.bytes * u64::from(count);
+        let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        assert!(before >= bytes, "invariant: only what is held is given back");
     }
 
     /// Whether a slot can be had at all, when everything is given back.

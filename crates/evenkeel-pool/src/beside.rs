@@ -19,8 +19,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) const OFF: u32 = u32::MAX;
 /// A tick at which each take is looked at.
 pub(crate) const ATTEND: u32 = u32::MAX - 1;
+/// In place of the second at which a slot was taken: it is free, or nobody has noted who has taken it just now.
+pub(crate) const FREE: u32 = u32::MAX - 2;
 /// The last second that is told apart: a hundred and thirty years.
-pub(crate) const SECONDS_MAX: u32 = ATTEND - 1;
+pub(crate) const SECONDS_MAX: u32 = FREE - 1;
 /// An account that there is not.
 pub(crate) const NOBODY: u32 = u32::MAX;
 /// What is given back is filled with, where the pool was asked to: no text, no small number, no address.
@@ -137,11 +139,13 @@ impl Beside {
     pub(crate) fn note(&self, memory: &Memory, slot: &Slot, taking: Taking) {
         let mode = memory.watch.mode();
         slot.asked.store(taking.bytes, Ordering::Relaxed);
+        // Release: who sees when it was taken sees by whom, and where.
         if mode == LeakMode::Off {
             slot.site.store(NOWHERE);
+            slot.since.store(OFF, Ordering::Release);
         } else {
-            slot.since.store(memory.watch.seconds(), Ordering::Relaxed);
             slot.site.store(taking.site);
+            slot.since.store(memory.watch.seconds(), Ordering::Release);
         }
         let is_sample = slot.turn.load(Ordering::Relaxed) as u16 == 0;
         let mut marks = 0;

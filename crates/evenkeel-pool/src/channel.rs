@@ -101,12 +101,12 @@ struct Part<'a> {
 /// What each share of a channel is to be: its tiers', its pages', its kinds'.
 fn parts<'a>(core: &'a Core, name: &str, limits: &Limits) -> Result<Vec<Part<'a>>, Refused> {
     let mut parts = Vec::with_capacity(core.tiers.len() + 1 + core.counters.len());
-    let mut reserved = 0;
+    let mut reserved = 0_u64;
     for (at, tier) in core.tiers.iter().enumerate() {
         let slots = tier.held.len() as u32;
         let reserve = limits.reserve.get(at).copied().unwrap_or(0);
         let cap = limits.max.get(at).copied().unwrap_or(slots);
-        reserved += u64::from(reserve) * tier.slot_bytes;
+        reserved = reserved.saturating_add(u64::from(reserve) * tier.slot_bytes);
         parts.push(Part {
             what: What::Buffers { bytes: tier.slot_bytes },
             surplus: &tier.surplus,
@@ -171,7 +171,8 @@ impl Pool {
     pub fn channel(&self, name: &str, limits: &Limits) -> Result<Channel, Refused> {
         let core = &self.0.memory().core;
         let parts = parts(core, name, limits)?;
-        let state = called_in(core, || admit(core, name, &parts))?;
+        // What was set aside for a moment others may have been denied.
+        let state = called_in(core, || admit(core, name, &parts)).inspect_err(|_| core.serve_waiting())?;
         Ok(Channel { root: self.0.clone(), state })
     }
 }
@@ -248,10 +249,11 @@ impl Channel {
     pub fn set_limits(&self, limits: &Limits) -> Result<(), Refused> {
         let core = self.core();
         let parts = parts(core, self.name(), limits)?;
-        called_in(core, || self.set(&parts))?;
+        let set = called_in(core, || self.set(&parts));
         core.mark_channel(&self.state);
+        // Also where it was refused: what was set aside for a moment others may have been denied.
         core.serve_waiting();
-        Ok(())
+        set
     }
 
     fn set(&self, parts: &[Part<'_>]) -> Result<(), Refused> {
@@ -283,12 +285,13 @@ impl Channel {
     /// [`Refused::Holds`], and all is as it was: it has buffers, or what else is counted.
     pub fn close(&self) -> Result<(), Refused> {
         // What lies in magazines it does not hold.
-        self.core().calling(|| {
+        let shut = self.core().calling(|| {
             self.core().empty_all();
             self.shut()
-        })?;
+        });
+        // Also where it was refused: for a moment its own may have been denied.
         self.core().serve_waiting();
-        Ok(())
+        shut
     }
 
     fn shut(&self) -> Result<(), Refused> {
@@ -298,15 +301,17 @@ impl Channel {
                 return Ok(());
             }
             let surpluses = core.surpluses();
+            // Who holds something is refused before anything is shut: its own notice nothing of it.
+            if (0..surpluses.len()).any(|at| self.share(at).held() != (0, 0)) {
+                return Err(self.holds());
+            }
             let mut limits = Vec::with_capacity(surpluses.len());
             for at in 0..surpluses.len() {
                 let before = self.share(at).limits();
                 if !self.share(at).shut() {
-                    limits.into_iter().enumerate().for_each(|(at, before)| self.share(at).reopen(before));
-                    let usage = self.usage();
-                    let buffers = usage.tiers.iter().map(Used::held).sum();
-                    let counted = usage.counted.iter().map(|(_, used)| used.held()).sum();
-                    return Err(Refused::Holds { channel: self.name().to_owned(), buffers, counted });
+                    let opened = limits.into_iter().zip(&surpluses).enumerate();
+                    opened.for_each(|(at, (before, surplus))| self.share(at).reopen(before, surplus));
+                    return Err(self.holds());
                 }
                 limits.push(before);
             }
@@ -315,6 +320,13 @@ impl Channel {
             channels.retain(|channel| !Arc::ptr_eq(channel, &self.state));
             Ok(())
         })
+    }
+
+    fn holds(&self) -> Refused {
+        let usage = self.usage();
+        let buffers = usage.tiers.iter().map(Used::held).sum();
+        let counted = usage.counted.iter().map(|(_, used)| used.held()).sum();
+        Refused::Holds { channel: self.name().to_owned(), buffers, counted }
     }
 
     fn core(&self) -> &Core {

@@ -13,10 +13,14 @@
 //! Invariants:
 //! 1. A slot is warm, cold, in one magazine, held, or on its way between two of these in one thread's
 //!    hands; whatever is not warm or cold is paid for by one account, or on its way between these two.
-//! 2. `give` does all that it does to the pool under the lock of its magazine, in which it also looks whether the pool is
-//!    [closing](Core::close): so who has closed it, and then had each magazine's lock, knows who is still to come.
+//! 2. `give` does all that it does to the pool under the lock of one magazine of the tier, in which it also looks whether
+//!    the pool is [closing](Core::close): so who has closed it, and then had each magazine's lock, knows who is still to
+//!    come.
 //! 3. Who was denied calls for what lies in magazines before it gives up: nobody keeps what another
 //!    is entitled to, and a denial was true at some moment between call and return.
+//! 4. A slot goes back to the magazine of the seat that it was taken on, if nobody is in that at the moment, and otherwise
+//!    to that of the thread that gives it back. So where one thread takes and another gives back, the first finds them
+//!    again, and the books are not asked. Whose thread is gone has its seat's magazine, which whoever calls looks through.
 
 mod over;
 mod turns;
@@ -27,7 +31,7 @@ use crate::counted::Notes;
 use crate::depot::Depot;
 use crate::magazine::{Entry, Magazine, Opened, ROOM};
 use crate::quota::Surplus;
-use crate::seat::{SEATS, seat};
+use crate::seat::{SEATS, seat, seated};
 use crate::sync::{AtomicI64, AtomicU32, Monitor, Ordering, fence, pause};
 use crate::waiting::Waiting;
 use over::{CALLERS, OVER};
@@ -50,19 +54,34 @@ pub(crate) struct TierCore {
     /// Free slots without memory: zeroes.
     pub(crate) cold: Depot,
     pub(crate) surplus: Surplus,
-    /// For each slot whether it is held; each on a line of its own.
+    /// For each slot whether it is held.
     pub(crate) held: Box<[Flag]>,
+    /// Of each seat one.
+    magazines: Box<[Magazine; SEATS]>,
 }
 
-/// On a line of its own: neighbours do not disturb each other.
+const _: () = assert!(SEATS.is_power_of_two(), "a seat is found without a division");
+
+/// Whether a slot is held, and on which seat it was taken. On a line of its own: neighbours do not disturb each other.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct Flag(AtomicU32);
 
 impl Flag {
     #[inline]
-    fn set(&self, is_held: bool) {
-        self.0.store(u32::from(is_held), Ordering::Relaxed);
+    fn set(&self, seat: usize) {
+        self.0.store(seat as u32 + 1, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// On which seat it was taken, while it is held.
+    #[inline]
+    fn seat(&self) -> usize {
+        self.0.load(Ordering::Relaxed).wrapping_sub(1) as usize
     }
 
     pub(crate) fn is_set(&self) -> bool {
@@ -85,7 +104,18 @@ impl TierCore {
             cold: Depot::full(slots),
             surplus: Surplus::new(slots, None),
             held: (0..slots).map(|_| Flag::default()).collect(),
+            magazines: Box::new(std::array::from_fn(|_| Magazine::default())),
         }
+    }
+
+    #[inline]
+    fn magazine(&self, seat: usize) -> &Magazine {
+        &self.magazines[seat % SEATS]
+    }
+
+    /// Whoever is on this seat has the slot now.
+    pub(crate) fn hold(&self, slot: u32) {
+        self.held[slot as usize].set(seat());
     }
 
     /// A free slot, one with memory first; marked with [`COLD`] if it has none.
@@ -143,8 +173,6 @@ pub(crate) struct Core {
     pub(crate) pages_max: u32,
     pub(crate) counters: Box<[Counter]>,
     pub(crate) warmth: Warmth,
-    /// Of each seat one for each tier.
-    magazines: Box<[Magazine]>,
     /// Never taken out again while the pool lives: a number always means the same account.
     accounts: Box<[OnceLock<Arc<AccountState>>]>,
     /// In the lower half how many look for what lies in magazines, or wait; meanwhile nothing is put there. In the upper
@@ -166,14 +194,12 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(tiers: Box<[TierCore]>, settings: Settings) -> Self {
         let Settings { pages_max, borrow_share, resident_max, counters, accounts_max } = settings;
-        let magazines = (0..SEATS * tiers.len()).map(|_| Magazine::default()).collect();
         Self {
             tiers,
             pages: Surplus::new(pages_max, borrow_share),
             pages_max,
             counters,
             warmth: Warmth::new(resident_max),
-            magazines,
             accounts: (0..accounts_max).map(|_| OnceLock::new()).collect(),
             calls: AtomicU32::new(0),
             over: Mark::default(),
@@ -240,11 +266,6 @@ impl Core {
         self.accounts[number as usize].get().expect("invariant: numbers are given to those who are in")
     }
 
-    #[inline]
-    fn magazine(&self, tier: usize) -> &Magazine {
-        &self.magazines[seat() * self.tiers.len() + tier]
-    }
-
     /// What is to be entered for a slot of a tier.
     pub(crate) fn wanted(&self, tier: usize) -> Wanted<'_> {
         let TierCore { slot_bytes, surplus, .. } = &self.tiers[tier];
@@ -252,14 +273,41 @@ impl Core {
     }
 
     /// A slot of a tier, paid for by an account.
+    // What is seldom stands apart, also here and in `give`: a call in the middle costs more than these few moves.
     #[inline]
     pub(crate) fn take(&self, tier: usize, account: u32, backing: &impl Backing) -> Result<u32, Denied> {
-        let cached = self.magazine(tier).try_open().and_then(|mut opened| opened.take(account));
-        let slot = match cached {
+        let Some(seat) = seated() else { return self.take_seated(tier, account, backing) };
+        let state = &self.tiers[tier];
+        let mut opened = state.magazine(seat).try_open();
+        if let Some(opened) = &mut opened
+            && let Some(slot) = opened.take_top(account)
+        {
+            state.held[slot as usize].set(seat);
+            return Ok(slot);
+        }
+        self.take_past_top(opened, tier, account, backing)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_seated(&self, tier: usize, account: u32, backing: &impl Backing) -> Result<u32, Denied> {
+        let opened = self.tiers[tier].magazine(seat()).try_open();
+        self.take_past_top(opened, tier, account, backing)
+    }
+
+    #[inline(never)]
+    fn take_past_top(
+        &self,
+        opened: Option<Opened<'_>>,
+        tier: usize,
+        account: u32,
+        backing: &impl Backing,
+    ) -> Result<u32, Denied> {
+        let slot = match opened.and_then(|mut opened| opened.take(account)) {
             Some(slot) => slot,
             None => self.take_anew(tier, account, false, backing)?,
         };
-        self.tiers[tier].held[slot as usize].set(true);
+        self.tiers[tier].hold(slot);
         Ok(slot)
     }
 
@@ -272,7 +320,7 @@ impl Core {
     ) -> Result<u32, Denied> {
         let slot = self.take_anew(tier, account, true, backing)?;
         self.mark(self.account(account));
-        self.tiers[tier].held[slot as usize].set(true);
+        self.tiers[tier].hold(slot);
         Ok(slot)
     }
 
@@ -332,6 +380,7 @@ impl Core {
     fn enter(&self, tier: usize, account: u32, terms: Terms) -> (Result<u32, Denied>, bool) {
         let (entered, gave_back) = self.account(account).enter(self.wanted(tier), terms);
         if let Err(denied) = entered {
+            self.is_less(account);
             return (Err(denied), gave_back);
         }
         // Whoever is let in finds a slot: it was put back before its quota was.
@@ -348,20 +397,22 @@ impl Core {
     /// Looks through the magazines of all threads for what keeps an account out: those of the tier, and once it is
     /// bytes that are missing, those of all.
     fn call_in(&self, tier: usize, account: u32, is_beyond: bool, denied: Denied) -> Result<u32, Denied> {
-        let tiers = self.tiers.len();
         let mut denied = denied;
         loop {
             let all = denied.is_of_bytes();
             for seat in 0..SEATS {
-                if let Some(slot) = self.magazines[seat * tiers + tier].open().take(account) {
+                if let Some(slot) = self.tiers[tier].magazine(seat).open().take(account) {
                     return Ok(slot);
                 }
-                for of_tier in (0..tiers).filter(|of_tier| all || *of_tier == tier) {
-                    self.empty(seat, of_tier);
-                }
-                match self.enter(tier, account, self.terms(tier, is_beyond)).0 {
-                    Ok(slot) => return Ok(slot),
-                    Err(now) => denied = now,
+                let of_tiers = (0..self.tiers.len()).filter(|of_tier| all || *of_tier == tier);
+                // All are looked through, whichever had something.
+                let had_any = of_tiers.fold(false, |had_any, of_tier| self.empty(seat, of_tier) || had_any);
+                // Most are empty. After the last it asks once more, for what others gave back meanwhile.
+                if had_any || seat == SEATS - 1 {
+                    match self.enter(tier, account, self.terms(tier, is_beyond)).0 {
+                        Ok(slot) => return Ok(slot),
+                        Err(now) => denied = now,
+                    }
                 }
             }
             if all || !denied.is_of_bytes() {
@@ -370,12 +421,15 @@ impl Core {
         }
     }
 
-    /// Puts what is in a magazine back to the free ones.
-    fn empty(&self, seat: usize, tier: usize) {
-        let mut opened = self.magazines[seat * self.tiers.len() + tier].open();
+    /// Puts what is in a magazine back to the free ones; whether there was any.
+    fn empty(&self, seat: usize, tier: usize) -> bool {
+        let mut opened = self.tiers[tier].magazine(seat).open();
+        let mut had_any = false;
         while let Some(entry) = opened.take_any() {
             self.put_back(tier, entry);
+            had_any = true;
         }
+        had_any
     }
 
     /// Empties all magazines.
@@ -388,24 +442,76 @@ impl Core {
     }
 
     fn put_back(&self, tier: usize, entry: Entry) {
-        self.tiers[tier].warm.push(entry.slot);
-        self.account(entry.account).leave(self.wanted(tier));
+        self.put_all_back(tier, entry.account, &[entry.slot]);
+    }
+
+    /// Puts slots that one account paid for back to the free ones, the last on top: first all of them, then what was paid.
+    fn put_all_back(&self, tier: usize, account: u32, slots: &[u32]) {
+        self.tiers[tier].warm.push_all(slots);
+        self.leave(tier, account, slots.len() as u32);
+    }
+
+    /// An account has so many slots less, which are where others find them.
+    fn leave(&self, tier: usize, account: u32, slots: u32) {
+        self.account(account).leave(self.wanted(tier), slots);
+        self.is_less(account);
+    }
+
+    /// An account has less than it had: it may be over a limit no more.
+    fn is_less(&self, account: u32) {
         if self.calls.load(Ordering::Relaxed) >= OVER {
-            self.unmark(entry.account);
+            self.unmark(account);
         }
     }
 
     /// Gives a slot back that an account paid for. The pool may be gone when this has returned.
     #[inline]
     pub(crate) fn give(&self, tier: usize, slot: u32, account: u32) -> Given {
-        let mut opened = self.magazine(tier).open();
-        let entry = Entry { slot, account };
+        let state = &self.tiers[tier];
+        let held = &state.held[slot as usize];
+        match state.magazine(held.seat()).try_open() {
+            Some(opened) => self.give_into(opened, state, held, tier, Entry { slot, account }),
+            None => self.give_here(tier, Entry { slot, account }),
+        }
+    }
+
+    /// Gives it to this thread's own magazine.
+    #[inline(never)]
+    fn give_here(&self, tier: usize, entry: Entry) -> Given {
+        let state = &self.tiers[tier];
+        let opened = state.magazine(seat()).open();
+        self.give_into(opened, state, &state.held[entry.slot as usize], tier, entry)
+    }
+
+    #[inline(always)]
+    fn give_into(
+        &self,
+        mut opened: Opened<'_>,
+        state: &TierCore,
+        held: &Flag,
+        tier: usize,
+        entry: Entry,
+    ) -> Given {
         if self.calls.load(Ordering::Relaxed) != 0 || self.is_closing.load(Ordering::Relaxed) != 0 {
             return self.give_elsewhere(opened, tier, entry);
         }
-        let state = &self.tiers[tier];
-        state.held[slot as usize].set(false);
-        if let Some(entry) = opened.put(entry, state.room) {
+        held.clear();
+        if opened.put(entry, state.room) {
+            return Given::Back;
+        }
+        self.make_room(opened, tier, entry)
+    }
+
+    /// Puts a slot into a magazine that is full: the oldest go, some at once, so that the next find room.
+    #[cold]
+    #[inline(never)]
+    fn make_room(&self, mut opened: Opened<'_>, tier: usize, entry: Entry) -> Given {
+        let room = self.tiers[tier].room;
+        if let Some(oldest) = opened.push_out(room.div_ceil(2)) {
+            self.put_all_back(tier, oldest.account, oldest.slots());
+        }
+        // A pool of a few slots has no room at all.
+        if !opened.put(entry, room) {
             self.put_back(tier, entry);
         }
         Given::Back
@@ -416,15 +522,12 @@ impl Core {
     fn give_elsewhere(&self, mut opened: Opened<'_>, tier: usize, entry: Entry) -> Given {
         if self.is_closing.load(Ordering::Relaxed) == 0 {
             let state = &self.tiers[tier];
-            state.held[entry.slot as usize].set(false);
+            state.held[entry.slot as usize].clear();
             let is_called = self.calls.load(Ordering::Relaxed) & CALLERS != 0;
-            let goes_back = if is_called || self.is_marked(entry.account) {
-                Some(entry)
-            } else {
-                opened.put(entry, state.room)
-            };
-            if let Some(entry) = goes_back {
+            if is_called || self.is_marked(entry.account) {
                 self.put_back(tier, entry);
+            } else if !opened.put(entry, state.room) {
+                return self.make_room(opened, tier, entry);
             }
             if is_called {
                 self.serve_waiting();

@@ -178,6 +178,10 @@ impl Notes {
     }
 
     fn add(&mut self, kind: usize, account: u32, site: Site, units: u32) {
+        // None of it is no note: the first that is given back would take the others' away.
+        if units == 0 {
+            return;
+        }
         let units = u64::from(units);
         match self.find(kind, account, site) {
             Some(at) => self.0[at].units += units,
@@ -186,6 +190,9 @@ impl Notes {
     }
 
     fn remove(&mut self, kind: usize, account: u32, site: Site, units: u32) {
+        if units == 0 {
+            return;
+        }
         let at = self.find(kind, account, site).expect("invariant: what is given back was noted");
         self.0[at].units -= u64::from(units);
         if self.0[at].units == 0 {

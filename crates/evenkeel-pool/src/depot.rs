@@ -75,13 +75,22 @@ impl Depot {
     }
 
     pub(crate) fn push(&self, slot: u32) {
+        self.push_all(&[slot]);
+    }
+
+    /// The last of them on top, by one exchange.
+    pub(crate) fn push_all(&self, slots: &[u32]) {
+        let (Some(bottom), Some(top)) = (slots.first(), slots.last()) else { return };
         #[cfg(evenkeel_pool_loom)]
-        self.free.fetch_add(1, Ordering::Relaxed);
+        self.free.fetch_add(slots.len() as u32, Ordering::Relaxed);
+        for pair in slots.windows(2) {
+            self.below[pair[1] as usize].store(pair[0], Ordering::Relaxed);
+        }
         let mut seen = self.head.load(Ordering::Relaxed);
         loop {
-            let (tag, top) = parts(seen);
-            self.below[slot as usize].store(top, Ordering::Relaxed);
-            let new = head(tag.wrapping_add(1), slot);
+            let (tag, below) = parts(seen);
+            self.below[*bottom as usize].store(below, Ordering::Relaxed);
+            let new = head(tag.wrapping_add(1), *top);
             match self.head.compare_exchange_weak(seen, new, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => seen = now,

@@ -37,20 +37,30 @@ impl fmt::Display for Holder {
 /// What one account took at one place.
 #[derive(Default)]
 struct Taken {
+    site: Option<Site>,
     buffers: u32,
     bytes: u64,
     oldest_seconds: u32,
 }
 
-/// The holders of a tier, or of all tiers, who hold most first, at most so many. Words are made of those alone.
-fn most(memory: &Memory, tier: Option<usize>, named_max: usize) -> Vec<Holder> {
+impl Taken {
+    fn and(self, more: &Self) -> Self {
+        let (buffers, bytes) = (self.buffers + more.buffers, self.bytes + more.bytes);
+        Self { buffers, bytes, oldest_seconds: self.oldest_seconds.max(more.oldest_seconds), ..self }
+    }
+}
+
+/// What accounts took at places, by the addresses of these: a place compares by its words, which takes longer.
+fn by_address(memory: &Memory, tier: Option<usize>) -> BTreeMap<(u32, usize), Taken> {
     let now = memory.watch.seconds();
-    let mut found: BTreeMap<(u32, Option<Site>), Taken> = BTreeMap::new();
+    let mut found: BTreeMap<(u32, usize), Taken> = BTreeMap::new();
     let tiers = 0..memory.core.tiers.len();
     for at in tiers.filter(|at| tier.is_none_or(|tier| tier == *at)) {
         for slot in memory.core.held(at) {
             let Some(seen) = look(memory, at, slot) else { continue };
-            let taken = found.entry((seen.account, seen.site)).or_default();
+            let address = seen.site.map_or(0, |site| std::ptr::from_ref(site).addr());
+            let taken = found.entry((seen.account, address)).or_default();
+            taken.site = seen.site;
             taken.buffers += 1;
             taken.bytes += memory.core.tiers[at].slot_bytes;
             if seen.holding.since != OFF {
@@ -58,9 +68,21 @@ fn most(memory: &Memory, tier: Option<usize>, named_max: usize) -> Vec<Holder> {
             }
         }
     }
+    found
+}
+
+/// The holders of a tier, or of all tiers, who hold most first, at most so many. Words are made of those alone.
+fn most(memory: &Memory, tier: Option<usize>, named_max: usize) -> Vec<Holder> {
+    // One place may have several addresses.
+    let mut found: BTreeMap<(u32, Option<Site>), Taken> = BTreeMap::new();
+    for ((account, _), taken) in by_address(memory, tier) {
+        let all = found.entry((account, taken.site)).or_default();
+        *all = taken.and(all);
+    }
     let mut all: Vec<_> = found.into_iter().collect();
     all.sort_by_key(|(_, taken)| std::cmp::Reverse(taken.bytes));
-    let named = all.into_iter().filter_map(|((account, site), Taken { buffers, bytes, oldest_seconds })| {
+    let named = all.into_iter().filter_map(|((account, site), taken)| {
+        let Taken { buffers, bytes, oldest_seconds, .. } = taken;
         let account = memory.core.known(account)?;
         let site = site.map_or_else(|| "unknown".to_owned(), ToString::to_string);
         let (channel, component) = (account.channel.name.clone(), account.name.clone());

@@ -6,6 +6,7 @@
 
 use crate::account::{AccountState, ChannelState};
 use crate::core::{Backing, Core, Counter, Given, Settings, TierCore};
+use crate::depot::Depot;
 use crate::gate::own::Gate;
 use crate::quota::{Share, Surplus};
 use crate::seat::sit;
@@ -158,6 +159,69 @@ fn the_last_is_named_once() {
     });
 }
 
+// REQ R2, R4: what one thread took and another gives back lies where the first finds it, or where whoever is denied it does.
+#[test]
+fn what_goes_back_to_its_taker_is_found() {
+    loom::model(|| {
+        let core = Arc::new(pool(2, &[(0, 1), (0, 2)]));
+        let slot = core.take(0, 0, &Nothing).expect("there is one");
+        let other = core.clone();
+        let gives = thread::spawn(move || {
+            sit(1);
+            // To the first thread's magazine, or to its own where that one looks into it.
+            assert_eq!(other.give(0, slot, 0), Given::Back);
+        });
+        // Denied as long as it is held, and only then.
+        let again = core.take(0, 0, &Nothing);
+        gives.join().unwrap();
+        let again = again.or_else(|_| core.take(0, 0, &Nothing)).expect("it was given back");
+        assert_eq!(core.give(0, again, 0), Given::Back);
+        let both = [core.take(0, 1, &Nothing), core.take(0, 1, &Nothing)];
+        for slot in both {
+            assert_eq!(core.give(0, slot.expect("nobody holds any"), 1), Given::Back);
+        }
+        all_is_back(&core, 2);
+    });
+}
+
+// REQ R2: the memory goes once, with the last, also where that goes to the magazine of a thread which is gone.
+#[test]
+fn the_last_may_go_back_to_who_is_gone() {
+    loom::model(|| {
+        let core = Arc::new(pool(2, &[(0, 2)]));
+        let other = core.clone();
+        let takes = thread::spawn(move || {
+            sit(1);
+            other.take(0, 0, &Nothing).expect("there is one")
+        });
+        let slot = takes.join().unwrap();
+        let other = core.clone();
+        let gives = thread::spawn(move || u32::from(other.give(0, slot, 0) == Given::Last));
+        let closes = u32::from(core.close() == Given::Last);
+        assert_eq!(gives.join().unwrap() + closes, 1);
+    });
+}
+
+// REQ R2, R4: slots that are pushed out of a magazine together are each found once.
+#[test]
+fn slots_that_go_together_are_found_once() {
+    loom::model(|| {
+        let depot = Arc::new(Depot::empty(4));
+        let other = depot.clone();
+        let pushes = thread::spawn(move || other.push_all(&[0, 1, 2]));
+        depot.push(3);
+        let first = depot.pop().expect("one is there");
+        pushes.join().unwrap();
+        let mut all = vec![first];
+        all.extend(std::iter::from_fn(|| depot.pop()));
+        let order: Vec<_> = all.iter().copied().filter(|slot| *slot < 3).collect();
+        assert!(first == 3 || first == 2, "the last of them lies on top");
+        assert!(order == [2, 1, 0], "they stay in order");
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2, 3]);
+    });
+}
+
 // REQ R2: who is in a gate is alone, and sees what was done in it before.
 #[test]
 fn one_is_in_a_gate_at_a_time() {
@@ -277,5 +341,26 @@ fn limits_change_at_one_moment() {
         let held = takes.join().unwrap();
         assert_eq!(share.held(), (0, held));
         assert_eq!(surplus.free(), 2 - i64::from(held));
+    });
+}
+
+// REQ R3: who was over its limits and has given back all is so no more, whichever came first: nobody looks for it for ever.
+#[test]
+fn who_has_nothing_is_over_no_limit() {
+    loom::model(|| {
+        let core = Arc::new(pool(1, &[(0, 1)]));
+        let slot = core.take(0, 0, &Nothing).expect("it is free");
+        let other = core.clone();
+        let limits = thread::spawn(move || {
+            sit(1);
+            let account = other.account(0);
+            account.set_bytes_max(0);
+            other.mark(account);
+        });
+        // While somebody calls, nothing is put into magazines.
+        core.calling(|| assert_eq!(core.give(0, slot, 0), Given::Back));
+        limits.join().unwrap();
+        assert_eq!(core.marks(), 0);
+        all_is_back(&core, 1);
     });
 }

@@ -70,56 +70,99 @@ impl Magazine {
     }
 }
 
+/// The oldest slots of a magazine, which one account pays for.
+pub(crate) struct Oldest {
+    pub(crate) account: u32,
+    slots: [u32; ROOM],
+    count: usize,
+}
+
+impl Oldest {
+    /// The oldest first.
+    pub(crate) fn slots(&self) -> &[u32] {
+        &self.slots[..self.count]
+    }
+}
+
 impl Opened<'_> {
     #[inline]
-    fn entry(&self, at: u32) -> &AtomicU64 {
-        &self.0.entries[at as usize]
+    fn filled(&self) -> &[AtomicU64] {
+        let len = self.0.len.load(Ordering::Relaxed) as usize;
+        self.0.entries.get(..len).unwrap_or(&self.0.entries)
+    }
+
+    #[inline]
+    fn set_len(&self, len: usize) {
+        self.0.len.store(len as u32, Ordering::Relaxed);
+    }
+
+    /// The newest slot, if it is an account's.
+    #[inline]
+    pub(crate) fn take_top(&mut self, account: u32) -> Option<u32> {
+        let (top, below) = self.filled().split_last()?;
+        let top = Entry::of(top.load(Ordering::Relaxed));
+        if top.account != account {
+            return None;
+        }
+        self.set_len(below.len());
+        Some(top.slot)
     }
 
     /// The newest slot of an account.
-    #[inline]
     pub(crate) fn take(&mut self, account: u32) -> Option<u32> {
-        let len = self.0.len.load(Ordering::Relaxed);
-        for at in (0..len).rev() {
-            let found = Entry::of(self.entry(at).load(Ordering::Relaxed));
-            if found.account == account {
-                // The order of the others stays: the oldest is at the bottom.
-                for later in at + 1..len {
-                    let moved = self.entry(later).load(Ordering::Relaxed);
-                    self.entry(later - 1).store(moved, Ordering::Relaxed);
-                }
-                self.0.len.store(len - 1, Ordering::Relaxed);
-                return Some(found.slot);
-            }
-        }
-        None
+        let filled = self.filled();
+        let entry = |at: usize| Entry::of(filled[at].load(Ordering::Relaxed));
+        let at = (0..filled.len()).rfind(|at| entry(*at).account == account)?;
+        let found = entry(at);
+        self.close_gap(at, 1);
+        Some(found.slot)
     }
 
-    /// Puts a slot on top; answers the oldest where there was no room.
-    #[inline]
-    pub(crate) fn put(&mut self, entry: Entry, room: u32) -> Option<Entry> {
-        let mut len = self.0.len.load(Ordering::Relaxed);
-        let mut pushed_out = None;
-        if len >= room {
-            if room == 0 {
-                return Some(entry);
-            }
-            pushed_out = Some(Entry::of(self.entry(0).load(Ordering::Relaxed)));
-            for later in 1..len {
-                let moved = self.entry(later).load(Ordering::Relaxed);
-                self.entry(later - 1).store(moved, Ordering::Relaxed);
-            }
-            len -= 1;
+    /// Takes out so many from one on. The order of the others stays: the oldest is at the bottom.
+    fn close_gap(&mut self, at: usize, count: usize) {
+        let filled = self.filled();
+        for later in at + count..filled.len() {
+            let moved = filled[later].load(Ordering::Relaxed);
+            filled[later - count].store(moved, Ordering::Relaxed);
         }
-        self.entry(len).store(entry.word(), Ordering::Relaxed);
+        self.set_len(filled.len() - count);
+    }
+
+    /// Puts a slot on top, if there is room.
+    #[inline]
+    pub(crate) fn put(&mut self, entry: Entry, room: u32) -> bool {
+        let len = self.0.len.load(Ordering::Relaxed);
+        if len >= room {
+            return false;
+        }
+        let Some(place) = self.0.entries.get(len as usize) else { return false };
+        place.store(entry.word(), Ordering::Relaxed);
         self.0.len.store(len + 1, Ordering::Relaxed);
-        pushed_out
+        true
+    }
+
+    /// Takes the oldest, up to so many that belong to one account; nothing if it has none.
+    pub(crate) fn push_out(&mut self, most: u32) -> Option<Oldest> {
+        let account = Entry::of(self.filled().first()?.load(Ordering::Relaxed)).account;
+        let mut oldest = Oldest { account, slots: [0; ROOM], count: 0 };
+        for place in self.filled().iter().take(most as usize) {
+            let entry = Entry::of(place.load(Ordering::Relaxed));
+            if entry.account != account {
+                break;
+            }
+            oldest.slots[oldest.count] = entry.slot;
+            oldest.count += 1;
+        }
+        self.close_gap(0, oldest.count);
+        Some(oldest)
     }
 
     /// Takes the newest, whoever's.
+    #[inline]
     pub(crate) fn take_any(&mut self) -> Option<Entry> {
-        let len = self.0.len.load(Ordering::Relaxed).checked_sub(1)?;
-        self.0.len.store(len, Ordering::Relaxed);
-        Some(Entry::of(self.entry(len).load(Ordering::Relaxed)))
+        let (top, below) = self.filled().split_last()?;
+        let top = Entry::of(top.load(Ordering::Relaxed));
+        self.set_len(below.len());
+        Some(top)
     }
 }

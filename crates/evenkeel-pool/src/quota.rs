@@ -312,11 +312,18 @@ impl Share {
         }
     }
 
-    /// As it was before it was shut.
-    pub(crate) fn reopen(&self, (reserve, cap): (u32, u32)) {
-        let held = self.latest();
-        let changed = self.change(held, Held { epoch: held.epoch.wrapping_add(1), ..held }, reserve, cap);
-        assert!(changed, "invariant: nobody gets into what is shut");
+    /// As it was before it was shut. What was taken [beyond](Self::enter_beyond) it meanwhile lies in its reserve from
+    /// now on, as far as that goes.
+    pub(crate) fn reopen(&self, (reserve, cap): (u32, u32), surplus: &Surplus) {
+        loop {
+            let held = self.latest();
+            let own = held.total().min(reserve);
+            let new = Held { own, borrowed: held.total() - own, epoch: held.epoch.wrapping_add(1) };
+            if self.change(held, new, reserve, cap) {
+                surplus.give_back(i64::from(held.borrowed) - i64::from(new.borrowed));
+                return;
+            }
+        }
     }
 
     fn change(&self, held: Held, new: Held, reserve: u32, cap: u32) -> bool {
@@ -335,4 +342,24 @@ impl Share {
 fn pair(reserve: u32, cap: u32) -> u64 {
     assert!(reserve <= cap && cap <= UNITS_MAX, "invariant: a reserve is within its cap");
     u64::from(cap) << 32 | u64::from(reserve)
+}
+
+#[cfg(all(test, not(evenkeel_pool_loom)))]
+mod tests {
+    use super::*;
+
+    // REQ R4: what is taken beyond limits while a channel that cannot be let go is shut is charged to its reserve
+    // once it is open again, and to nobody else.
+    #[test]
+    fn what_was_taken_beyond_a_shut_share_lies_in_its_reserve() {
+        let surplus = Surplus::new(8, None);
+        surplus.set_aside(2).unwrap();
+        let share = Share::new(2, 4);
+        assert!(share.shut());
+        share.enter_beyond(3, &surplus);
+        share.reopen((2, 4), &surplus);
+        assert_eq!((share.held(), share.limits(), surplus.free()), ((2, 1), (2, 4), 5));
+        share.leave(3, &surplus);
+        assert_eq!((share.held(), surplus.free()), ((0, 0), 6));
+    }
 }

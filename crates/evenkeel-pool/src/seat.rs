@@ -3,9 +3,9 @@
 //! There are [`SEATS`]. Threads beyond that share: magazines have locks, so that sharing costs time and nothing else.
 
 #[cfg(not(evenkeel_pool_loom))]
-pub(crate) use own::{SEATS, seat};
+pub(crate) use own::{SEATS, seat, seated};
 #[cfg(evenkeel_pool_loom)]
-pub(crate) use under_loom::{SEATS, seat, sit};
+pub(crate) use under_loom::{SEATS, seat, seated, sit};
 
 #[cfg(evenkeel_pool_loom)]
 mod under_loom {
@@ -20,6 +20,10 @@ mod under_loom {
 
     pub(crate) fn seat() -> usize {
         SEAT.with(Cell::get)
+    }
+
+    pub(crate) fn seated() -> Option<usize> {
+        Some(seat())
     }
 
     /// Has this thread sit there.
@@ -63,6 +67,13 @@ mod own {
     pub(crate) fn seat() -> usize {
         let seat = SEAT.with(Cell::get);
         if seat == UNSEATED { sit_down() } else { seat as usize }
+    }
+
+    /// This thread's seat, if it has sat down.
+    #[inline]
+    pub(crate) fn seated() -> Option<usize> {
+        let seat = SEAT.with(Cell::get);
+        (seat != UNSEATED).then_some(seat as usize)
     }
 
     #[cold]

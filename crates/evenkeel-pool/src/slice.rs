@@ -26,11 +26,11 @@ impl Slice {
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Self {
         let from = match range.start_bound() {
             Bound::Included(at) => *at,
-            Bound::Excluded(at) => *at + 1,
+            Bound::Excluded(at) => at.saturating_add(1),
             Bound::Unbounded => 0,
         };
         let to = match range.end_bound() {
-            Bound::Included(at) => *at + 1,
+            Bound::Included(at) => at.saturating_add(1),
             Bound::Excluded(at) => *at,
             Bound::Unbounded => self.bytes,
         };

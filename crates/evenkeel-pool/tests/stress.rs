@@ -137,7 +137,7 @@ fn under_load_limits_hold_and_nothing_is_lost() {
         });
         scope.spawn(move || {
             while !over.load(Ordering::Relaxed) {
-                assert!(pool.warm_bytes() <= POOL_BYTES);
+                assert!(pool.warm_bytes() <= POOL_BYTES, "{} bytes are warm", pool.warm_bytes());
                 for (channel, _) in all {
                     let usage = channel.usage();
                     usage.tiers.iter().copied().chain([usage.bytes]).for_each(holds);

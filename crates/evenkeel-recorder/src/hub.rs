@@ -29,7 +29,7 @@ pub(crate) use intake::{Define, Dropped, Item, Lane, Reading};
 pub(crate) use memory::LENGTHS;
 pub(crate) use memory::RecorderMemory;
 pub use memory::pool_options;
-pub(crate) use outlet::InMemory;
+pub(crate) use outlet::{InMemory, Waiting};
 pub(crate) use reports::Trouble;
 
 use crate::config::{Durability, OnFull};
@@ -80,8 +80,8 @@ struct State {
     channels: Vec<Channel>,
     /// Of each channel one, under its number.
     queues: Queues<Item>,
-    /// Whether a channel drops its oldest.
-    drops_oldest: bool,
+    /// Whether a channel drops what finds no room.
+    drops: bool,
     /// Negative when the end of a stop had to take more than there was.
     surplus_free: isize,
     /// The least that it was since somebody last asked.
@@ -166,7 +166,7 @@ impl Hub {
         let mut state = State {
             channels: names.iter().map(channel).collect(),
             queues: Queues::new(LARGE_BYTES as u64),
-            drops_oldest: false,
+            drops: false,
             surplus_free: budget::SURPLUS_BYTES.cast_signed(),
             surplus_low: 0,
             queued_items: 0,

@@ -7,7 +7,7 @@
 use crate::acks::Acks;
 use crate::config::Durability;
 use crate::disk::Disk;
-use crate::hub::{Define, Dropped, Hub, InMemory, Item, Order, Sealing};
+use crate::hub::{Define, Dropped, Hub, InMemory, Item, Order, Sealing, Waiting};
 use crate::readback::Readback;
 use evenkeel::faults::{Code, Severity};
 use evenkeel::threads::Pulse;
@@ -54,7 +54,8 @@ impl LogThread {
         let _told = ToldWhenPanicking(self.hub.clone());
         let order = loop {
             let may_write = self.writer.condition().0 == Condition::Writing;
-            let due_ns = self.due_ns(may_write && self.hub.has_queued());
+            let waiting = if may_write { self.hub.waiting() } else { Waiting::Nothing };
+            let due_ns = self.due_ns(waiting);
             let work = pulse.waiting(|| self.hub.take(due_ns, may_write, self.under_way == 0));
             let stamp = crate::now();
             for done in work.done {
@@ -103,12 +104,14 @@ impl LogThread {
     }
 
     /// When the next thing is due, monotonic nanoseconds.
-    fn due_ns(&self, queued: bool) -> u64 {
+    fn due_ns(&self, waiting: Waiting) -> u64 {
         let now = crate::now().mono_ns;
-        let commit = if queued || self.writer.wants_commit() {
-            self.last_commit_ns + self.commit_ns
-        } else {
-            now + IDLE_NS
+        let commit = match waiting {
+            _ if self.writer.wants_commit() => self.last_commit_ns + self.commit_ns,
+            Waiting::Something => self.last_commit_ns + self.commit_ns,
+            // There is nothing to do for what may not be taken, and nobody says when that changes.
+            Waiting::NotYet => now + self.commit_ns,
+            Waiting::Nothing => now + IDLE_NS,
         };
         self.writer.retry_at_ns().unwrap_or(commit).min(now + IDLE_NS)
     }

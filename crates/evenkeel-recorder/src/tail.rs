@@ -14,10 +14,12 @@
 //! 2. A file is left when the next one has its first byte and this one was read to its end after that: who writes one after the
 //!    other has written its last word to it. What it has of a message is then a message of its own.
 //! 3. Files that come to stand at the path are opened when they are seen, so that their names may go; [`FILES_MAX`] wait at
-//!    most.
+//!    most. One that was renamed before a look could see it is gone after, where the directory tells its new name; of one
+//!    that was removed or replaced unseen it is told that something may be missing.
 //! 4. It has no end of its own. A stop leaves it where it stands, and the next run goes on there.
 //!
-//! What nobody can see: a file that was truncated and has grown past its old end between two looks.
+//! What nobody can see: a file that was truncated and has grown past its old end between two looks; without inotify, or
+//! behind a symbolic link, what comes and goes between two looks too.
 
 mod files;
 mod watch;
@@ -27,13 +29,14 @@ use crate::framing::{Framer, Sink, Stream};
 use crate::hub::{Hub, Lane, Order, Refused, Trouble};
 use evenkeel_log::{PAYLOAD_BYTES_MAX, SourcePosition};
 pub(crate) use files::check;
-use files::{Tailed, newer_beside, open, open_beside};
+use files::{Tailed, directory, newer_beside, open, open_beside};
 use rustix::io::Errno;
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use watch::Watch;
+use watch::{News, Watch};
 
 /// Files that wait to be read, the one that is read included.
 const FILES_MAX: usize = 16;
@@ -47,8 +50,18 @@ pub(crate) struct Tail {
     committed: Option<SourcePosition>,
     watch: Watch,
     files: VecDeque<Tailed>,
+    /// Files that were left since the last look: what is told of them until then is no news.
+    left: Vec<Tailed>,
     /// Bytes of the first of them that were read.
     at: u64,
+    /// Whether the first of them was seen to be shorter than that.
+    cut: bool,
+    /// Whether the directory told of a file at the path that no look has seen.
+    unseen: bool,
+    /// Whether a look saw one that the directory has yet to tell of.
+    ahead: bool,
+    /// Whether it was said that some may be missing, since the directory was last calm.
+    missed: bool,
     /// What was last said of the path, so that it is said once.
     said: Option<String>,
     piece: Vec<u8>,
@@ -64,8 +77,23 @@ impl Tail {
     ) -> Self {
         let framer = Framer::new(stream, framing, None);
         let watch = Watch::new(&path);
-        let (files, piece) = (VecDeque::new(), vec![0; PAYLOAD_BYTES_MAX]);
-        Self { hub, path, lane, framer, committed, watch, files, at: 0, said: None, piece }
+        Self {
+            hub,
+            path,
+            lane,
+            framer,
+            committed,
+            watch,
+            files: VecDeque::new(),
+            left: Vec::new(),
+            at: 0,
+            cut: false,
+            unseen: false,
+            ahead: false,
+            missed: false,
+            said: None,
+            piece: vec![0; PAYLOAD_BYTES_MAX],
+        }
     }
 
     /// Reads until a stop is ordered. All of it is waiting: for the file, for memory, for a stop.
@@ -79,7 +107,6 @@ impl Tail {
 
     fn follow(&mut self) -> io::Result<()> {
         while self.is_wanted() {
-            self.watch.clear();
             self.look();
             if !self.turn()? {
                 self.framer.publish(&self.lane, &self.hub);
@@ -100,6 +127,7 @@ impl Tail {
     /// Goes to where an earlier run left it.
     fn resume(&mut self) -> io::Result<()> {
         self.look();
+        self.ahead = false;
         let Some(committed) = self.committed.take() else { return self.begin(0) };
         let path = self.path.display();
         let is_it = |file: &Tailed| (file.device, file.inode) == (committed.device, committed.inode);
@@ -141,7 +169,7 @@ impl Tail {
     /// The first of the files is read from this byte on, where a message ends.
     fn begin(&mut self, offset: u64) -> io::Result<()> {
         let Some(file) = self.files.front() else { return Ok(()) };
-        self.at = offset;
+        (self.at, self.cut) = (offset, false);
         let (device, inode) = (file.device, file.inode);
         self.framer.stand_at(SourcePosition { device, inode, offset });
         let hub = &self.hub;
@@ -149,10 +177,14 @@ impl Tail {
         Ok(())
     }
 
-    /// Opens what stands at the path, if that is another file than the last one.
+    /// Opens what stands at the path, if that is another file than the last one, and what stood there since the last look.
     fn look(&mut self) {
+        self.hear();
         match open(&self.path, self.files.back()) {
-            Ok(None) => self.said = None,
+            Ok(None) => {
+                self.said = None;
+                self.unseen &= !self.files.back().is_some_and(|last| last.stands_at(&self.path));
+            }
             Ok(Some(_)) if self.files.len() >= FILES_MAX => {
                 self.say_once(format!(
                     "{}: {FILES_MAX} files wait to be read; of those that are replaced now, some may be missing",
@@ -161,6 +193,7 @@ impl Tail {
             }
             Ok(Some(file)) => {
                 self.said = None;
+                self.ahead = !std::mem::take(&mut self.unseen);
                 self.watch.add(&file);
                 self.files.push_back(file);
                 if self.files.len() == 1 && self.committed.is_none() {
@@ -168,8 +201,61 @@ impl Tail {
                     let _ = self.begin(0);
                 }
             }
-            Err(e) => self.say_once(format!("{}: {e}", self.path.display())),
+            Err(e) => {
+                self.unseen = false;
+                self.say_once(format!("{}: {e}", self.path.display()));
+            }
         }
+    }
+
+    /// Takes the directory's word on what came to the path and went again unseen.
+    fn hear(&mut self) {
+        let (left, news) = (std::mem::take(&mut self.left), self.watch.news());
+        if news.is_empty() {
+            (self.ahead, self.missed) = (false, false);
+        }
+        let mut missed = false;
+        for news in news {
+            let unseen = std::mem::take(&mut self.unseen);
+            missed |= match news {
+                News::Came => {
+                    self.unseen = !std::mem::take(&mut self.ahead);
+                    unseen
+                }
+                // It may have been seen all the same: then it is known for what it is.
+                News::Renamed(Some(name)) => !self.go_after(&name, &left) && unseen,
+                News::Renamed(None) | News::Removed => unseen,
+                News::Missed => true,
+            };
+        }
+        if missed && !std::mem::replace(&mut self.missed, true) {
+            self.tell(Trouble::in_passing(format!(
+                "{}: files came and went faster than they could be opened; some may be missing",
+                self.path.display()
+            )));
+        }
+    }
+
+    /// Has a file read that stood at the path and has this name beside it now; answers whether it is, or was.
+    fn go_after(&mut self, name: &OsStr, left: &[Tailed]) -> bool {
+        let Ok(Some(file)) = open(&directory(&self.path).join(name), None) else { return false };
+        if self.files.iter().chain(left).any(|known| known.is_that(&file)) {
+            return true;
+        }
+        // What stands at the path now came after it, and still grows.
+        let is_last_there = self.files.back().is_some_and(|last| last.stands_at(&self.path));
+        let place = self.files.len() - usize::from(is_last_there);
+        let is_begun = place == 0 && !self.files.is_empty() && self.at > 0;
+        if is_begun || self.files.len() >= FILES_MAX {
+            return false;
+        }
+        self.watch.add(&file);
+        self.files.insert(place, file);
+        if place == 0 && self.committed.is_none() {
+            // Its place is its start, as in a look.
+            let _ = self.begin(0);
+        }
+        true
     }
 
     /// Says what is wrong with the path, unless that was said last.
@@ -187,7 +273,7 @@ impl Tail {
             Err(e) if is_stale(&e) => self.at,
             bytes => bytes?,
         };
-        if bytes < self.at {
+        if self.cut || bytes < self.at {
             return self.truncated();
         }
         // Asked before it is read once more.
@@ -202,6 +288,7 @@ impl Tail {
             return if is_left { self.leave() } else { Ok(false) };
         }
         self.framer.expect(usize::try_from(bytes - self.at).unwrap_or(usize::MAX).max(n));
+        self.at += n as u64;
         let mut taken = 0;
         while taken < n {
             let sink = Sink { hub: &self.hub, refused: Refused::Wait };
@@ -211,16 +298,17 @@ impl Tail {
                 return Ok(true);
             }
         }
-        self.at += n as u64;
         if self.at >= bytes {
             self.framer.publish(&self.lane, &self.hub);
         }
         Ok(true)
     }
 
-    /// Waits for budget, but not into a stop. Meanwhile files come and go.
+    /// Waits for budget, but not into a stop. Meanwhile files come and go, and are truncated.
     fn may_wait(&mut self) -> bool {
         self.look();
+        let at = self.at;
+        self.cut |= self.files.front().is_some_and(|file| file.bytes().is_ok_and(|bytes| bytes < at));
         self.is_wanted() && self.hub.wait_for_budget()
     }
 
@@ -236,6 +324,7 @@ impl Tail {
         if self.hand_over_rest() {
             if let Some(old) = self.files.pop_front() {
                 self.watch.remove(&old);
+                self.left.push(old);
             }
             self.begin(0)?;
         }

@@ -7,15 +7,20 @@ use common::{LONG, after, config, eventually, silent, stored};
 use evenkeel_log::sim::SimStorage;
 use evenkeel_log::storage::{AppendFile, Entry, ReadFile, Storage};
 use evenkeel_log::{GapReason, Outcome, verify};
-use evenkeel_recorder::{ChannelConfig, Framing, OnFull, Recorder};
-use std::io::{self, IoSlice, Write};
+use evenkeel_recorder::{ChannelConfig, Framing, OnFull, Recorder, Source};
+use std::io::{self, IoSlice, PipeWriter, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 /// Whether syncs have to wait.
 #[derive(Default)]
 struct Gate {
     closed: Mutex<bool>,
     opened: Condvar,
+    /// Who appended last: the thread's number in the system.
+    appends: AtomicI32,
 }
 
 impl Gate {
@@ -35,6 +40,7 @@ struct GatedFile(Box<dyn AppendFile>, Arc<Gate>);
 
 impl AppendFile for GatedFile {
     fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        self.1.appends.store(rustix::thread::gettid().as_raw_pid(), SeqCst);
         self.0.append(parts)
     }
     fn sync(&self) -> io::Result<()> {
@@ -76,31 +82,82 @@ impl Storage for Gated {
     }
 }
 
-// REQ R9, REQ R5, REQ W4
-#[test]
-fn who_drops_the_oldest_has_the_newest_however_long_a_sync_takes() {
+/// A channel of lines on a disk with a gate, which is closed behind its first line; what feeds it.
+fn standing(on_full: OnFull) -> (Recorder, PipeWriter, SimStorage, Arc<Gate>) {
     let (source, storage, gate) = (silent(), SimStorage::new(), Arc::new(Gate::default()));
-    let channel = ChannelConfig {
-        framing: Framing::Lines,
-        on_full: OnFull::DropOldest,
-        ..ChannelConfig::new("x", source.source)
-    };
-    let scratch = tempfile::tempdir().unwrap();
+    let channel =
+        ChannelConfig { framing: Framing::Lines, on_full, ..ChannelConfig::new("x", source.source) };
     let gated = Arc::new(Gated(storage.clone(), gate.clone()));
-    let recorder = Recorder::start_on(gated, None, config(scratch.path(), vec![channel])).unwrap();
+    let recorder = Recorder::start_on(gated, None, config(Path::new("gated"), vec![channel])).unwrap();
     let mut feed = source.feed;
     feed.write_all(b"first\n").unwrap();
-    let mut sent = b"first\n".to_vec();
     eventually("the first acknowledgement", || recorder.channels()[0].committed_bytes == 6);
     gate.set_closed(true);
+    (recorder, feed, storage, gate)
+}
+
+/// Feeds lines until so many bytes of them are dropped; answers how many there were.
+fn flood(recorder: &Recorder, feed: &mut PipeWriter, dropped: u64) -> Vec<u8> {
+    let mut sent = Vec::new();
     for n in 0u64.. {
         let piece = format!("{n:07} of so many\n").repeat(100);
         feed.write_all(piece.as_bytes()).unwrap();
         sent.extend_from_slice(piece.as_bytes());
-        if recorder.channels()[0].dropped_bytes > 8 << 20 {
+        if recorder.channels()[0].dropped_bytes > dropped {
             break;
         }
     }
+    sent
+}
+
+/// Nanoseconds of a processor that a thread of this process has had.
+fn cpu_ns(thread: i32) -> u64 {
+    let said = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).unwrap();
+    said.split(' ').next().unwrap().parse().unwrap()
+}
+
+// REQ T7, REQ T9
+#[test]
+fn a_log_that_waits_for_its_disk_does_not_work_meanwhile() {
+    for on_full in [OnFull::DropOldest, OnFull::DropNewest] {
+        let (recorder, mut feed, _, gate) = standing(on_full);
+        flood(&recorder, &mut feed, 4 << 20);
+        let log = gate.appends.load(SeqCst);
+        let before = cpu_ns(log);
+        // sleep: a thread that does nothing has no end to wait for
+        std::thread::sleep(Duration::from_millis(500));
+        let worked = cpu_ns(log) - before;
+        // It looks every millisecond, which takes a few microseconds.
+        assert!(worked < 60_000_000, "{on_full:?}: {worked} ns of 500 ms");
+        gate.set_closed(false);
+        drop(feed);
+        assert!(recorder.stop(after(LONG)).clean);
+    }
+}
+
+// REQ R8, REQ R9
+#[test]
+fn what_is_dropped_while_the_disk_stands_still_is_few_gaps() {
+    let (recorder, mut feed, storage, gate) = standing(OnFull::DropNewest);
+    let sent = flood(&recorder, &mut feed, 40 << 20).len() as u64 + 6;
+    drop(feed);
+    eventually("its end", || recorder.has_ended());
+    gate.set_closed(false);
+    let ending = recorder.stop(after(LONG));
+    assert!(ending.clean && !ending.complete, "{:?}", ending.faults);
+    let of = &ending.channels[0];
+    assert_eq!((of.accepted_bytes, of.committed_bytes + of.dropped_bytes), (sent, sent));
+    let found = verify(&storage, false, None).unwrap();
+    assert_eq!(found.gaps.iter().filter_map(|gap| gap.bytes).sum::<u64>(), of.dropped_bytes);
+    // One for each time that memory came back, and not one for each commit.
+    assert!(found.gaps.len() < 8, "{} gaps", found.gaps.len());
+}
+
+// REQ R9, REQ R5, REQ W4
+#[test]
+fn who_drops_the_oldest_has_the_newest_however_long_a_sync_takes() {
+    let (recorder, mut feed, storage, gate) = standing(OnFull::DropOldest);
+    let sent = [b"first\n".to_vec(), flood(&recorder, &mut feed, 8 << 20)].concat();
     drop(feed);
     eventually("its end", || recorder.has_ended());
     gate.set_closed(false);
@@ -116,4 +173,32 @@ fn who_drops_the_oldest_has_the_newest_however_long_a_sync_takes() {
     // What the log had when the disk stood still, and the newest.
     let out = stored(&storage, "x");
     assert!(sent.starts_with(&out[..500_000]) && sent.ends_with(&out[out.len() - 500_000..]));
+}
+
+// REQ W1, REQ R9
+#[test]
+fn a_file_that_is_truncated_while_its_reader_waits_is_read_from_its_start() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("log");
+    let (old, new) = (vec![b'o'; 20 << 20], vec![b'n'; 21 << 20]);
+    let (storage, gate) = (SimStorage::new(), Arc::new(Gate::default()));
+    let gated = Arc::new(Gated(storage.clone(), gate.clone()));
+    let channel = ChannelConfig::new("log", Source::Tail(path.clone()));
+    let recorder = Recorder::start_on(gated, None, config(Path::new("gated"), vec![channel])).unwrap();
+    gate.set_closed(true);
+    std::fs::write(&path, &old).unwrap();
+    let counts = || recorder.channels().remove(0);
+    eventually("no more memory", || counts().accepted_bytes > 4 << 20);
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(0).unwrap();
+    // sleep: nobody says that somebody has looked, which is every 20 ms
+    std::thread::sleep(Duration::from_millis(300));
+    (&file).write_all(&new).unwrap();
+    gate.set_closed(false);
+    eventually("its new start", || counts().last_fault.is_some_and(|said| said.contains("was truncated")));
+    eventually("all of it", || {
+        stored(&storage, "log").iter().filter(|byte| **byte == b'n').count() == new.len()
+    });
+    assert!(recorder.stop(after(LONG)).clean);
+    assert!(stored(&storage, "log").ends_with(&new));
 }

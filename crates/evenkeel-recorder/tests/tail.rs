@@ -374,3 +374,57 @@ fn what_there_is_no_room_for_is_declared_and_the_rest_is_there() {
     assert_eq!(counts.accepted_bytes, counts.stored_bytes + counts.dropped_bytes);
     assert_eq!(stored(&storage, "log").len() as u64, counts.stored_bytes);
 }
+
+// REQ W1
+#[test]
+fn files_that_come_and_go_faster_than_anybody_looks_are_gone_after() {
+    let mut rig = Rig::new(Framing::Lines);
+    rig.start();
+    let mut sent = Vec::new();
+    for burst in 0..60 {
+        for n in 0..10 {
+            let line = format!("{burst:03} {n}\n");
+            rig.append("log", line.as_bytes());
+            sent.push(line);
+            let name = format!("log.{burst}.{n}");
+            rig.rename("log", &name);
+            if n % 3 == 0 {
+                // As one that moves all of them on does.
+                rig.rename(&name, &format!("{name}.old"));
+            }
+        }
+        rig.wait_for(6 * sent.len() as u64);
+    }
+    assert_eq!(rig.said(), "");
+    let stored = String::from_utf8(rig.stop()).unwrap();
+    let mut lines: Vec<&str> = stored.split_inclusive('\n').collect();
+    lines.sort_unstable();
+    assert!(lines == sent, "{} lines of {}", lines.len(), sent.len());
+}
+
+// REQ W1, REQ E1
+#[test]
+fn what_was_gone_before_anybody_could_open_it_is_told() {
+    let mut rig = Rig::new(Framing::Lines);
+    rig.start();
+    eventually("a file that nobody saw", || {
+        rig.append("log", b"a line\n");
+        fs::remove_file(rig.path("log")).unwrap();
+        rig.said().contains("came and went faster than they could be opened; some may be missing")
+    });
+    rig.stop();
+    // More than may wait at once.
+    let mut rig = Rig::new(Framing::Lines);
+    rig.start();
+    for n in 0..3000 {
+        rig.append("log", b"a line\n");
+        rig.rename("log", &format!("log.{n}"));
+    }
+    let all = 3000 * 7;
+    eventually("all of it, or a word", || {
+        let accepted = rig.recorder().channels()[0].accepted_bytes;
+        assert!(accepted <= all, "something was read twice");
+        accepted == all || rig.said().contains("some may be missing")
+    });
+    rig.stop();
+}

@@ -443,6 +443,7 @@ mod tests {
             grace: Duration::from_secs(20),
             concurrency_max: 1,
             report_path: None,
+            strict: false,
             channels: None,
             tell: None,
             may_exit: false,

@@ -16,7 +16,7 @@
 #![allow(unsafe_code, reason = "a pool outlives its last buffer without a counter that all threads write")]
 
 use super::Arena;
-use crate::beside::{ATTEND, Beside, Marks, NOBODY, OFF, Taking};
+use crate::beside::{ATTEND, Beside, FREE, Marks, NOBODY, OFF, Taking};
 use crate::core::{Backing, Core, Given};
 use crate::leaks::Watch;
 use evenkeel_locks::watch::SiteCell;
@@ -129,7 +129,7 @@ impl Root {
             number,
             marks: AtomicU8::new(0),
             site: SiteCell::default(),
-            since: AtomicU32::new(OFF),
+            since: AtomicU32::new(FREE),
             account: AtomicU32::new(NOBODY),
             bytes_of: AtomicU32::new(0),
             written: AtomicU32::new(0),
@@ -179,11 +179,11 @@ impl Root {
             return lease.begin(taking);
         }
         slot.asked.store(taking.bytes, Ordering::Relaxed);
-        // Its time was taken away when it was given back.
         if tick != OFF {
-            slot.since.store(tick, Ordering::Relaxed);
             slot.site.store(taking.site);
         }
+        // Its time was taken away when it was given back. Release: who sees it sees the place.
+        slot.since.store(tick, Ordering::Release);
         lease
     }
 }
@@ -191,8 +191,8 @@ impl Root {
 impl Drop for Root {
     fn drop(&mut self) {
         if self.memory().core.close() == Given::Last {
-            // SAFETY: made by `Box::leak`; no lease is left, and this was the root.
-            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+            // SAFETY: no lease is left, and this was the root.
+            unsafe { let_go(self.0) };
         }
     }
 }
@@ -314,20 +314,47 @@ impl Lease {
     }
 }
 
+impl Lease {
+    /// Gives the slot back. Not to be called twice, and nothing else after it.
+    #[inline(always)]
+    fn give(&self) {
+        let Slot { memory, tier, number, .. } = *self.slot();
+        let account = self.slot().account.load(Ordering::Relaxed);
+        // Who takes it next and has not noted so yet must not be seen as this one.
+        self.slot().since.store(FREE, Ordering::Relaxed);
+        // SAFETY: it stays until this lease was given back.
+        if unsafe { memory.as_ref() }.core.give(tier as usize, number, account) == Given::Last {
+            // SAFETY: the root is gone, and this was the last lease.
+            unsafe { let_go(memory) };
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_and_give(&mut self) {
+        self.end();
+        self.give();
+    }
+}
+
+/// Gives all memory of a pool back to the system.
+///
+/// # Safety
+/// There is no root and no lease of it any more, and nobody has called this before.
+#[cold]
+#[inline(never)]
+unsafe fn let_go(memory: NonNull<Memory>) {
+    // SAFETY: made by `Box::leak`, and the caller's alone.
+    drop(unsafe { Box::from_raw(memory.as_ptr()) });
+}
+
 impl Drop for Lease {
     #[inline]
     fn drop(&mut self) {
-        let Slot { memory, tier, number, .. } = *self.slot();
-        let account = self.slot().account.load(Ordering::Relaxed);
-        if self.slot().marks.load(Ordering::Relaxed) != 0 {
-            self.end();
-        }
-        // Who takes it next and has not noted its time yet must not be seen with this one's.
-        self.slot().since.store(OFF, Ordering::Relaxed);
-        // SAFETY: it stays until this lease was given back.
-        if unsafe { memory.as_ref() }.core.give(tier as usize, number, account) == Given::Last {
-            // SAFETY: made by `Box::leak`; the root is gone, and this was the last lease.
-            drop(unsafe { Box::from_raw(memory.as_ptr()) });
+        if self.slot().marks.load(Ordering::Relaxed) == 0 {
+            self.give();
+        } else {
+            self.end_and_give();
         }
     }
 }

@@ -6,7 +6,8 @@
 //! Invariants:
 //! 1. Who is over is marked, after it became so; marks are counted in the upper half of the core's `calls`, so that
 //!    nobody looks for them as long as there are none.
-//! 2. A mark is taken off by whoever gives back, who looks once more after it has: one that was set meanwhile stays.
+//! 2. A mark is taken off by whoever gives back, who looks once more after it has: one that was set meanwhile stays. Who
+//!    sets one looks once more likewise: whose last was given back meanwhile has nobody else to take it off.
 
 use super::Core;
 use crate::account::{AccountState, ChannelState};
@@ -35,6 +36,8 @@ impl Core {
         let marked = self.whose(account).map(|(mark, who)| who.is_over() && self.set(mark));
         if marked.contains(&true) {
             self.empty_all();
+            // Who gave back before the marks were set did not take them off.
+            self.whose(account).into_iter().for_each(|(mark, who)| self.take_off(mark, who));
         }
     }
 
@@ -42,6 +45,7 @@ impl Core {
     pub(crate) fn mark_channel(&self, channel: &ChannelState) {
         if Who::Channel(channel).is_over() && self.set(&channel.over) {
             self.empty_all();
+            self.take_off(&channel.over, Who::Channel(channel));
         }
     }
 
@@ -52,14 +56,22 @@ impl Core {
 
     /// Takes off the marks of those who are within their limits again.
     pub(super) fn unmark(&self, account: u32) {
-        for (mark, who) in self.whose(self.account(account)) {
-            if mark.is_set() && !who.is_over() && mark.0.swap(0, Ordering::AcqRel) != 0 {
-                self.calls.fetch_sub(OVER, Ordering::SeqCst);
-                if who.is_over() {
-                    self.set(mark);
-                }
+        self.whose(self.account(account)).into_iter().for_each(|(mark, who)| self.take_off(mark, who));
+    }
+
+    fn take_off(&self, mark: &Mark, who: Who<'_>) {
+        if mark.is_set() && !who.is_over() && mark.0.swap(0, Ordering::AcqRel) != 0 {
+            self.calls.fetch_sub(OVER, Ordering::SeqCst);
+            if who.is_over() {
+                self.set(mark);
             }
         }
+    }
+
+    /// How many have more than they may.
+    #[cfg(evenkeel_pool_loom)]
+    pub(crate) fn marks(&self) -> u32 {
+        self.calls.load(Ordering::SeqCst) / OVER
     }
 
     fn set(&self, mark: &Mark) -> bool {

@@ -28,7 +28,7 @@ impl Core {
         match self.wait(Want::Slot(tier), account, until) {
             Some(Found::Slots(found)) => found.into_iter().next().ok_or(denied).map(|(tier, slot)| {
                 let slot = self.with_memory(tier, slot, backing);
-                self.tiers[tier].held[slot as usize].set(true);
+                self.tiers[tier].hold(slot);
                 slot
             }),
             _ => Err(denied),
@@ -51,7 +51,7 @@ impl Core {
         };
         for (tier, slot) in &mut found {
             *slot = self.with_memory(*tier, *slot, backing);
-            self.tiers[*tier].held[*slot as usize].set(true);
+            self.tiers[*tier].hold(*slot);
         }
         Some(found)
     }
@@ -161,7 +161,7 @@ impl Core {
         composed.map(|()| std::mem::take(&mut found)).inspect_err(|_| {
             for (tier, slot) in found {
                 self.tiers[tier].push(slot);
-                self.account(account).leave(self.wanted(tier));
+                self.leave(tier, account, 1);
             }
         })
     }

@@ -116,13 +116,18 @@ impl Core {
                 return false;
             }
             let found = state.cold.pop();
-            if let Some(slot) = found {
-                let slot = self.with_memory(tier, slot | COLD, backing);
-                backing.prefault(tier, slot);
-                state.warm.push(slot);
+            // Without room it stays as it is: what another free one would lose for it is no gain.
+            let has_memory = found.is_some() && self.warmth.has_room(state.slot_bytes);
+            match found {
+                Some(slot) if has_memory => {
+                    backing.prefault(tier, slot);
+                    state.warm.push(slot);
+                }
+                Some(slot) => state.cold.push(slot),
+                None => {}
             }
-            self.account(account).leave(self.wanted(tier));
-            found.is_some()
+            self.leave(tier, account, 1);
+            has_memory
         };
         let done = (0..slots).take_while(one).count() as u32;
         self.serve_who_calls();

@@ -27,6 +27,28 @@ fn a_slot_that_was_just_taken_is_not_seen_with_the_time_of_the_one_before() {
     }
 }
 
+// REQ R6
+#[test]
+fn a_slot_that_another_has_just_taken_is_not_held_by_the_one_before() {
+    let pool = Pool::builder().tiers([Tier { bytes: 4096, slots: 1 }]).build().unwrap();
+    let account =
+        |name: &str| pool.channel(name, &Limits::default()).unwrap().component("mic", 8192).unwrap();
+    let (left, right) = (account("left"), account("right"));
+    for mode in [LeakMode::Sites, LeakMode::Off, LeakMode::Full] {
+        pool.set_leaks(mode);
+        drop(left.take(1).unwrap());
+        // It is taken by another, and nothing of that is noted yet.
+        let memory = pool.root().memory();
+        let slot = memory.core.take(0, right.number(), memory).unwrap();
+        assert_eq!((left.finish().buffers, pool.holders(), pool.findings().len()), (0, vec![], 0));
+        let _ = memory.core.give(0, slot, right.number());
+        let held = right.take(1).unwrap();
+        assert_eq!(pool.holders().first().map(|holder| holder.channel.as_str()), Some("right"));
+        drop(held);
+        assert!(pool.holders().is_empty());
+    }
+}
+
 // REQ R6, REQ R4
 #[test]
 fn what_is_written_after_it_was_given_back_is_told_with_who_had_it() {

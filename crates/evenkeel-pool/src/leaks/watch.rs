@@ -3,15 +3,15 @@
 //! Invariants:
 //! 1. Slots are looked at, and words are made, outside of locks; under one only numbers are moved. What was found is looked at
 //!    once more under it, so that two who look at the same time tell of nothing that has gone.
-//! 2. A slot that was just taken and not noted yet has no time: its time is taken away when it is given back. So
-//!    nothing is told of with the time of the one before.
+//! 2. A slot that was just taken and not noted yet is nobody's for a moment: its time is taken away when it is given back,
+//!    and says so. So nothing is told of as held by the one before, or with its time.
 //! 3. No more than [`TRACES_MAX`] backtraces are kept, and no more than [`DAMAGES_MAX`] damages that nobody asked for.
 
 use super::engine::{Engine, Holding, News, OPEN_MAX, Seen};
 use super::told::{Damage, Finding, Held, Leaks, Trace};
 use super::{LeakMode, LeakQuery, PATIENCE_SECONDS};
 use crate::arena::{Memory, Slot};
-use crate::beside::{ATTEND, NOWHERE, OFF, SECONDS_MAX};
+use crate::beside::{ATTEND, FREE, NOWHERE, OFF, SECONDS_MAX};
 use crate::patterns::{WINDOW_SECONDS, roll};
 use evenkeel_locks::{Mutex, lock_order, with_root_of};
 use std::collections::BTreeMap;
@@ -200,8 +200,8 @@ fn note_of(slot: &Slot) -> Seen {
 pub(crate) fn look(memory: &Memory, tier: usize, slot: u32) -> Option<Seen> {
     let flag = &memory.core.tiers[tier].held[slot as usize];
     let seen = note_of(&memory.slots[tier][slot as usize]);
-    // All of it belongs together if nobody took it meanwhile; one that is taken for the first time is nobody's for a moment.
-    let is_known = flag.is_set() && memory.core.known(seen.account).is_some();
+    // All of it belongs together if nobody took it meanwhile.
+    let is_known = flag.is_set() && seen.holding.since != FREE && memory.core.known(seen.account).is_some();
     (is_known && is_held(memory, &seen.holding)).then_some(seen)
 }
 

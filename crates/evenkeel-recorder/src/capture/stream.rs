@@ -212,7 +212,10 @@ impl Pollable {
         let drops = turn.lane.on_full != OnFull::Block;
         // What is read and finds no room would have to be kept here, beside the budget.
         let has_room = || turn.hub.has_room(turn.lane.channel, Batch::bytes_for(limit));
-        let wants_slot = self.hot && self.framer.is_direct();
+        // At an end nothing comes: then nothing that waits is to make room for it.
+        let makes_room = turn.lane.on_full == OnFull::DropOldest;
+        let comes = !makes_room || self.framer.has_slot() || self.waiting_bytes() > 0;
+        let wants_slot = self.hot && self.framer.is_direct() && comes;
         if !drops && !wants_slot && !self.framer.has_slot() && !has_room() {
             return Ok(Read::Blocked);
         }

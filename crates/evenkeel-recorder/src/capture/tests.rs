@@ -1,7 +1,7 @@
 //! Sources without memory, with faults, and many of them at once.
 
 use super::*;
-use crate::config::OnFull;
+use crate::config::{Durability, OnFull};
 use crate::hub::SURPLUS_BYTES;
 use evenkeel_log::{LogOptions, LogWriter, Resume, sim::SimStorage};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -357,4 +357,28 @@ fn packets_are_whole_however_many_flood() {
         }
     }
     assert_eq!(hub.counts()[0].accepted_bytes, (packets * packet.len()) as u64);
+}
+
+// REQ R5, REQ R9
+#[test]
+fn nothing_is_dropped_to_make_room_for_an_end() {
+    let (hub, mut numberings) = hub(&["short".to_owned()]);
+    hub.set_before(0, &evenkeel_log::ChannelState::default(), (Durability::Disk, OnFull::DropOldest));
+    hub.set_surplus(0);
+    let (lane, stream) = numberings.remove(0);
+    let mut lane = Lane { on_full: OnFull::DropOldest, ..lane };
+    let (short, mut feed) = io::pipe().unwrap();
+    let mut pollable = Pollable::new(short.into(), stream, Framing::Chunk, 1 << 20);
+    let mut scratch = vec![0; PAYLOAD_BYTES_MAX];
+    let mut serve = |lane: &mut Lane| {
+        let mut turn = Turn { hub: &hub, lane, scratch: &mut scratch, reads: 4 };
+        pollable.serve(&mut turn).unwrap()
+    };
+    // So much that more of it is expected; it fills what there is.
+    feed.write_all(&[b'x'; 40_000]).unwrap();
+    assert_eq!(serve(&mut lane), Served::More);
+    drop(feed);
+    assert_eq!(serve(&mut lane), Served::Ended);
+    let counts = hub.counts().remove(0);
+    assert_eq!((counts.accepted_bytes, counts.dropped_bytes), (40_000, 0), "{counts:?}");
 }

@@ -24,6 +24,10 @@ pub(crate) const SURPLUS_BYTES: usize = 13 << 19;
 /// Who wants a large buffer and holds this much waits for one: crumbs would cost more than they bring.
 const PATIENT_BYTES: usize = 3 * LARGE_BYTES;
 
+/// What a batch costs at least: beside its bytes there is what is known of it, in the queue and in the log's hands, and
+/// what the allocator adds. Without, single bytes would take eight times what the budget has.
+const BATCH_BYTES_MIN: usize = 512;
+
 /// How much of the surplus one channel may borrow for each byte that stays free.
 const BORROW_SHARE: isize = 4;
 
@@ -35,6 +39,11 @@ pub const fn budget_bytes(channels: usize) -> usize {
 /// The least that a channel's quota can be: what a message of full length takes.
 pub const fn quota_bytes_min() -> u64 {
     RESERVE_BYTES as u64
+}
+
+/// What a batch in so many bytes of memory costs.
+pub(super) const fn cost(bytes: usize) -> usize {
+    if bytes < BATCH_BYTES_MIN { BATCH_BYTES_MIN } else { bytes }
 }
 
 /// What happens when the budget is used up.
@@ -60,13 +69,13 @@ impl Hub {
 impl State {
     fn grant(&mut self, channel: usize, bytes: usize, always: bool) -> bool {
         let borrow = match self.borrows(channel, bytes) {
-            None if always => self.beyond_reserve(channel, bytes).1,
+            None if always => self.beyond_reserve(channel, cost(bytes)).1,
             None => return false,
             Some(borrow) => borrow,
         };
         self.surplus_free -= borrow;
         self.surplus_low = self.surplus_low.min(self.surplus_free);
-        self.channels[channel].counts.held_bytes += bytes;
+        self.channels[channel].counts.held_bytes += cost(bytes);
         true
     }
 
@@ -80,7 +89,7 @@ impl State {
 
     /// What a buffer of `bytes` would take out of the surplus; `None` if it may not.
     pub(super) fn borrows(&self, channel: usize, bytes: usize) -> Option<isize> {
-        let of = &self.channels[channel];
+        let (of, bytes) = (&self.channels[channel], cost(bytes));
         if of.quota.is_some_and(|quota| of.counts.held_bytes + bytes > quota) {
             return None;
         }
@@ -102,7 +111,8 @@ impl State {
     pub(super) fn repay(&mut self, channel: usize, bytes: usize) {
         let held = &mut self.channels[channel].counts.held_bytes;
         let before = *held;
-        *held = before.checked_sub(bytes).expect("invariant: memory returns to the channel that holds it");
+        *held =
+            before.checked_sub(cost(bytes)).expect("invariant: memory returns to the channel that holds it");
         let repaid = before.saturating_sub(RESERVE_BYTES) - held.saturating_sub(RESERVE_BYTES);
         self.surplus_free += repaid.cast_signed();
     }

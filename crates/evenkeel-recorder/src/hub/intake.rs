@@ -142,7 +142,7 @@ impl Hub {
         (durability, on_full): (Durability, OnFull),
     ) {
         self.with(|hub| {
-            hub.drops_oldest |= on_full == OnFull::DropOldest;
+            hub.drops |= on_full != OnFull::Block;
             let of = &mut hub.channels[channel];
             of.on_full = on_full;
             of.before = (state.records, state.bytes);

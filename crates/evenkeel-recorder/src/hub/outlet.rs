@@ -16,6 +16,16 @@ pub(crate) struct InMemory {
     pub(crate) bytes: u64,
 }
 
+/// What is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    Nothing,
+    /// Something that the log may not have before memory comes back, or more comes.
+    NotYet,
+    /// Something that it may have now.
+    Something,
+}
+
 /// What the log thread is to do next.
 pub(crate) struct Work {
     /// In turns, each with its channel.
@@ -56,8 +66,13 @@ impl Hub {
         })
     }
 
-    pub(crate) fn has_queued(&self) -> bool {
-        self.with(|state| state.queued_items > 0)
+    /// What is queued, as far as the log is concerned.
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.with(|state| match (state.queued_items, state.takeable().0) {
+            (0, _) => Waiting::Nothing,
+            (_, 0) => Waiting::NotYet,
+            _ => Waiting::Something,
+        })
     }
 
     /// Which channels have ended and have nothing queued.

@@ -2,9 +2,10 @@
 //!
 //! Memory bounds the queues, by the budget: here everything finds room. Of a channel that drops its oldest the log takes no
 //! more than half of what the channel may have before it is durable: what the log has cannot be dropped, and while a disk is
-//! slow the newest is to be kept.
+//! slow the newest is to be kept. A gap alone waits until something comes behind it, or nothing is with the log any more:
+//! what is dropped meanwhile is one gap, and a disk that stands still is told of no new one every 10 ms.
 
-use super::budget::{QUARTER_BYTES, RESERVE_BYTES, SURPLUS_BYTES};
+use super::budget::{QUARTER_BYTES, RESERVE_BYTES, SURPLUS_BYTES, cost};
 use super::{ChannelCounts, Dropped, Item, State};
 use crate::config::OnFull;
 use evenkeel::buffers::{QueueLimits, Queued};
@@ -23,7 +24,7 @@ impl Queued for Item {
     }
 
     fn memory(&self) -> u64 {
-        if let Self::Batch(batch) = self { batch.buffer_bytes() as u64 } else { 0 }
+        if let Self::Batch(batch) = self { cost(batch.buffer_bytes()) as u64 } else { 0 }
     }
 
     fn is_control(&self) -> bool {
@@ -103,7 +104,7 @@ impl State {
     /// Entries that the log may have now, and their memory.
     pub(super) fn takeable(&self) -> (usize, usize) {
         let mut all = (self.queued_items, self.queued_bytes);
-        if self.drops_oldest && !self.is_closed() && self.queued_items > 0 {
+        if self.drops && !self.is_closed() && self.queued_items > 0 {
             for (at, channel) in self.channels.iter().enumerate() {
                 let counts = self.queues.counts(at);
                 if !channel.may_take(counts.memory) {
@@ -124,7 +125,7 @@ impl State {
         for place in places.into_iter().rev() {
             let Some(Item::Batch(batch)) = self.queues.drop_at(channel, place) else { continue };
             self.queued_items -= 1;
-            self.queued_bytes -= batch.buffer_bytes();
+            self.queued_bytes -= cost(batch.buffer_bytes());
             self.channels[channel].counts.undeclared_records += batch.records();
             self.put_gap(channel, place, Dropped::oldest(&batch));
             dropped.push(batch);
@@ -179,6 +180,10 @@ impl super::Channel {
     /// Whether the log may take more, where so many bytes of memory wait.
     fn may_take(&self, waits: u64) -> bool {
         let with_log = self.counts.held_bytes.saturating_sub(waits as usize);
-        self.on_full != OnFull::DropOldest || with_log == 0 || with_log < LOG_SHARE_BYTES
+        if self.on_full == OnFull::Block || with_log == 0 {
+            return true;
+        }
+        let is_gap_alone = waits == 0 && self.counts.undeclared_records > 0;
+        !is_gap_alone && (self.on_full == OnFull::DropNewest || with_log < LOG_SHARE_BYTES)
     }
 }

@@ -182,3 +182,66 @@ fn a_command_that_runs_again_is_not_about_to() {
     assert_eq!(condition(), Condition::Failed);
     assert!(!hub.counts()[0].restarting);
 }
+
+// REQ R3, REQ R8
+#[test]
+fn single_bytes_take_no_more_memory_than_the_budget_has() {
+    let (hub, of) = hub();
+    let stream = of.ids.open(of.id).unwrap();
+    let mut batches = 0;
+    while let Some(memory) = hub.buffer(0, &[Batch::bytes_for(1)], Refused::Wait) {
+        let mut batch = Batch::new(stream, batches as u64 + 1, memory);
+        assert!(batch.push(b"x", 1));
+        hub.accept(0, None, batch);
+        batches += 1;
+    }
+    // Of each there are its bytes, an entry in the queue, which may have grown to twice its length, and what an allocator adds.
+    let each = Batch::bytes_for(1) + 2 * size_of::<Item>() + 16;
+    assert!(batches > 1000 && batches * each <= budget_bytes(1) * 5 / 4, "{batches} of {each} bytes");
+    // All of it comes back.
+    for (_, item) in hub.take(0, true, false).items {
+        if let Item::Batch(batch) = item {
+            hub.return_buffer(0, batch.into_memory());
+        }
+    }
+    let counts = hub.counts().remove(0);
+    assert_eq!(counts.held_bytes, hub.queued_memory(0));
+}
+
+// REQ T9, REQ R9
+#[test]
+fn what_the_log_may_not_have_is_no_work_for_it() {
+    let (hub, of) = hub();
+    hub.set_before(0, &ChannelState::default(), (Durability::Disk, OnFull::DropOldest));
+    let stream = of.ids.open(of.id).unwrap();
+    let mut with_log = Vec::new();
+    while hub.waiting() != Waiting::NotYet {
+        hub.accept(0, None, batch_in(&hub, 0, stream, LARGE_BYTES));
+        with_log.extend(hub.take(0, true, false).items);
+    }
+    assert!(hub.take(0, true, false).items.is_empty());
+    let (_, Item::Batch(durable)) = with_log.remove(0) else { panic!("no batch") };
+    hub.return_buffer(0, durable.into_memory());
+    assert_eq!(hub.waiting(), Waiting::Something);
+    assert_eq!(hub.take(0, true, false).items.len(), 1);
+    assert_eq!(hub.waiting(), Waiting::Nothing);
+}
+
+// REQ R9
+#[test]
+fn what_is_dropped_while_nothing_becomes_durable_is_one_gap() {
+    let (hub, of) = hub();
+    hub.set_before(0, &ChannelState::default(), (Durability::Disk, OnFull::DropNewest));
+    let mut lane =
+        Lane { channel: 0, next_sequence: 2, last_time_ns: 1, on_full: crate::config::OnFull::DropNewest };
+    hub.accept(0, None, batch(&hub, of.ids.open(of.id).unwrap()));
+    let mut with_log = hub.take(0, true, false).items;
+    for _ in 0..3 {
+        hub.drop_newest(0, lane.drop(2, 10));
+        assert!(hub.take(0, true, false).items.is_empty(), "a gap for every look");
+    }
+    let Some((_, Item::Batch(durable))) = with_log.pop() else { panic!("no batch") };
+    hub.return_buffer(0, durable.into_memory());
+    let [(0, Item::Dropped(gap))] = hub.take(0, true, false).items[..] else { panic!("no gap") };
+    assert_eq!((gap.first_sequence, gap.records, gap.bytes), (2, 6, 30));
+}

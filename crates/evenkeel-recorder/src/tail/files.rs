@@ -31,6 +31,16 @@ impl Tailed {
         (self.device, self.inode) == (meta.dev(), meta.ino())
     }
 
+    /// Whether it is the same file as another.
+    pub(super) fn is_that(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    /// Whether it stands at a path now.
+    pub(super) fn stands_at(&self, path: &Path) -> bool {
+        std::fs::metadata(path).is_ok_and(|meta| self.is(&meta))
+    }
+
     /// How long it is now.
     pub(super) fn bytes(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
@@ -80,7 +90,7 @@ pub(super) fn open(path: &Path, last: Option<&Tailed>) -> io::Result<Option<Tail
         Err(e) if absent(&e) => return Ok(None),
         Err(e) => return Err(e),
     };
-    let is_last = last.is_some_and(|last| (last.device, last.inode) == (file.device, file.inode));
+    let is_last = last.is_some_and(|last| last.is_that(&file));
     Ok((!is_last).then_some(file))
 }
 
