@@ -25,8 +25,8 @@ pub use evenkeel_pool::{
     Reclaimed, Refused, Short, Slice, Taken, Tier, Usage, Used, What, WhenExhausted,
 };
 pub use manager::{
-    HasResources, NotReleased, Request, ResourceError, ResourceHandle, ResourceLimit, ResourceManager,
-    ResourceMetrics, ResourceUsage, Violations, Want,
+    HasResources, NotGivenBack, NotReleased, Request, ResourceError, ResourceHandle, ResourceLimit,
+    ResourceManager, ResourceMetrics, ResourceUsage, Violations, Want,
 };
 pub use options::PoolOptions;
 pub(crate) use view::is_own_thread;

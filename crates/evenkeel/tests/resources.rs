@@ -113,9 +113,9 @@ fn each_coordinator_sees_its_slice_and_what_crosses_a_boundary_is_refused_and_re
         manager.verify_isolation().unwrap();
         assert!(right.verify_cleanup().is_ok() && right.metrics().holders.is_empty());
         // Another's cannot give it back, and the handle is still good.
-        let (breach, handle) = *right.deallocate(handle).unwrap_err();
-        assert_eq!(breach.to_string(), "channel right reached for what is left/mic's: refused");
-        manager.deallocate(handle).unwrap();
+        let refused = *right.deallocate(handle).unwrap_err();
+        assert_eq!(refused.to_string(), "channel right reached for what is left/mic's: refused");
+        manager.deallocate(refused.handle).unwrap();
         manager.verify_cleanup().unwrap();
     }
     assert!(right.allocate(Request::bytes("left", "mic", 1)).is_err());

@@ -112,6 +112,17 @@ pub enum ResourceError {
     Breach(#[from] Breach),
 }
 
+/// A handle that is another's: it is the caller's, as it was.
+#[derive(Debug, thiserror::Error)]
+#[error("{breach}")]
+#[non_exhaustive]
+pub struct NotGivenBack {
+    /// Who reached for what.
+    pub breach: Breach,
+    /// The handle.
+    pub handle: ResourceHandle,
+}
+
 /// What somebody may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -204,7 +215,7 @@ impl fmt::Display for NotReleased {
 /// let handle = left.allocate(Request::bytes("left", "mic", 4096))?;
 /// assert!(right.allocate(Request::bytes("left", "mic", 4096)).is_err());
 /// assert!(right.validate_boundaries(&handle).is_err());
-/// assert_eq!(keel.monitoring().usage()[0].bytes, 4096);
+/// assert_eq!(left.usage()[0].bytes, 4096);
 /// left.deallocate(handle)?;
 /// left.verify_cleanup()?;
 /// # keel.stop("the example is over", "the example");
@@ -222,8 +233,8 @@ pub trait ResourceManager {
     /// Gives back what was allocated.
     ///
     /// # Errors
-    /// [`Breach`]: it is none of this slice's. That is reported, and the handle is given back to the caller, as it is.
-    fn deallocate(&self, handle: ResourceHandle) -> Result<(), Box<(Breach, ResourceHandle)>>;
+    /// [`NotGivenBack`], with the handle: it is none of this slice's. That is reported.
+    fn deallocate(&self, handle: ResourceHandle) -> Result<(), Box<NotGivenBack>>;
 
     /// What each channel and component may have.
     fn limits(&self) -> Vec<ResourceLimit>;
@@ -265,7 +276,7 @@ impl<T: HasResources> ResourceManager for T {
         self.resource_view().allocate(request)
     }
 
-    fn deallocate(&self, handle: ResourceHandle) -> Result<(), Box<(Breach, ResourceHandle)>> {
+    fn deallocate(&self, handle: ResourceHandle) -> Result<(), Box<NotGivenBack>> {
         self.resource_view().deallocate(handle)
     }
 

@@ -1,8 +1,8 @@
 //! A slice of the pool: what one coordinator, or one channel, sees of it and may touch.
 
 use super::manager::{
-    Held, NotReleased, Request, ResourceError, ResourceHandle, ResourceLimit, ResourceMetrics, ResourceUsage,
-    Violations, Want,
+    Held, NotGivenBack, NotReleased, Request, ResourceError, ResourceHandle, ResourceLimit, ResourceMetrics,
+    ResourceUsage, Violations, Want,
 };
 use super::{Components, CountedHolder, HOUSE, ResourcePool, SHARED, THREADS, Taken, Usage, Used};
 use std::fmt;
@@ -109,10 +109,10 @@ impl ResourceView {
         Ok(ResourceHandle { held, pool: self.pool.clone(), channel: name, component })
     }
 
-    pub(super) fn deallocate(&self, handle: ResourceHandle) -> Result<(), Box<(Breach, ResourceHandle)>> {
+    pub(super) fn deallocate(&self, handle: ResourceHandle) -> Result<(), Box<NotGivenBack>> {
         match self.check(&handle) {
             Ok(()) => Ok(()),
-            Err(breach) => Err(Box::new((breach, handle))),
+            Err(breach) => Err(Box::new(NotGivenBack { breach, handle })),
         }
     }
 
