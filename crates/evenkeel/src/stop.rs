@@ -436,6 +436,7 @@ mod tests {
         let setup = Setup {
             shared: shared.clone(),
             coordinator,
+            strict: false,
             signals: None,
             journal: None,
             runtime: None,

@@ -150,7 +150,23 @@ impl<T: Queued + Send> Inlet<T> {
     /// the queue is closed.
     #[inline]
     pub fn put(&self, item: T) -> Result<Dropped<T>, NotPut<T>> {
-        let weighed = Weighed::of(item);
+        let mut weighed = Some(Weighed::of(item));
+        let is_put = self.0.shared.with(|state| {
+            let is_put = state.push_if_free(self.0.at, &mut weighed);
+            if is_put {
+                self.0.shared.arrived.notify_one();
+            }
+            is_put
+        });
+        match weighed {
+            Some(weighed) if !is_put => self.put_later(weighed),
+            _ => Ok(Dropped { first: None, more: Vec::new() }),
+        }
+    }
+
+    /// There was no room a moment ago, or it is closed.
+    #[cold]
+    fn put_later(&self, weighed: Weighed<T>) -> Result<Dropped<T>, NotPut<T>> {
         let put = self.0.shared.with(|state| {
             let side = &state.sides[self.0.at];
             if !side.is_open_for(self.0.opening) {

@@ -157,6 +157,11 @@ impl QueueCounts {
     }
 
     pub(super) fn leave(&mut self, weight: Weight, is_dropped: bool) {
+        self.leave_all(weight, 1, is_dropped);
+    }
+
+    /// The same of so many entries, which have this weight together.
+    pub(super) fn leave_all(&mut self, weight: Weight, entries: u64, is_dropped: bool) {
         let (items, bytes) = match is_dropped {
             true => (&mut self.items_dropped, &mut self.bytes_dropped),
             false => (&mut self.items_out, &mut self.bytes_out),
@@ -167,7 +172,7 @@ impl QueueCounts {
         self.items = less(self.items, weight.items);
         self.bytes = less(self.bytes, weight.bytes);
         self.memory = less(self.memory, weight.memory);
-        self.entries = less(self.entries, 1);
+        self.entries = less(self.entries, entries);
         assert!(self.is_whole(), "invariant: what came in went out, was dropped or waits");
     }
 

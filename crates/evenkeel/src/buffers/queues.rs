@@ -142,6 +142,17 @@ impl<T: Queued> Queues<T> {
         self.push_full(at, item, weight)
     }
 
+    /// Puts an item in if there is room; otherwise leaves it where it is.
+    #[inline]
+    pub(super) fn push_if_room(&mut self, at: usize, item: &mut Option<T>) -> bool {
+        let Some(weight) = item.as_ref().map(Weight::of) else { return false };
+        if !self.of(at).has_room(weight) {
+            return false;
+        }
+        item.take().into_iter().for_each(|item| self.put(at, item, weight));
+        true
+    }
+
     fn push_full(&mut self, at: usize, item: T, weight: Weight) -> Pushed<T> {
         let queue = self.of_mut(at);
         if weight.items > queue.limits.items_max || weight.memory > queue.limits.bytes_max {
@@ -287,16 +298,20 @@ impl<T: Queued> Queues<T> {
             }
             let weight = u64::from(queue.limits.weight.max(1));
             let run_max = self.quantum.saturating_mul(weight).min(memory - cost);
-            let mut run = 0;
+            let (mut run, mut entries, mut all) = (0, 0, Weight::default());
             while run < run_max
                 && let Some(item) = queue.entries.pop_front()
             {
                 let of = Weight::of(&item);
-                queue.counts.leave(of, false);
+                all.items += of.items;
+                all.bytes += of.bytes;
+                all.memory += of.memory;
+                entries += 1;
                 run += of.memory.max(ENTRY_BYTES);
-                taken += of.memory;
                 out(at, item);
             }
+            queue.counts.leave_all(all, entries, false);
+            taken += all.memory;
             // It may have been emptied otherwise: then this is no service.
             if run > 0 {
                 self.now = self.now.max(mark);

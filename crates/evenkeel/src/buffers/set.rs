@@ -120,6 +120,17 @@ impl<T> State<T> {
         self.numbers
     }
 
+    /// Puts an item in where nothing stands in its way; otherwise leaves it where it is.
+    #[inline]
+    pub(super) fn push_if_free(&mut self, at: usize, item: &mut Option<Weighed<T>>) -> bool {
+        let side = &mut self.sides[at];
+        let is_free =
+            side.is_open && side.line.is_empty() && item.as_ref().is_some_and(|item| item.items > 0);
+        let is_put = is_free && self.queues.push_if_room(at, item);
+        side.entered += u64::from(is_put);
+        is_put
+    }
+
     /// Puts an item in, or says why not.
     #[inline]
     pub(super) fn push(&mut self, at: usize, mut item: Weighed<T>) -> Pushed<Weighed<T>> {

@@ -244,12 +244,7 @@ impl Builder {
         let cleanup = CleanupCoordinator::default();
         let shared = Shared::new().map_err(BuildError::Stop)?;
         let faults = start_faults(&threads, &shared, (journal.as_ref(), &states), self.supervision)?;
-        faults.hear_of_pool(monitoring.pool());
-        let alerts = faults.alerts();
-        super::release::watch_over(monitoring.pool(), &components, &cleanup, (&threads, alerts));
-        if let Ok(account) = monitoring.account_of_service(resources::THREADS) {
-            threads.count_in(&account);
-        }
+        look_after_pool(&monitoring, &components, &cleanup, (&threads, &faults));
         if let Some(journal) = &journal {
             begin_journal(journal, &self.name, self.grace, (&shared, &threads));
         }
@@ -296,6 +291,21 @@ impl Builder {
             grace: self.grace,
             concurrency_max: self.concurrency_max,
         })))
+    }
+}
+
+/// What crosses a boundary in the pool is reported, what is taken from it is released at a stop, who holds too much is told of,
+/// and threads are in its books.
+fn look_after_pool(
+    monitoring: &MonitoringCoordinator,
+    components: &ComponentCoordinator,
+    cleanup: &CleanupCoordinator,
+    (threads, faults): (&ThreadCoordinator, &FaultCoordinator),
+) {
+    faults.hear_of_pool(monitoring.pool());
+    super::release::watch_over(monitoring.pool(), components, cleanup, (threads, faults.alerts()));
+    if let Ok(account) = monitoring.account_of_service(resources::THREADS) {
+        threads.count_in(&account);
     }
 }
 
