@@ -37,8 +37,8 @@ fn formatting() -> Result<(), String> {
     process::run(process::cargo().args(["fmt", "--all", "--check"]))
 }
 
-/// The benches, whose peers are left out: two of them are built from C, which takes minutes and a `make`. `cargo xtask bench`
-/// builds them.
+/// The benches, whose peers are left out: two of them are built from C, which takes minutes and a `make`.
+/// `cargo xtask bench` builds them.
 const WITH_PEERS: &str = "evenkeel-bench";
 
 fn lints() -> Result<(), String> {

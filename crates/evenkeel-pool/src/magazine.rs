@@ -171,7 +171,8 @@ impl Opened<'_> {
 mod tests {
     use super::*;
 
-    // REQ R2, R3: whatever is done with it, a magazine has what a plain list has: nothing lost, doubled, or charged to another.
+    // REQ R2, REQ R3: whatever is done with it, a magazine has what a plain list has: nothing is lost, doubled, or
+    // charged to another.
     #[test]
     fn a_magazine_is_like_a_list() {
         let mut rng = fastrand::Rng::with_seed(5);

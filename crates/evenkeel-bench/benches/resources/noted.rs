@@ -13,6 +13,9 @@ const RATIO_MAX: f64 = 1.05;
 /// Looks of a round.
 const LOOKS: usize = 20;
 
+/// Samples of one of them.
+type Turn<'a> = &'a dyn Fn(&Account) -> Vec<f64>;
+
 fn account(mode: LeakMode) -> Account {
     let pool = Pool::builder().leaks(mode).build().unwrap();
     let limits = Limits { reserve: vec![16], ..Limits::default() };
@@ -25,7 +28,7 @@ pub(crate) fn sites(suite: &mut Suite) {
     let pair = |account: &Account| drop(std::hint::black_box(account.take(BYTES).unwrap()));
     let one = |account: &Account| batches(times(BYTES), None, || pair(account));
     let two = |account: &Account| doubled(|together| batches(times(BYTES), Some(together), || pair(account)));
-    let ways: [(&str, &dyn Fn(&Account) -> Vec<f64>); 2] = [("one", &one), ("two", &two)];
+    let ways: [(&str, Turn<'_>); 2] = [("one", &one), ("two", &two)];
     for (name, turn) in ways {
         let samples = Race::new()
             .with_samples(OURS, || turn(&noted))

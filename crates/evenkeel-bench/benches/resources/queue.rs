@@ -7,7 +7,9 @@ use evenkeel_bench::{Figure, Goal, Race, Suite, ns};
 use std::time::Instant;
 
 const ITEM_NS_MAX: f64 = 100.0;
-const ROUND: usize = 200;
+const BATCHES: usize = 100;
+/// Items of a batch.
+const ITEMS: usize = 640;
 /// Bytes that an item counts as.
 const BYTES: u64 = 256;
 /// Items that wait at most.
@@ -23,18 +25,19 @@ impl Queued for Item {
     }
 }
 
-/// Nanoseconds of each item, by turns: so many are put in one after the other, then all are taken out.
+/// Nanoseconds of each item, by batches: so many are put in one after the other, then all are taken out, and again.
 fn turns(at_once: usize, mut put: impl FnMut(Item), mut take: impl FnMut() -> u64) -> Vec<f64> {
     let expected: u64 = (0..at_once as u64).sum();
-    let turn = |_| {
-        let began = Instant::now();
+    let mut turn = || {
         (0..at_once as u64).for_each(|number| put(Item(number)));
-        let taken = take();
-        let took = ns(began.elapsed()) / at_once as f64;
-        assert_eq!(taken, expected, "all came out");
-        took
+        assert_eq!(take(), expected, "all came out");
     };
-    (0..ROUND).map(turn).collect()
+    let batch = |_| {
+        let began = Instant::now();
+        (0..ITEMS / at_once).for_each(|_| turn());
+        ns(began.elapsed()) / ITEMS as f64
+    };
+    (0..BATCHES).map(batch).collect()
 }
 
 fn ours(at_once: usize) -> impl FnMut() -> Vec<f64> {
