@@ -443,7 +443,6 @@ mod tests {
             grace: Duration::from_secs(20),
             concurrency_max: 1,
             report_path: None,
-            strict: false,
             channels: None,
             tell: None,
             may_exit: false,

@@ -152,6 +152,7 @@ fn who_waits_is_served_in_turn_and_what_is_large_is_not_passed_by() {
     let (large, small) = (put(vec![1; 60]), put(vec![2; 20]));
     // There would be room for the small one.
     assert_eq!(left.put(vec![3; 5]).unwrap_err().why, Why::Full);
+    assert_eq!(left.put_until(vec![3; 5], now()).unwrap_err().why, Why::Full);
     let mut outlet = queues.outlet();
     assert_eq!(outlet.take_now(1).unwrap().len(), 1);
     large.join().unwrap();
