@@ -343,10 +343,10 @@ impl State {
         define: Option<Define>,
         batch: Batch,
         chunk_bytes: usize,
-    ) -> Result<bool, Batch> {
+    ) -> Result<bool, Box<Batch>> {
         if self.is_closed() {
             self.channels[channel].refuse(batch.records(), batch.payload_bytes());
-            return Err(batch);
+            return Err(Box::new(batch));
         }
         let (before, first) = (self.queued_bytes, self.queued_items == 0);
         let may_take = |state: &Self| state.channels[channel].may_take(state.queues.counts(channel).memory);
