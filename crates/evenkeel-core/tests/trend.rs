@@ -198,3 +198,19 @@ fn fragmentation_is_told_when_it_lasts_and_of_enough() {
         }
     }
 }
+
+// REQ R8: what is no time is no beginning: the warm-up is as long as it is.
+#[test]
+fn what_is_no_time_begins_nothing() {
+    let mut watch = GrowthWatch::new(GrowthLimits::default());
+    for (at, seconds) in [f64::NAN, f64::NEG_INFINITY, f64::INFINITY].into_iter().enumerate() {
+        assert_eq!(watch.feed(seconds, at as u64), None);
+    }
+    // It grows while it warms up, and stands still for as long as it takes to be sure.
+    let limits = GrowthLimits::default();
+    let (warm_up, end) = (limits.warm_up_seconds, limits.warm_up_seconds + 3.0 * limits.covered_seconds);
+    for second in 0..end as u64 {
+        let bytes = (100 << 20) + (second as f64).min(warm_up) as u64 * (1 << 20);
+        assert_eq!(watch.feed(second as f64, bytes), None, "at {second}");
+    }
+}

@@ -405,8 +405,10 @@ impl Core {
                     return Ok(slot);
                 }
                 let of_tiers = (0..self.tiers.len()).filter(|of_tier| all || *of_tier == tier);
-                // All are looked through, whichever had something.
-                let had_any = of_tiers.fold(false, |had_any, of_tier| self.empty(seat, of_tier) || had_any);
+                let mut had_any = false;
+                for of_tier in of_tiers {
+                    had_any |= self.empty(seat, of_tier);
+                }
                 // Most are empty. After the last it asks once more, for what others gave back meanwhile.
                 if had_any || seat == SEATS - 1 {
                     match self.enter(tier, account, self.terms(tier, is_beyond)).0 {

@@ -26,6 +26,27 @@ impl Fragmentation {
 }
 
 impl Pool {
+    /// Buffers of each tier that somebody holds, the smallest first: those not that lie ready in the threads that gave them
+    /// back, which [`Usage`](crate::Usage) counts as their channel's.
+    ///
+    /// ```
+    /// use evenkeel_pool::{Limits, Pool};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::builder().build()?;
+    /// let left = pool.channel("left", &Limits::default())?.component("mic", 500_000)?;
+    /// let buffer = left.take(5000)?;
+    /// assert_eq!(pool.held(), [0, 1, 0]);
+    /// drop(buffer);
+    /// assert_eq!(pool.held(), [0, 0, 0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn held(&self) -> Vec<u64> {
+        let core = &self.root().memory().core;
+        (0..core.tiers.len()).map(|tier| core.held(tier).count() as u64).collect()
+    }
+
     /// How much of what is held now was asked for: internal fragmentation. There is no other: all buffers of a tier are of
     /// one size, and any that is free serves.
     ///

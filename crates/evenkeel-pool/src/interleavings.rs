@@ -159,7 +159,7 @@ fn the_last_is_named_once() {
     });
 }
 
-// REQ R2, R4: what one thread took and another gives back lies where the first finds it, or where whoever is denied it does.
+// REQ R2, REQ R4: what one thread took and another gives back lies where the first finds it, or where whoever is denied it does.
 #[test]
 fn what_goes_back_to_its_taker_is_found() {
     loom::model(|| {
@@ -202,7 +202,7 @@ fn the_last_may_go_back_to_who_is_gone() {
     });
 }
 
-// REQ R2, R4: slots that are pushed out of a magazine together are each found once.
+// REQ R2, REQ R4: slots that are pushed out of a magazine together are each found once.
 #[test]
 fn slots_that_go_together_are_found_once() {
     loom::model(|| {

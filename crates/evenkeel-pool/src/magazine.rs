@@ -166,3 +166,51 @@ impl Opened<'_> {
         Some(top)
     }
 }
+
+#[cfg(all(test, not(evenkeel_pool_loom)))]
+mod tests {
+    use super::*;
+
+    // REQ R2, REQ R3: whatever is done with it, a magazine has what a plain list has: nothing is lost, doubled, or
+    // charged to another.
+    #[test]
+    fn a_magazine_is_like_a_list() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        for room in 0..=ROOM {
+            let (magazine, mut list) = (Magazine::default(), Vec::new());
+            for slot in 0..20_000 {
+                let mut opened = magazine.open();
+                let account = rng.u32(..2);
+                match rng.u32(..8) {
+                    0..4 => {
+                        let entry = Entry { slot, account };
+                        let has_room = list.len() < room;
+                        assert_eq!(opened.put(entry, room as u32), has_room);
+                        list.extend(has_room.then_some(entry));
+                    }
+                    4 => {
+                        let top = list.pop_if(|top: &mut Entry| top.account == account);
+                        assert_eq!(opened.take_top(account), top.map(|top| top.slot));
+                    }
+                    5 => {
+                        let newest = list.iter().rposition(|entry| entry.account == account);
+                        assert_eq!(opened.take(account), newest.map(|at| list.remove(at).slot));
+                    }
+                    6 => {
+                        let most = rng.u32(1..=ROOM as u32);
+                        let Some(first) = list.first().copied() else {
+                            assert!(opened.push_out(most).is_none());
+                            continue;
+                        };
+                        let same = list.iter().take(most as usize).take_while(|e| e.account == first.account);
+                        let count = same.count();
+                        let gone: Vec<_> = list.drain(..count).map(|entry| entry.slot).collect();
+                        let oldest = opened.push_out(most).expect("it has some");
+                        assert_eq!((oldest.account, oldest.slots()), (first.account, &gone[..]));
+                    }
+                    _ => assert_eq!(opened.take_any(), list.pop()),
+                }
+            }
+        }
+    }
+}

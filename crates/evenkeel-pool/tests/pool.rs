@@ -38,6 +38,20 @@ fn a_buffer_shows_nothing_of_another_channels() {
     }
 }
 
+// REQ R2
+#[test]
+fn what_another_thread_gives_back_its_taker_has_again() {
+    let pool = small(64);
+    let account = account(&pool, "left", 0, 64);
+    for _ in 0..100 {
+        let mut buffer = account.take(4096).unwrap();
+        let at = buffer.spare_mut().as_ptr();
+        std::thread::scope(|scope| scope.spawn(|| drop(buffer)).join().unwrap());
+        // It lies with the thread that took it, and not with the one that is gone.
+        assert_eq!(account.take(4096).unwrap().spare_mut().as_ptr(), at);
+    }
+}
+
 // REQ R3, REQ R4, REQ R5
 #[test]
 fn who_is_refused_is_told_whose_limit_it_was_and_who_holds_most() {

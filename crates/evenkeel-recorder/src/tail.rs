@@ -32,7 +32,7 @@ pub(crate) use files::check;
 use files::{Tailed, directory, newer_beside, open, open_beside};
 use rustix::io::Errno;
 use std::collections::VecDeque;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub(crate) struct Tail {
     files: VecDeque<Tailed>,
     /// Files that were left since the last look: what is told of them until then is no news.
     left: Vec<Tailed>,
+    /// Names of files that stood at the path unseen, and had another name already when they were to be opened.
+    sought: Vec<OsString>,
     /// Bytes of the first of them that were read.
     at: u64,
     /// Whether the first of them was seen to be shorter than that.
@@ -86,6 +88,7 @@ impl Tail {
             watch,
             files: VecDeque::new(),
             left: Vec::new(),
+            sought: Vec::new(),
             at: 0,
             cut: false,
             unseen: false,
@@ -210,21 +213,29 @@ impl Tail {
 
     /// Takes the directory's word on what came to the path and went again unseen.
     fn hear(&mut self) {
-        let (left, news) = (std::mem::take(&mut self.left), self.watch.news());
+        let (left, sought) = (std::mem::take(&mut self.left), std::mem::take(&mut self.sought));
+        let news = self.watch.news(sought.clone());
         if news.is_empty() {
             (self.ahead, self.missed) = (false, false);
         }
         let mut missed = false;
-        for news in news {
-            let unseen = std::mem::take(&mut self.unseen);
+        for (at, news) in news.into_iter().enumerate() {
+            let before = sought.get(at);
+            let unseen = before.is_some() || std::mem::take(&mut self.unseen);
             missed |= match news {
                 News::Came => {
                     self.unseen = !std::mem::take(&mut self.ahead);
                     unseen
                 }
                 // It may have been seen all the same: then it is known for what it is.
-                News::Renamed(Some(name)) => !self.go_after(&name, &left) && unseen,
-                News::Renamed(None) | News::Removed => unseen,
+                News::Renamed(Some(name)) if self.go_after(&name, &left) => false,
+                // It may have been renamed once more: the next look knows.
+                News::Renamed(Some(name)) if unseen && before != Some(&name) => {
+                    let is_room = self.sought.len() < FILES_MAX;
+                    self.sought.extend(is_room.then_some(name));
+                    !is_room
+                }
+                News::Renamed(_) | News::Removed => unseen,
                 News::Missed => true,
             };
         }

@@ -320,10 +320,10 @@ fn dropping(framing: Framing, on_full: OnFull) {
     let out = stored(&storage, "drops");
     assert!(out.ends_with(last));
     if on_full == OnFull::DropOldest {
-        // All the newest, as much as there was memory for.
-        assert!(sent.ends_with(&out[out.len() - 1_000_000..]));
+        // All the newest, as much as there was memory for: 5 MiB, which short reads of short lines fill to a seventh.
+        assert!(sent.ends_with(&out[out.len() - 500_000..]));
     } else {
-        assert!(sent.starts_with(&out[..1_000_000]));
+        assert!(sent.starts_with(&out[..500_000]));
     }
     assert_eq!(stored(&storage, "blocks"), b"first second");
 }

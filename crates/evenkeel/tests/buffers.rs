@@ -408,3 +408,65 @@ fn a_channel_that_is_stuck_or_floods_keeps_nothing_from_another() {
     waits.join().unwrap().unwrap();
     keel.stop("enough", "the test");
 }
+
+// REQ R9: who came in by an opening that was closed has no part in the next: neither puts into it, nor closes it, nor changes it.
+#[test]
+fn an_inlet_of_before_has_no_part_in_a_queue_that_was_opened_anew() {
+    let keel = keel();
+    let queues = keel.buffers().queues::<Vec<u8>>("to-disk").unwrap();
+    let old = queues.open("left", limits(4, OnFull::Block)).unwrap();
+    old.close();
+    let new = queues.open("left", limits(4, OnFull::Block)).unwrap();
+    assert_eq!(old.put(bytes(1)).unwrap_err().why, Why::Closed);
+    assert_eq!(old.put_until(bytes(1), never()).unwrap_err().why, Why::Closed);
+    old.set_limits(limits(1, OnFull::DropNewest));
+    old.close();
+    drop(old);
+    assert_eq!(new.limits(), limits(4, OnFull::Block));
+    new.put(bytes(2)).unwrap();
+    assert_eq!(new.counts().items, 1);
+    new.close();
+    assert_eq!(new.put(bytes(3)).unwrap_err().why, Why::Closed);
+    keel.stop("enough", "the test");
+}
+
+/// A word on what follows, or a sound.
+#[derive(Debug, PartialEq, Eq)]
+enum Entry {
+    Word,
+    Sound(u8),
+}
+
+impl Queued for Entry {
+    fn bytes(&self) -> u64 {
+        10
+    }
+    fn is_control(&self) -> bool {
+        *self == Self::Word
+    }
+}
+
+// REQ R9: control counts as nothing and makes room for nothing; and a flush waits for it also where all that came with it was
+// dropped.
+#[test]
+fn control_stays_where_the_oldest_make_room() {
+    let keel = keel();
+    let queues = keel.buffers().queues::<Entry>("to-disk").unwrap();
+    let left = queues.open("left", limits(1, OnFull::DropOldest)).unwrap();
+    assert!(left.put(Entry::Word).unwrap().is_empty());
+    assert!(left.put(Entry::Sound(1)).unwrap().is_empty());
+    let mut flush = keel.buffers().flush(None);
+    for sound in 2..6 {
+        let dropped: Vec<_> = left.put(Entry::Sound(sound)).unwrap().into_iter().collect();
+        assert_eq!(dropped, [Entry::Sound(sound - 1)]);
+    }
+    assert_eq!((left.counts().items, left.counts().items_dropped), (1, 4));
+    assert_eq!(flush.look().waiting, 1, "the word waits");
+    let mut outlet = queues.outlet();
+    let at = left.number();
+    assert_eq!(*outlet.take_now(1 << 20).unwrap(), [(at, Entry::Word), (at, Entry::Sound(5))]);
+    assert_eq!(flush.look().waiting, 0);
+    outlet.done();
+    assert!(flush.look().is_done());
+    keel.stop("enough", "the test");
+}

@@ -20,8 +20,7 @@ pub(crate) const fn times(bytes: usize) -> usize {
 }
 
 /// Nanoseconds of each, by batches, which begin together with another thread's where there is one.
-fn batches(bytes: usize, beside: Option<&Together<'_>>, mut each: impl FnMut()) -> Vec<f64> {
-    let times = times(bytes);
+pub(crate) fn batches(times: usize, beside: Option<&Together<'_>>, mut each: impl FnMut()) -> Vec<f64> {
     let batch = |_| {
         if let Some(together) = beside {
             together.meet();
@@ -34,12 +33,12 @@ fn batches(bytes: usize, beside: Option<&Together<'_>>, mut each: impl FnMut()) 
 }
 
 fn pairs<S: Source>(source: &S, bytes: usize, beside: Option<&Together<'_>>) -> Vec<f64> {
-    batches(bytes, beside, || S::touch(&mut source.take()))
+    batches(times(bytes), beside, || S::touch(&mut source.take()))
 }
 
 fn alone(bytes: usize, beside: Option<&Together<'_>>) -> Vec<f64> {
     let mut memory = vec![0; bytes];
-    batches(bytes, beside, || touch(&mut memory))
+    batches(times(bytes), beside, || touch(&mut memory))
 }
 
 pub(crate) fn one(suite: &mut Suite) {

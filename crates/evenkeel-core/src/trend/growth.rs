@@ -76,6 +76,9 @@ impl GrowthWatch {
 
     /// So many bytes are resident at a second. What has begun or ended with that.
     pub fn feed(&mut self, seconds: f64, bytes: u64) -> Option<GrowthAlert> {
+        if !seconds.is_finite() {
+            return None;
+        }
         let began = *self.began.get_or_insert(seconds);
         if seconds - began < self.limits.warm_up_seconds || !self.window.push(seconds, bytes as f64) {
             return None;

@@ -343,12 +343,14 @@ impl State {
         define: Option<Define>,
         batch: Batch,
         chunk_bytes: usize,
-    ) -> Result<bool, Batch> {
+    ) -> Result<bool, Box<Batch>> {
         if self.is_closed() {
             self.channels[channel].refuse(batch.records(), batch.payload_bytes());
-            return Err(batch);
+            return Err(Box::new(batch));
         }
         let (before, first) = (self.queued_bytes, self.queued_items == 0);
+        let may_take = |state: &Self| state.channels[channel].may_take(state.queues.counts(channel).memory);
+        let could_take = may_take(self);
         let of = &mut self.channels[channel];
         of.accepted(batch.records(), batch.payload_bytes());
         of.last_sequence = batch.last_sequence();
@@ -356,7 +358,9 @@ impl State {
             self.put(channel, Item::Define(define));
         }
         self.put(channel, Item::Batch(batch));
-        Ok(first || (before < chunk_bytes && self.queued_bytes >= chunk_bytes))
+        // What its reader had in hand waits now: the log may have it, and the log may be asleep.
+        let may_now = !could_take && may_take(self);
+        Ok(first || may_now || (before < chunk_bytes && self.queued_bytes >= chunk_bytes))
     }
 
     /// Puts a gap into the queue; answers whether the log is to be woken.

@@ -178,7 +178,7 @@ impl State {
 
 impl super::Channel {
     /// Whether the log may take more, where so many bytes of memory wait.
-    fn may_take(&self, waits: u64) -> bool {
+    pub(super) fn may_take(&self, waits: u64) -> bool {
         let with_log = self.counts.held_bytes.saturating_sub(waits as usize);
         if self.on_full == OnFull::Block || with_log == 0 {
             return true;

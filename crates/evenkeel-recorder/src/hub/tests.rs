@@ -240,6 +240,7 @@ fn what_is_dropped_while_nothing_becomes_durable_is_one_gap() {
         hub.drop_newest(0, lane.drop(2, 10));
         assert!(hub.take(0, true, false).items.is_empty(), "a gap for every look");
     }
+    assert_eq!(hub.waiting(), Waiting::NotYet);
     let Some((_, Item::Batch(durable))) = with_log.pop() else { panic!("no batch") };
     hub.return_buffer(0, durable.into_memory());
     let [(0, Item::Dropped(gap))] = hub.take(0, true, false).items[..] else { panic!("no gap") };

@@ -37,7 +37,6 @@ pub(super) struct Watch {
 }
 
 /// Files that were renamed away, while their moves are followed.
-#[derive(Default)]
 struct Moves {
     news: Vec<News>,
     /// Moves whose other end is not told yet: the cookie, and which of the news it is.
@@ -78,9 +77,11 @@ impl Watch {
         }
     }
 
-    /// What was told by now, the oldest first: whoever calls this looks next.
-    pub(super) fn news(&self) -> Vec<News> {
-        let mut moves = Moves::default();
+    /// What was told by now, the oldest first: whoever calls this looks next. Of files that had these names and were not
+    /// found under them, it comes first what became of them.
+    pub(super) fn news(&self, sought: Vec<OsString>) -> Vec<News> {
+        let news = sought.into_iter().map(|name| News::Renamed(Some(name))).collect();
+        let mut moves = Moves { news, open: Vec::new() };
         if let Some(inotify) = &self.inotify {
             let mut place = [MaybeUninit::uninit(); 4096];
             let mut events = Reader::new(inotify, &mut place);

@@ -124,7 +124,9 @@ impl<T: Send> Set for Shared<T> {
             loop {
                 let left = |(at, mark): &(usize, u64)| {
                     let has_left = state.sides[*at].entered - state.queues.counts(*at).entries;
-                    mark.saturating_sub(has_left)
+                    // Control stays where what came after it was dropped: then more have left than came before the mark.
+                    let is_there = state.queues.entries(*at).next().is_some_and(|first| first.nth <= *mark);
+                    mark.saturating_sub(has_left).max(u64::from(is_there))
                 };
                 let waiting: u64 = marks.queues.iter().map(left).sum();
                 if waiting == 0 {

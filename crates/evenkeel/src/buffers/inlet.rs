@@ -36,13 +36,15 @@ impl<T> IntoIterator for Dropped<T> {
 struct Inner<T> {
     shared: Arc<Shared<T>>,
     at: usize,
+    /// Which of the queue's openings it came by.
+    opening: u64,
     channel: Arc<str>,
     room: Arc<Condvar>,
 }
 
 impl<T> Drop for Inner<T> {
     fn drop(&mut self) {
-        self.shared.close(Some(self.at));
+        self.shared.close(self.at, self.opening);
     }
 }
 
@@ -65,8 +67,13 @@ impl<T> fmt::Debug for Inlet<T> {
 }
 
 impl<T> Inlet<T> {
-    pub(super) fn new(shared: Arc<Shared<T>>, at: usize, channel: Arc<str>, room: Arc<Condvar>) -> Self {
-        Self(Arc::new(Inner { shared, at, channel, room }))
+    pub(super) fn new(
+        shared: Arc<Shared<T>>,
+        (at, opening): (usize, u64),
+        channel: Arc<str>,
+        room: Arc<Condvar>,
+    ) -> Self {
+        Self(Arc::new(Inner { shared, at, opening, channel, room }))
     }
 
     /// Its channel.
@@ -89,17 +96,20 @@ impl<T> Inlet<T> {
         self.0.shared.with(|state| state.queues.limits(self.0.at))
     }
 
-    /// Changes that. What waits stays, also where it is more.
+    /// Changes that. What waits stays, also where it is more. Once the queue was opened anew, its limits are the new
+    /// inlet's, and this does nothing.
     pub fn set_limits(&self, limits: QueueLimits) {
         self.0.shared.with(|state| {
-            state.queues.set_limits(self.0.at, limits);
-            self.0.room.notify_all();
+            if state.sides[self.0.at].opening == self.0.opening {
+                state.queues.set_limits(self.0.at, limits);
+                self.0.room.notify_all();
+            }
         });
     }
 
     /// Takes nothing more in; who waits for room is told. What waits can still be taken out.
     pub fn close(&self) {
-        self.0.shared.close(Some(self.0.at));
+        self.0.shared.close(self.0.at, self.0.opening);
     }
 
     fn not_put(&self, (weighed, why): (Weighed<T>, Why)) -> NotPut<T> {
@@ -159,7 +169,7 @@ impl<T: Queued + Send> Inlet<T> {
     fn put_later(&self, weighed: Weighed<T>) -> Result<Dropped<T>, NotPut<T>> {
         let put = self.0.shared.with(|state| {
             let side = &state.sides[self.0.at];
-            if !side.is_open {
+            if !side.is_open_for(self.0.opening) {
                 return Err((weighed, Why::Closed));
             }
             if !side.line.is_empty() {
@@ -183,7 +193,7 @@ impl<T: Queued + Send> Inlet<T> {
             let mut state = self.0.shared.state.lock(house);
             let put = loop {
                 let side = &state.sides[at];
-                if !side.is_open {
+                if !side.is_open_for(self.0.opening) {
                     break Err((weighed, Why::Closed));
                 }
                 if side.line.front().is_none_or(|first| Some(*first) == ticket) {

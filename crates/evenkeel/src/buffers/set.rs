@@ -38,15 +38,18 @@ pub(super) struct Weighed<T> {
     items: u64,
     bytes: u64,
     memory: u64,
+    is_control: bool,
+    /// How many were put in before it, and itself.
+    pub(super) nth: u64,
 }
 
 impl<T: Queued> Weighed<T> {
     #[inline]
     pub(super) fn of(item: T) -> Self {
-        let counts = !item.is_control();
-        let of = |figure: fn(&T) -> u64| if counts { figure(&item) } else { 0 };
+        let is_control = item.is_control();
+        let of = |figure: fn(&T) -> u64| if is_control { 0 } else { figure(&item) };
         let (items, bytes, memory) = (of(T::items), of(T::bytes), of(T::memory));
-        Self { item, items, bytes, memory }
+        Self { item, items, bytes, memory, is_control, nth: 0 }
     }
 }
 
@@ -63,17 +66,31 @@ impl<T> Queued for Weighed<T> {
     fn memory(&self) -> u64 {
         self.memory
     }
+    #[inline]
+    fn is_control(&self) -> bool {
+        self.is_control
+    }
 }
 
 /// The end of a queue where things come in.
 pub(super) struct Side {
     pub(super) name: Arc<str>,
     pub(super) is_open: bool,
+    /// How often it was opened: who came in by an opening that was closed has no part in the next.
+    pub(super) opening: u64,
     /// Entries that were ever put in.
     pub(super) entered: u64,
     /// Tickets of those who wait for room, who came first at the front.
     pub(super) line: VecDeque<u64>,
     pub(super) room: Arc<Condvar>,
+}
+
+impl Side {
+    /// Whether it takes in what comes by an opening of it.
+    #[inline]
+    pub(super) fn is_open_for(&self, opening: u64) -> bool {
+        self.is_open && self.opening == opening
+    }
 }
 
 /// What one outlet has taken and is not done with.
@@ -116,7 +133,8 @@ impl<T> State<T> {
 
     /// Puts an item in, or says why not.
     #[inline]
-    pub(super) fn push(&mut self, at: usize, item: Weighed<T>) -> Pushed<Weighed<T>> {
+    pub(super) fn push(&mut self, at: usize, mut item: Weighed<T>) -> Pushed<Weighed<T>> {
+        item.nth = self.sides[at].entered + 1;
         if item.items == 0 {
             let most = self.queues.limits(at).items_max.saturating_add(CONTROL_MAX);
             if self.queues.counts(at).entries >= most {
@@ -143,19 +161,26 @@ impl<T> Shared<T> {
         with_root(|house| act(&mut self.state.lock(house)))
     }
 
-    /// No more is taken in; of one queue, or of all, and then there are no new ones either.
-    pub(super) fn close(&self, only: Option<usize>) {
+    /// No more is taken in by an opening of one queue.
+    pub(super) fn close(&self, at: usize, opening: u64) {
         self.with(|state| {
-            state.is_closed |= only.is_none();
-            for (_, side) in
-                state.sides.iter_mut().enumerate().filter(|(at, _)| only.is_none_or(|o| o == *at))
-            {
+            let side = &mut state.sides[at];
+            if side.is_open_for(opening) {
                 side.is_open = false;
                 side.room.notify_all();
             }
-            if only.is_none() {
-                self.arrived.notify_all();
+        });
+    }
+
+    /// No more is taken in by any, and there are no new ones either.
+    fn close_all(&self) {
+        self.with(|state| {
+            state.is_closed = true;
+            for side in &mut state.sides {
+                side.is_open = false;
+                side.room.notify_all();
             }
+            self.arrived.notify_all();
         });
     }
 
@@ -241,7 +266,7 @@ impl<T: Send> BufferQueues<T> {
     }
 
     /// Opens the queue of a channel, for whoever puts things in. One that was closed is opened again, with the limits said
-    /// now; what waits in it and what it has counted stay.
+    /// now; what waits in it and what it has counted stay. Inlets from before it was closed stay closed.
     ///
     /// # Errors
     /// [`BufferError`]: the name, that it is open, that there are too many, or that nothing more is taken in.
@@ -257,18 +282,21 @@ impl<T: Send> BufferQueues<T> {
                 if state.sides[at].is_open {
                     return Err(BufferError::Open { queues: queues(), channel: channel.to_owned() });
                 }
-                state.sides[at].is_open = true;
+                let side = &mut state.sides[at];
+                side.is_open = true;
+                side.opening += 1;
                 state.queues.set_limits(at, limits);
-                return Ok((at, state.sides[at].room.clone()));
+                return Ok(((at, side.opening), side.room.clone()));
             }
             if state.sides.len() >= CHANNELS_MAX {
                 return Err(BufferError::TooMany { name: channel.to_owned(), allowed: CHANNELS_MAX });
             }
             let at = state.queues.add(limits);
             let (line, room_there) = (VecDeque::new(), room.clone());
-            state.sides.push(Side { name: name.clone(), is_open: true, entered: 0, line, room: room_there });
+            let (name, is_open) = (name.clone(), true);
+            state.sides.push(Side { name, is_open, opening: 0, entered: 0, line, room: room_there });
             assert_eq!(at + 1, state.sides.len(), "invariant: no queue is ever removed");
-            Ok((at, room))
+            Ok(((at, 0), room))
         });
         let (at, room) = opened?;
         Ok(Inlet::new(self.0.clone(), at, name, room))
@@ -281,7 +309,7 @@ impl<T: Send> BufferQueues<T> {
 
     /// No queue takes anything in any more, and none is opened; what waits can still be taken out.
     pub fn close(&self) {
-        self.0.close(None);
+        self.0.close_all();
     }
 
     /// Takes what waits of a channel, to be dropped by the caller: it counts as dropped. Nothing if there is no such channel.

@@ -60,10 +60,22 @@ fn a_limit_that_is_near_is_told_at_each_level_and_whose_it_is() {
     );
     assert!(watch.look_at(&pool, 3, None).is_empty(), "told once");
     held.clear();
-    pool.shrink().unwrap();
     assert!(watch.look_at(&pool, 4, None).is_empty());
     held.extend((0..19).map(|_| slow.take(4096).unwrap()));
     assert_eq!(codes(&watch.look_at(&pool, 5, None)), [Code::USAGE_HIGH]);
+}
+
+// REQ R8, REQ M2
+#[test]
+fn what_lies_ready_in_a_thread_is_not_in_use() {
+    let pool = small(100);
+    let mic = pool.account(Some("left"), "mic", Some(4 * 4096)).unwrap();
+    let watch = PoolWatch::new(&pool);
+    drop((0..4).map(|_| mic.take(1).unwrap()).collect::<Vec<_>>());
+    assert_eq!(mic.bytes(), 4 * 4096, "it lies ready");
+    assert_eq!(watch.look_at(&pool, 1, None), []);
+    let _held: Vec<_> = (0..4).map(|_| mic.take(1).unwrap()).collect();
+    assert_eq!(codes(&watch.look_at(&pool, 2, None)), [Code::USAGE_HIGH]);
 }
 
 // REQ R8, REQ M3

@@ -113,18 +113,25 @@ struct Share {
     max: u64,
 }
 
-/// Of the pool as a whole, of its tiers, of what else is counted; and of each channel and component that has a limit of its own.
+/// Of the pool as a whole, of its tiers; and of each channel and component that has a limit of its own. Of what somebody
+/// holds: what lies ready in the threads that gave it back is had by whoever needs it.
 fn shares(pool: &ResourcePool) -> Vec<Share> {
     let tiers = pool.tiers();
     let whole: u64 = tiers.iter().map(|tier| tier.bytes as u64 * u64::from(tier.slots)).sum();
-    let mut of_tiers = vec![0; tiers.len()];
-    let (mut all, mut bytes) = (Vec::new(), 0);
+    let mut of_components = BTreeMap::<_, u64>::new();
+    for holder in pool.holders() {
+        *of_components.entry((holder.channel, holder.component)).or_default() += holder.bytes;
+    }
+    let bytes = of_components.values().sum();
+    let mut all = Vec::new();
     for (channel, made, components) in pool.accounts() {
         let usage = made.usage();
-        bytes += usage.bytes.held();
-        usage.tiers.iter().zip(&mut of_tiers).for_each(|(used, sum)| *sum += used.held());
+        let held_by = |component: &String| {
+            of_components.get(&(channel.clone(), component.clone())).copied().unwrap_or(0)
+        };
         if usage.bytes.max < whole {
-            let (held, max) = (usage.bytes.held(), usage.bytes.max);
+            let held = components.iter().map(|(component, _)| held_by(component)).sum();
+            let max = usage.bytes.max;
             all.push(Share {
                 name: format!("bytes of channel {channel}"),
                 whose: Some((channel.clone(), None)),
@@ -134,13 +141,13 @@ fn shares(pool: &ResourcePool) -> Vec<Share> {
         }
         all.extend(components.into_iter().map(|(component, account)| Share {
             name: format!("bytes of {channel}/{component}"),
-            held: account.bytes(),
+            held: held_by(&component),
             max: account.bytes_max(),
             whose: Some((channel.clone(), Some(component))),
         }));
     }
     all.push(Share { name: "bytes of the pool".to_owned(), whose: None, held: bytes, max: whole });
-    all.extend(tiers.iter().zip(of_tiers).map(|(tier, held)| Share {
+    all.extend(tiers.iter().zip(pool.0.pool.held()).map(|(tier, held)| Share {
         name: format!("buffers of {} bytes", tier.bytes),
         whose: None,
         held,
