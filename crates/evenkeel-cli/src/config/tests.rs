@@ -101,7 +101,6 @@ fn everything_said_in_a_file_arrives() {
         name = 'a'
         source = 'exec:echo a=b'
         framing = 'lines'
-        durability = 'memory'
         on_full = 'drop-oldest'
         quota = 100_000
         restart = 'on-failure'
@@ -114,6 +113,7 @@ fn everything_said_in_a_file_arrives() {
         name = 'c'
         source = 'tail:c'
         framing = 'length-u32be'
+        durability = 'memory'
     ";
     let settings = settings(text, &[]).unwrap();
     assert_eq!((settings.grace, settings.strict), (Duration::from_secs(90), true));
@@ -124,7 +124,6 @@ fn everything_said_in_a_file_arrives() {
     assert_eq!(config.dir, Path::new("rec"));
     let a = ChannelConfig {
         framing: Framing::Lines,
-        durability: Durability::Memory,
         on_full: OnFull::DropOldest,
         quota: Some(100_000),
         restart: Restart::OnFailure,
@@ -136,8 +135,8 @@ fn everything_said_in_a_file_arrives() {
         ..ChannelConfig::new("b", Source::Udp(([127, 0, 0, 1], 0).into()))
     };
     assert_eq!(b.framing, Framing::Datagram);
-    let framing = Framing::LengthU32be;
-    let c = ChannelConfig { framing, ..ChannelConfig::new("c", Source::Tail("c".into())) };
+    let (framing, durability) = (Framing::LengthU32be, Durability::Memory);
+    let c = ChannelConfig { framing, durability, ..ChannelConfig::new("c", Source::Tail("c".into())) };
     assert_eq!(config.channels, [a, b, c]);
     assert_eq!((config.log.segment_bytes, config.log.segment_ns), (2_000_000, 1_500_000_000));
     let retention = Retention {
@@ -219,6 +218,12 @@ fn what_does_not_fit_is_shown_where_it_stands() {
     let text = "[[channel]]\nrestart = 'on-failure'\nname = 'a'\nframing = 'chunk'\nsource = 'stdin'\n";
     assert_eq!(refused(text, &[]), format!("f.toml:2:1: restart = 'on-failure': {only_exec}"));
     assert_eq!(settings(text, &["--restart", "a=never"]).map(|s| s.channels.len()), Ok(1));
+    let safe = "[[channel]]\nname = 'a'\nsource = 'stdin'\non_full = 'drop-oldest'\n";
+    let dropped = refused(safe, &["--durability", "memory"]);
+    assert!(
+        dropped.starts_with("f.toml:4:1: on_full = 'drop-oldest': a: what is acknowledged in memory"),
+        "{dropped}"
+    );
     let datagram = refused(TWO, &["--frame", "a=datagram"]);
     assert!(datagram.starts_with("--frame a=datagram: a: datagram is for udp:"), "{datagram}");
     let both = format!("{TWO}[[channel]]\n  name = 'c'\n  source = 'udp:[::1]:0'\n  framing = 'lines'\n");
