@@ -152,7 +152,7 @@ impl<T: Queued + Send> Inlet<T> {
     pub fn put(&self, item: T) -> Result<Dropped<T>, NotPut<T>> {
         let mut weighed = Some(Weighed::of(item));
         let is_put = self.0.shared.with(|state| {
-            let is_put = state.push_if_free(self.0.at, &mut weighed);
+            let is_put = state.push_if_free((self.0.at, self.0.opening), &mut weighed);
             if is_put {
                 self.0.shared.arrived.notify_one();
             }

@@ -122,10 +122,15 @@ impl<T> State<T> {
 
     /// Puts an item in where nothing stands in its way; otherwise leaves it where it is.
     #[inline]
-    pub(super) fn push_if_free(&mut self, at: usize, item: &mut Option<Weighed<T>>) -> bool {
+    pub(super) fn push_if_free(
+        &mut self,
+        (at, opening): (usize, u64),
+        item: &mut Option<Weighed<T>>,
+    ) -> bool {
         let side = &mut self.sides[at];
-        let is_free =
-            side.is_open && side.line.is_empty() && item.as_ref().is_some_and(|item| item.items > 0);
+        let Some(weighed) = item.as_mut().filter(|weighed| weighed.items > 0) else { return false };
+        weighed.nth = side.entered + 1;
+        let is_free = side.is_open_for(opening) && side.line.is_empty();
         let is_put = is_free && self.queues.push_if_room(at, item);
         side.entered += u64::from(is_put);
         is_put
