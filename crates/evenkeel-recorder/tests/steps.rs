@@ -8,7 +8,7 @@ use evenkeel::Keel;
 use evenkeel::cleanup::{Report, StepReport, Verdict};
 use evenkeel_log::sim::{Faults, SimStorage};
 use evenkeel_log::storage::{AppendFile, Entry, ReadFile, Storage};
-use evenkeel_recorder::{ChannelConfig, Config, Framing, Recorder};
+use evenkeel_recorder::{ChannelConfig, Config, Framing, Recorder, budget_bytes, pool_options};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -181,6 +181,28 @@ fn buffers_that_somebody_still_holds_are_not_released() {
         "{report:#?}"
     );
     assert!(held.is_some());
+}
+
+// REQ R1, REQ R7, REQ R8
+#[test]
+fn the_memory_is_of_the_services_pool_within_its_bound_and_the_systems_again_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = put(dir.path(), "input", &lines(300_000));
+    let config = config(&dir.path().join("rec"), vec![channel(&path)]);
+    let channels = config.channels.clone();
+    let builder = Keel::builder("test").without_signals().keep_process();
+    let keel = builder.pool(pool_options(channels.len())).build().unwrap();
+    let prepared = Recorder::prepare(config).unwrap().taking_from(keel.monitoring()).unwrap();
+    let recorder = Arc::new(prepared.start(None).unwrap());
+    recorder.wire(&keel, &channels).unwrap();
+    eventually("the end of the file", || recorder.has_ended());
+    let pool = keel.monitoring().pool();
+    let resident = pool.resident_bytes().unwrap();
+    assert!(resident > 0 && resident <= budget_bytes(channels.len()) as u64, "{resident} bytes are resident");
+    assert!(pool.usage("a").is_some_and(|usage| usage.tiers.iter().any(|tier| tier.reserve == 1)));
+    let report = keel.stop("enough", "the test");
+    assert!(report.clean, "{report:#?}");
+    assert_eq!((pool.in_use(), pool.resident_bytes().unwrap()), (0, 0));
 }
 
 // REQ W4, REQ E1
