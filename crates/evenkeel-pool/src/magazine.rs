@@ -174,6 +174,7 @@ mod tests {
     // REQ R2, REQ R3: whatever is done with it, a magazine has what a plain list has: nothing is lost, doubled, or
     // charged to another.
     #[test]
+    #[cfg_attr(miri, ignore = "thousands of rounds")]
     fn a_magazine_is_like_a_list() {
         let mut rng = fastrand::Rng::with_seed(5);
         for room in 0..=ROOM {
