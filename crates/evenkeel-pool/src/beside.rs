@@ -28,7 +28,7 @@ pub(crate) const NOBODY: u32 = u32::MAX;
 /// What is given back is filled with, where the pool was asked to: no text, no small number, no address.
 pub(crate) const POISON: u8 = 0xDB;
 /// Of so many takes of a slot one is looked at, in the mean.
-pub(crate) const EVERY: u32 = 256;
+pub(crate) const EVERY: u32 = 2048;
 
 /// A place that was not noted.
 pub(crate) const NOWHERE: Site = Location::caller();

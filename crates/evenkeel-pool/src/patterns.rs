@@ -1,7 +1,7 @@
 //! Who takes what, how often, for how long, and how much of it is used.
 //!
 //! How many takes there were is exact. What they were for, how long they lasted and how much was filled is known of about one
-//! in 256, drawn by chance, so that who takes and gives back reads no clock and writes to no line that others write.
+//! in 2,048, drawn by chance, so that who takes and gives back reads no clock and writes to no line that others write.
 
 use crate::arena::Memory;
 use crate::pool::Pool;

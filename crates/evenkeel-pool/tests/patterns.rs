@@ -79,7 +79,7 @@ fn what_is_sampled_is_like_the_rest() {
     let pool = small();
     let (left, right) = (account(&pool, "left"), account(&pool, "right"));
     // Every fourth is large and full, the others are small and a quarter full: 64 is a multiple of that.
-    for round in 0..200_000 {
+    for round in 0..1_600_000 {
         let is_fourth = round % 4 == 0;
         let (asked, filled) = if is_fourth { (3_000, 2_900) } else { (600, 150) };
         let mut buffer = left.take(asked).unwrap();
@@ -94,7 +94,7 @@ fn what_is_sampled_is_like_the_rest() {
     }
     let patterns = pool.patterns(Per::Channel);
     let pattern = of(&patterns, "left", 4096);
-    assert_eq!((pattern.takes, of(&patterns, "right", 16_384).takes), (200_000, 50_000));
+    assert_eq!((pattern.takes, of(&patterns, "right", 16_384).takes), (1_600_000, 400_000));
     assert!((600..1_000).contains(&pattern.samples), "{}", pattern.samples);
     assert_eq!(pattern.samples, pattern.samples_back);
     assert_eq!((pattern.asked.count(), pattern.lifetimes.count()), (pattern.samples, pattern.samples_back));
@@ -116,7 +116,7 @@ fn lifetimes_are_within_what_was_measured_outside() {
     let mut held = std::collections::VecDeque::new();
     let (mut longest, mut rounds) = (0, 0);
     // Held for as long as the next seven takes last.
-    while rounds < 40_000 {
+    while rounds < 320_000 {
         held.push_back((left.take(10).unwrap(), Instant::now()));
         if held.len() > 7 {
             let (buffer, since) = held.pop_front().unwrap();
