@@ -66,11 +66,11 @@ pub enum Per {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let pool = Pool::builder().build()?;
 /// let left = pool.channel("left", &Limits::default())?.component("mic", 500_000)?;
-/// for _ in 0..1_000 {
+/// for _ in 0..10_000 {
 ///     left.take(4096)?.fill_from(b"little");
 /// }
 /// let patterns = pool.patterns(Per::Channel);
-/// assert_eq!((patterns[0].channel.as_str(), patterns[0].slot_bytes, patterns[0].takes), ("left", 4096, 1_000));
+/// assert_eq!((patterns[0].channel.as_str(), patterns[0].slot_bytes, patterns[0].takes), ("left", 4096, 10_000));
 /// assert!(patterns[0].efficiency().is_some_and(|share| share < 0.01));
 /// # Ok(())
 /// # }
