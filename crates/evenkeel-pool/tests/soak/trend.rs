@@ -1,10 +1,10 @@
-//! Growth, of samples that jump: the median of the slopes between all pairs of them (Theil 1950, Sen 1968).
+//! Growth, of samples that jump: the slope of `evenkeel_core`, and how far samples lie from its line.
+
+use evenkeel_core::trend::slope;
 
 /// Samples that are looked at; of more, every so manyth.
 const SAMPLES_MAX: usize = 1_000;
 const SAMPLES_MIN: usize = 8;
-/// Of the normal distribution: 95 % lie within so many deviations.
-const DEVIATIONS: f64 = 1.96;
 /// From the median distance to the standard deviation, of what is normally distributed.
 const SCALE: f64 = 1.4826;
 
@@ -12,7 +12,7 @@ const SCALE: f64 = 1.4826;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Trend {
     pub(crate) per_second: f64,
-    /// Where it lies with 95 % certainty, by the variance of Kendall's statistic.
+    /// Where it lies with 95 % certainty.
     pub(crate) low: f64,
     pub(crate) high: f64,
     /// The samples' deviation from the line.
@@ -24,23 +24,14 @@ impl Trend {
     pub(crate) fn of(samples: &[(f64, f64)]) -> Option<Self> {
         let thin = samples.len().div_ceil(SAMPLES_MAX).max(1);
         let samples: Vec<_> = samples.iter().copied().step_by(thin).collect();
-        let count = samples.len();
-        if count < SAMPLES_MIN {
+        if samples.len() < SAMPLES_MIN {
             return None;
         }
-        let mut slopes = Vec::with_capacity(count * (count - 1) / 2);
-        for (at, (from, before)) in samples.iter().enumerate() {
-            slopes.extend(samples[at + 1..].iter().map(|(to, after)| (after - before) / (to - from)));
-        }
-        slopes.sort_by(f64::total_cmp);
-        let (pairs, count) = (slopes.len() as f64, count as f64);
-        let within = DEVIATIONS * (count * (count - 1.0) * (2.0 * count + 5.0) / 18.0).sqrt();
-        let at = |place: f64| slopes[(place.max(0.0) as usize).min(slopes.len() - 1)];
-        let per_second = at(pairs / 2.0);
-        let middle = median(samples.iter().map(|(at, figure)| figure - per_second * at).collect());
-        let far = |(at, figure): &(f64, f64)| (figure - per_second * at - middle).abs();
+        let slope = slope(&samples)?;
+        let middle = median(samples.iter().map(|(at, figure)| figure - slope.estimate * at).collect());
+        let far = |(at, figure): &(f64, f64)| (figure - slope.estimate * at - middle).abs();
         let noise = SCALE * median(samples.iter().map(far).collect());
-        Some(Self { per_second, low: at((pairs - within) / 2.0), high: at((pairs + within) / 2.0), noise })
+        Some(Self { per_second: slope.estimate, low: slope.low, high: slope.high, noise })
     }
 }
 
