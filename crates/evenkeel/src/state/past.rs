@@ -375,6 +375,10 @@ impl Past {
         if last > from_entry && known.broken.is_some() && known.met > snapshot.sequence {
             return Ok(());
         }
+        // It was taken long before it was written down: the changes that follow it are not kept one by one any more.
+        if last > from_entry && known.broken.is_none() && known.base.sequence > snapshot.sequence {
+            return Ok(());
+        }
         let mut new = PastMachine { broken, last, ..PastMachine::begun(snapshot, known.begun) };
         if last > from_entry {
             std::mem::take(&mut known.tail).into_iter().for_each(|change| new.push(change));

@@ -8,7 +8,9 @@ use evenkeel::state::{
 };
 use evenkeel::threads::ThreadCoordinator;
 use evenkeel_log::sim::{Faults, SimStorage};
-use std::sync::Arc;
+use serde_json::json;
+use std::sync::mpsc::{channel, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -284,6 +286,43 @@ fn who_was_let_go_goes_on_where_it_was_and_snapshots_have_it() {
     assert_eq!(again.machine(&LAMP, "lamp").build().unwrap().state_and_sequence(), (Lamp::On, 1));
     assert_eq!(again.machine(&LAMP, "other").build().unwrap().sequence(), other.sequence());
     assert_eq!(all.machine(&LAMP, "lamp").best_effort().build().unwrap().state(), Lamp::On);
+}
+
+// REQ S6
+#[test]
+fn a_snapshot_that_is_written_down_long_after_it_was_taken_leaves_no_hole() {
+    let storage = SimStorage::new();
+    let options = JournalOptions { snapshot_entries: 4, ..JournalOptions::default() };
+    let journal = Journal::open(Arc::new(storage.clone()), options).unwrap().0;
+    let all = states(&journal, Past::default());
+    let lamp = all.machine(&LAMP, "lamp").build().unwrap();
+    let ((asks, asked), (go, goes)) = (sync_channel(0), channel::<()>());
+    // Asked after the machines; the snapshot waits for its answer, the first time.
+    let (asks, goes) = (Mutex::new(Some(asks)), Mutex::new(goes));
+    journal.on_snapshot("late", move || {
+        if let Some(asks) = asks.lock().unwrap().take() {
+            asks.send(()).unwrap();
+            let _ = goes.lock().unwrap().recv();
+        }
+        json!(null)
+    });
+    (0..8).for_each(|_| flip(&lamp));
+    asked.recv_timeout(LONG).unwrap();
+    (0..200).for_each(|_| flip(&lamp));
+    drop(go);
+    while of_kind_live(&storage, "snapshot") == 0 {
+        thread::yield_now();
+    }
+    journal.finish(LONG).unwrap();
+    let mut snapshots = 0;
+    let mut all = read(&storage);
+    // A later one has what this one lacks.
+    all.retain(|entry| entry.kind != "snapshot" || std::mem::replace(&mut snapshots, 1) == 0);
+    let taken = all.iter().find(|entry| entry.kind == "snapshot").unwrap();
+    let taken = taken.body["machines"][0]["snapshot"]["sequence"].as_u64().unwrap();
+    assert!(lamp.sequence() >= taken + 200, "{taken}");
+    let again = States::new(ThreadCoordinator::default(), None, Past::of(all.iter()));
+    assert_eq!(again.machine(&LAMP, "lamp").build().unwrap().snapshot(), lamp.snapshot());
 }
 
 fn of_kind_live(storage: &SimStorage, kind: &str) -> usize {
