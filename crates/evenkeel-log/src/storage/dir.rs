@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Looks at a directory until nothing of it was renamed or removed meanwhile.
+/// So often a directory is looked at in which files are renamed or removed meanwhile.
 const LOOKS_MAX: usize = 10;
 
 /// Files in one directory, which exists for the life of this value.
@@ -81,6 +81,22 @@ impl DirStorage {
         }
         Ok(look)
     }
+
+    /// Whether the directory still has these files alone. A file that was renamed while they were listed may be in
+    /// the list under neither name or both, with nothing to show it: from now on it has its new name.
+    fn still_has(&self, entries: &[Entry]) -> io::Result<bool> {
+        let mut listed: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                found.extend(entry.file_name().into_string());
+            }
+        }
+        listed.sort_unstable();
+        found.sort_unstable();
+        Ok(listed == found)
+    }
 }
 
 /// What one look at the directory found.
@@ -109,7 +125,9 @@ impl Storage for DirStorage {
 
     fn list(&self) -> io::Result<Vec<Entry>> {
         for _ in 1..LOOKS_MAX {
-            if let Look { entries, missed: false } = self.look()? {
+            if let Look { entries, missed: false } = self.look()?
+                && self.still_has(&entries)?
+            {
                 return Ok(entries);
             }
         }
@@ -225,7 +243,7 @@ impl DirLock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     // REQ W5
     #[test]
@@ -235,21 +253,32 @@ mod tests {
         for number in 0..300 {
             std::fs::write(dir.path().join(format!("{number}")), b"").unwrap();
         }
-        let done = AtomicBool::new(false);
+        // One rename a look at the most, as a segment is sealed now and then; somewhere in it.
+        let looks = AtomicUsize::new(0);
         let seen: Vec<usize> = std::thread::scope(|scope| {
             scope.spawn(|| {
-                let names = ["1", "1.sealed"];
-                for turn in (0..2).cycle() {
-                    if done.load(Ordering::Relaxed) {
+                let (mut met, mut names) = (0, ["1", "1.sealed"]);
+                loop {
+                    let look = looks.load(Ordering::Acquire);
+                    if look == usize::MAX {
                         break;
                     }
-                    storage.rename(names[turn], names[1 - turn]).unwrap();
-                    // sleep: far longer than a look at the directory, as between two segments.
-                    std::thread::sleep(std::time::Duration::from_millis(2));
+                    if look == met {
+                        std::thread::yield_now();
+                        continue;
+                    }
+                    met = look;
+                    (0..look % 40 * 50).for_each(|_| std::hint::spin_loop());
+                    storage.rename(names[0], names[1]).unwrap();
+                    names.reverse();
                 }
             });
-            let seen = (0..1500).map(|_| storage.list().unwrap().len()).collect();
-            done.store(true, Ordering::Relaxed);
+            let look = |at| {
+                looks.store(at, Ordering::Release);
+                storage.list().unwrap().len()
+            };
+            let seen = (1..=1500).map(look).collect();
+            looks.store(usize::MAX, Ordering::Release);
             seen
         });
         assert!(seen.iter().all(|files| *files == 300), "{:?}", seen.iter().min());
