@@ -47,7 +47,7 @@ fn main_of(scene: &str, dir: &Path) -> ExitCode {
         "setup-panics" => evenkeel::main(builder, async |_| panic!("the {} broke", "spring")),
         "own-stop" => own_stop(builder.grace(4.seconds()), dir),
         "two" => two(builder, dir),
-        "gravest" => gravest(builder.grace(1.seconds())),
+        "gravest" => gravest(builder.grace(12.seconds())),
         _ => panic!("no scene {scene}"),
     }
 }
@@ -139,7 +139,7 @@ fn gravest(builder: evenkeel::Builder) -> ExitCode {
     bad.cleanup("fails").run_blocking(|_| false).register().unwrap();
     let good = builder.build().unwrap();
     let other = bad.clone();
-    let wait = move |_: Step| other.wait_timeout(700.milliseconds()).is_some();
+    let wait = move |_: Step| other.wait_timeout(4.seconds()).is_some();
     good.cleanup("waits").run_blocking(wait).verify_blocking(|_| true).register().unwrap();
     ready();
     block();

@@ -66,17 +66,22 @@ fn steps_run_in_order_and_a_verified_stop_is_clean() {
 #[test]
 fn every_bad_step_has_its_verdict_and_the_rest_is_done() {
     let keel = keel(20.seconds());
-    let short = |name: &str| keel.cleanup(name).phase(Phase::StoppingCapture).timeout(200.milliseconds());
+    let plain = |name: &str| keel.cleanup(name).phase(Phase::StoppingCapture);
+    let short = |name: &str| plain(name).timeout(200.milliseconds());
     short("hangs").run_blocking(hang).register().unwrap();
     short("hangs-async").run(|_| std::future::pending::<()>()).register().unwrap();
     short("blocks-async").run(|step| async move { hang(step) }).register().unwrap();
-    short("panics").run_blocking(|_| -> () { panic!("the {} broke", "spring") }).register().unwrap();
-    short("panics-async").run(|_| async { panic_now("so did the clock") }).register().unwrap();
+    plain("panics").run_blocking(|_| -> () { panic!("the {} broke", "spring") }).register().unwrap();
+    plain("panics-async").run(|_| async { panic_now("so did the clock") }).register().unwrap();
     let broken = || std::io::Error::other("no such device");
-    short("fails").run_blocking(move |_| Err::<(), _>(broken())).register().unwrap();
-    short("listens").run_blocking(|step: Step| _ = step.wait_cancelled(60.seconds())).register().unwrap();
-    short("needs").after("panics").run_blocking(|_| ()).register().unwrap();
-    short("lies").run_blocking(|_| ()).verify_blocking(|_| false).register().unwrap();
+    plain("fails").run_blocking(move |_| Err::<(), _>(broken())).register().unwrap();
+    plain("listens")
+        .timeout(2.seconds())
+        .run_blocking(|step: Step| _ = step.wait_cancelled(60.seconds()))
+        .register()
+        .unwrap();
+    plain("needs").after("panics").run_blocking(|_| ()).register().unwrap();
+    plain("lies").run_blocking(|_| ()).verify_blocking(|_| false).register().unwrap();
     let close = keel.cleanup("close").phase(Phase::ClosingLogs);
     close.run_blocking(|_| ()).verify_blocking(|_| true).register().unwrap();
 
