@@ -234,6 +234,11 @@ fn a_source_may_end_the_journal_or_take_the_place_of_another() {
 // REQ S6, REQ C11, REQ Q2
 #[test]
 fn nothing_goes_that_only_a_snapshot_to_come_covers() {
+    // Wherever in a segment its answer comes.
+    (0..8).for_each(nothing_goes_before_an_answer);
+}
+
+fn nothing_goes_before_an_answer(more: u64) {
     let (storage, keeper, door) = (SimStorage::new(), Keeper::default(), Door::default());
     let journal = open(&storage, keeping(0));
     keeper.register(&journal, 0);
@@ -249,20 +254,21 @@ fn nothing_goes_that_only_a_snapshot_to_come_covers() {
             assert!(journal.wait_durable(keeper.add(&journal, n), LONG));
         }
     };
-    add(100);
+    add(40);
     eventually(&journal, || restored(&storage.kill(), false).1.snapshot.is_some());
     door.shut();
     add(20);
     assert!(door.holds_somebody());
-    for _ in 0..15 {
+    for _ in 0..7 {
         add(10);
         let (sum, summary) = restored(&storage.kill(), false);
         assert_eq!(sum, keeper.sum(), "{summary:?}");
         assert!(summary.snapshot.is_some() && !summary.damaged, "{summary:?}");
     }
+    add(more);
     let (held, first) =
         (segments(&storage).len(), assert_sound(&storage.kill(), "held").first_entry.unwrap());
-    assert!(held > 8, "{held} segments are there, of 170 entries that no snapshot covers");
+    assert!(held > 4, "{held} segments are there, of 90 entries that no snapshot covers");
     // The answer comes, and with it what may go, without anybody else's entry.
     door.open();
     eventually(&journal, || segments(&storage).len() < held / 2);
@@ -352,4 +358,34 @@ fn machines_are_asked_like_all_others() {
     eventually(&journal, || !so_far(&storage, SNAPSHOT_KIND).is_empty());
     journal.finish(LONG).unwrap();
     assert_eq!(assert_whole(&storage, Outcome::Intact)[0].kind, "state");
+}
+
+// REQ S6, REQ M4
+#[test]
+fn what_came_due_while_a_source_was_asked_is_taken_when_it_has_failed() {
+    let (storage, door) = (SimStorage::new(), Door::default());
+    let journal = open(&storage, JournalOptions { snapshot_entries: 1, ..small_segments() });
+    let asked = AtomicU64::new(0);
+    journal.on_snapshot("moody", {
+        let door = door.clone();
+        move || match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => panic!("not yet"),
+            1 => {
+                door.pass();
+                panic!("nor now")
+            }
+            times => json!(times),
+        }
+    });
+    append(&journal, 1);
+    eventually(&journal, || so_far(&storage, OBSERVER_PANIC_KIND).len() == 1);
+    door.shut();
+    append(&journal, 1);
+    assert!(door.holds_somebody());
+    append(&journal, 3);
+    door.open();
+    // That it failed again is not told again: no entry comes that would bring another.
+    eventually(&journal, || so_far(&storage, SNAPSHOT_KIND).len() == 1);
+    journal.finish(LONG).unwrap();
+    assert_eq!(assert_whole(&storage, Outcome::Intact).pop().unwrap().body["parts"], json!({ "moody": 2 }));
 }
