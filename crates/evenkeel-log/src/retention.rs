@@ -149,13 +149,9 @@ pub fn remove_segments(storage: &dyn Storage, through: u64) -> io::Result<()> {
         let what = format!("{name} is not sealed, and so nothing up to it is removed");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     }
-    let mut any = false;
-    for (number, files) in catalog.0.range(..=through) {
-        remove_all(storage, *number, files)?;
-        any = true;
-    }
-    // What an earlier call removed may wait for this.
-    if any { Ok(()) } else { storage.sync_dir() }
+    // What an earlier call removed may wait for this: after a crash it could be there, and a later one gone.
+    storage.sync_dir()?;
+    catalog.0.range(..=through).try_for_each(|(number, files)| remove_all(storage, *number, files))
 }
 
 fn remove_all(storage: &dyn Storage, number: u64, files: &Files) -> io::Result<()> {

@@ -137,6 +137,27 @@ fn a_segment_in_the_middle_is_missed_whatever_was_told() {
 
 // REQ W3, REQ W5
 #[test]
+fn a_removal_that_failed_and_goes_on_leaves_no_hole_whenever_it_crashes() {
+    let (whole, _) = recording(3, true);
+    let anchor = Anchor::at(&whole, SEGMENTS - 1).unwrap();
+    let mut failed = 0;
+    for (at, seed) in (0..12).flat_map(|at| (0..8).map(move |seed| (at, seed))) {
+        let storage = whole.kill();
+        storage.set_faults(Faults { at: Some(storage.operations() + at), ..Faults::default() });
+        failed += u64::from(remove_segments(&storage, SEGMENTS - 2).is_err());
+        storage.set_faults(Faults::default());
+        storage.watch(Rng::with_seed(seed));
+        remove_segments(&storage, SEGMENTS - 1).unwrap();
+        for image in storage.take_images() {
+            let rest = verify(&image, false, Some(&anchor)).unwrap();
+            assert_eq!(rest.outcome, Outcome::Declared, "operation {at} failed: {rest:#?}");
+        }
+    }
+    assert!(failed > 20, "{failed} failed");
+}
+
+// REQ W3, REQ W5
+#[test]
 fn a_copy_that_is_superseded_makes_up_for_nothing() {
     let storage = SimStorage::new();
     let mut driver = Driver::new(shared(&storage), told_options());

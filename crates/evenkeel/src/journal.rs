@@ -21,7 +21,7 @@
 //!    fit is refused, counted, and told by an entry `journal-gap` as soon as there is
 //!    room; a refused entry has no number.
 //! 5. Observers run on `ek-journal`, outside every lock; their panics are caught
-//!    and told by an entry.
+//!    and told by an entry. Sources of snapshots run beside it: nothing waits for them.
 //!
 //! How it fails: while the disk is full or fails, entries wait in memory and the
 //! log tries again ([`Journal::trouble`] says so); nothing that was reported
@@ -37,6 +37,7 @@ mod restore;
 mod retention;
 mod shared;
 mod snapshot;
+mod sources;
 mod time;
 mod verify;
 mod weight;
@@ -94,6 +95,8 @@ pub struct JournalOptions {
     pub snapshot_entries: u64,
     /// And after so many bytes of entries: 2 MiB.
     pub snapshot_bytes: u64,
+    /// A source of a snapshot that has not answered for so long is told of, once, and waited for further: 5 s.
+    pub snapshot_patience: Duration,
     /// What is kept of it: all.
     pub retention: JournalRetention,
     /// What checkpoints are signed with: nothing, so that there are none.
@@ -113,6 +116,7 @@ impl Default for JournalOptions {
             ballast_bytes: 64 << 10,
             snapshot_entries: 8192,
             snapshot_bytes: 2 << 20,
+            snapshot_patience: Duration::from_secs(5),
             retention: JournalRetention::default(),
             signing: None,
             checkpoint_entries: 8192,
@@ -296,7 +300,12 @@ impl Journal {
             removals: Removals::new(options.retention),
             checkpoints: Checkpoints::new(options.signing, options.checkpoint_entries.max(1)),
             written: (last, chain),
-            snapshots: Snapshots::new(options.snapshot_entries.max(1), options.snapshot_bytes.max(1)),
+            snapshots: Snapshots::new(
+                options.snapshot_entries,
+                options.snapshot_bytes,
+                options.snapshot_patience,
+                threads.asides(),
+            ),
         };
         let thread = threads.thread("ek-journal").class(Class::System).kept();
         thread.start(move |pulse| keeper.run(pulse))?;
@@ -411,14 +420,18 @@ impl Journal {
         self.0.shared.observe(Box::new(f));
     }
 
-    /// Has `ask` called by `ek-journal` for a part of each snapshot from now on, under a name of its
-    /// own; the source [`MACHINES`] answers with the list of the state machines. A snapshot is taken
-    /// after the first entry of each segment and as the options say. Whoever changes what a source
-    /// answers appends the entry that tells of it while the change can be seen already, or under one
-    /// lock with it: then the snapshot has all that is told up to its `from_entry`.
+    /// Has `ask` called for a part of each snapshot from now on, under a name of its own; the source
+    /// [`MACHINES`] answers with the list of the state machines. A snapshot is taken after the first
+    /// entry of each segment and as the options say. Whoever changes what a source answers appends the
+    /// entry that tells of it while the change can be seen already, or under one lock with it: then the
+    /// snapshot has all that is told up to its `from_entry`.
     ///
-    /// What it does delays the next sync: let it be short. A panic is told once, and the snapshot is
-    /// not taken. It is dropped when the journal ends, or when the name is given again.
+    /// It is called on `ek-snapshot`, a thread that is there while sources are asked, one after the other:
+    /// the journal goes on meanwhile, and appends the snapshot when all have answered. One that does not
+    /// within [`JournalOptions::snapshot_patience`] is told once, and waited for as long as the journal is
+    /// open, by no other: until it answers there is no further snapshot, and so no removal of what the last
+    /// one needs. A panic is told once, and the snapshot is not taken. It is dropped when the journal ends,
+    /// or when the name is given again; while it is being asked, when it has answered.
     pub fn on_snapshot(&self, name: &str, ask: impl Fn() -> Value + Send + Sync + 'static) {
         self.0.shared.sources.add(name, Box::new(ask));
     }

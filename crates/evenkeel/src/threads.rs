@@ -37,6 +37,7 @@ pub use self::channel::JobChannel;
 use self::core::Core;
 use crate::callback::contained;
 use crate::resources::Account;
+pub(crate) use aside::Asides;
 pub use dedicated::{ThreadBuilder, ThreadHandle};
 pub use error::{ChannelRefused, JobRefused, ThreadError};
 pub use evenkeel_core::threads::{Class, Counts, Limits};

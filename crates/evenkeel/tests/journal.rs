@@ -10,6 +10,8 @@ mod doubtful;
 mod gate;
 #[path = "journal/golden.rs"]
 mod golden;
+#[path = "journal/hanging.rs"]
+mod hanging;
 #[path = "journal/odd.rs"]
 mod odd;
 #[path = "journal/retention.rs"]

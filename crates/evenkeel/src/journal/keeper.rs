@@ -69,7 +69,7 @@ impl Keeper {
         let end = loop {
             let may_take = self.writer.condition().0 == Condition::Writing;
             let gather = self.sync_takes.min(GATHER_MAX);
-            let mut work = pulse.waiting(|| self.shared.wait(may_take, self.retry_at(), gather));
+            let mut work = pulse.waiting(|| self.shared.wait(may_take, self.look_at(), gather));
             self.writer.retry(now());
             let until = Instant::now() + gather;
             while work.goes_on && self.writer.condition().0 == Condition::Writing {
@@ -81,7 +81,9 @@ impl Keeper {
             self.take(entries, own);
             self.commit();
             if order == Order::Run {
-                self.snapshots.keep(&self.shared);
+                if self.snapshots.keep(&self.shared) {
+                    self.removals.snapshot_taken();
+                }
                 self.checkpoints.keep(&self.shared);
                 let taken = self.snapshots.last;
                 self.removals.keep(&self.shared, &*self.storage, taken, &self.checkpoints, now().wall_ns);
@@ -104,6 +106,11 @@ impl Keeper {
         self.snapshots.count(count, bytes);
         self.checkpoints.count(count);
         self.shared.recycle(entries);
+    }
+
+    /// When there is something to do even if nothing comes.
+    fn look_at(&self) -> Option<Instant> {
+        self.retry_at().into_iter().chain(self.snapshots.look_at()).min()
     }
 
     /// When a disk that fails is to be tried again.

@@ -83,6 +83,11 @@ impl Removals {
         self.is_wanted = true;
     }
 
+    /// A snapshot that came after a segment had begun, maybe long after: more may go than before it.
+    pub(super) fn snapshot_taken(&mut self) {
+        self.is_wanted = true;
+    }
+
     /// Why the last one failed.
     pub(super) fn trouble(&self) -> Option<String> {
         self.trouble.as_ref().map(|why| format!("old segments of the journal could not be removed: {why}"))

@@ -7,7 +7,7 @@
 use super::draft::Draft;
 use super::entry::{Hash, hash_after, hex_digits};
 use super::queue::{Entries, Queue, Refused};
-use super::snapshot::Sources;
+use super::sources::{Answer, Sources};
 use super::time::Times;
 use super::weight::Weight;
 use super::{Appended, Head, JournalError};
@@ -75,6 +75,8 @@ struct State {
     holds: BTreeMap<String, u64>,
     trouble: Option<String>,
     busy_since: Option<Instant>,
+    /// What came of asking for a snapshot.
+    answer: Option<Answer>,
     order: Order,
     end: Option<Result<(), JournalError>>,
 }
@@ -132,6 +134,11 @@ impl State {
         if let Some(body) = self.queue.take_untold() {
             self.push(&Draft::of(GAP_KIND, None, None, &body));
         }
+    }
+
+    /// Whether there is something to do while the disk is well.
+    fn has_work(&self) -> bool {
+        !self.queue.is_empty() || self.queue.untold() > 0 || self.answer.is_some()
     }
 
     fn is_open(&self) -> bool {
@@ -192,6 +199,7 @@ impl Shared {
             holds: BTreeMap::new(),
             trouble: None,
             busy_since: None,
+            answer: None,
             order: Order::Run,
             end: None,
         };
@@ -290,6 +298,17 @@ impl Shared {
         with_root(|house| self.observers.lock(house).push(observer));
     }
 
+    /// Hands over what came of asking for a snapshot, and wakes `ek-journal` where it sleeps.
+    pub(super) fn answer(&self, answer: Answer) {
+        let sleeps = self.with(|state| {
+            state.answer = Some(answer);
+            std::mem::take(&mut state.sleeps)
+        });
+        if sleeps {
+            self.work.notify_one();
+        }
+    }
+
     /// Whether it is `ek-journal` that asks: waiting for itself it would wait for ever.
     pub(super) fn is_own_thread(&self) -> bool {
         self.thread.get() == Some(&std::thread::current().id())
@@ -338,8 +357,7 @@ impl Shared {
         let is_to_gather = with_root(|house| {
             let mut state = self.state.lock(house);
             state.busy_since = None;
-            let has_work = |state: &State| !state.queue.is_empty() || state.queue.untold() > 0;
-            while state.order == Order::Run && !(may_take && has_work(&state)) {
+            while state.order == Order::Run && !(may_take && state.has_work()) {
                 state.sleeps = may_take;
                 match until {
                     None => self.work.wait(&mut state),
@@ -410,6 +428,11 @@ impl Shared {
             state.push(draft);
             state.queue.take()
         })
+    }
+
+    /// What came of asking for a snapshot, once it has.
+    pub(super) fn take_answer(&self) -> Option<Answer> {
+        self.with(|state| state.answer.take())
     }
 
     /// Tells, where it was not told before, why sources of snapshots did not answer.

@@ -1,7 +1,8 @@
 //! Snapshots: the state that folding the journal gives, as entries, so that nobody has to fold all of it.
 //!
-//! `ek-journal` asks every source what it stands for, after the number of the last entry was read, and
-//! appends the answers as one entry of kind `snapshot`:
+//! When one is due, the number of the last entry is read and every source asked what it stands for; see
+//! `journal/sources.rs`. `ek-journal` goes on meanwhile, and appends the answers when they have come, as one
+//! entry of kind `snapshot`:
 //!
 //! ```text
 //! {"from_entry":N,"machines":[..],"parts":{"NAME":..}}
@@ -16,17 +17,20 @@
 //!    nobody can read, is told once, and asked again later.
 //! 2. The parts of one are appended one after the other, as there is room for notes: the last quarter
 //!    of the queue stays the records'.
-//! 3. Nobody is asked while the house is locked.
+//! 3. One is taken at a time: the next is begun when all parts of the one before are appended, or there are none.
+//!    So the newest that is appended needs whatever one that is being taken will need.
+//! 4. Nothing waits for a source. One that does not answer in time is told once, and waited for as long as the
+//!    journal is open: late or not, its answer counts from `from_entry` on.
 
 use super::draft::{DEPTH_MAX, Draft, is_too_deep};
 use super::shared::Shared;
-use crate::callback::{call, call_alone, message};
-use evenkeel_hierarchy::{JournalObservers, Mutex, with_root};
+use super::sources;
+use crate::threads::Asides;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Kind of the entries that are snapshots.
 pub const SNAPSHOT_KIND: &str = "snapshot";
@@ -36,16 +40,14 @@ pub const MACHINES: &str = "machines";
 const SNAPSHOT_BYTES_MAX: usize = 64 << 20;
 /// Bytes of JSON in one part: escaped once more it is twice as long at most, a small share of the queue.
 const PART_BYTES: usize = 64 << 10;
+/// Who is asked is never looked after more often.
+const PATIENCE_MIN: Duration = Duration::from_millis(1);
 
-struct Source {
-    name: String,
-    ask: Box<dyn Fn() -> Value + Send + Sync>,
-    has_failed: AtomicBool,
+/// What all sources said.
+pub(super) struct Parts {
+    pub(super) machines: Value,
+    pub(super) others: Map<String, Value>,
 }
-
-/// Who is asked for a snapshot, and whether it was told that all of them say too much.
-#[derive(Default)]
-pub(super) struct Sources(Mutex<JournalObservers, Vec<Arc<Source>>>, AtomicBool);
 
 #[derive(Serialize)]
 struct Whole<'a> {
@@ -62,88 +64,28 @@ struct Part<'a> {
     text: &'a str,
 }
 
-impl Sources {
-    pub(super) fn add(&self, name: &str, ask: Box<dyn Fn() -> Value + Send + Sync>) {
-        let source = Arc::new(Source { name: name.to_owned(), ask, has_failed: AtomicBool::new(false) });
-        with_root(|house| {
-            let mut sources = self.0.lock(house);
-            let before = sources.iter().position(|known| known.name == name).map(|at| sources.remove(at));
-            sources.push(source);
-            drop(sources);
-            call_alone(house, || drop(before));
-        });
+/// What to append for a snapshot, in order.
+///
+/// # Errors
+/// Why it could not be read back.
+pub(super) fn drafts(from_entry: u64, parts: &Parts) -> Result<VecDeque<Draft>, String> {
+    let whole = Whole { from_entry, machines: &parts.machines, parts: &parts.others };
+    let text = serde_json::to_string(&whole).map_err(|e| e.to_string())?;
+    if text.len() > SNAPSHOT_BYTES_MAX {
+        return Err(format!("a snapshot of {} bytes is too long", text.len()));
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        with_root(|house| self.0.lock(house).is_empty())
+    if is_too_deep(text.as_bytes()) {
+        return Err(format!("a snapshot of more than {DEPTH_MAX} levels cannot be read back"));
     }
-
-    /// They may hold handles of the journal, or whatever else.
-    pub(super) fn clear(&self) {
-        with_root(|house| {
-            let sources = std::mem::take(&mut *self.0.lock(house));
-            call_alone(house, || drop(sources));
-        });
+    if text.len() <= PART_BYTES {
+        return Ok([Draft::of(SNAPSHOT_KIND, None, None, &whole)].into());
     }
-
-    /// Asks all of them; the error says who did not answer, or nothing where that was told before.
-    fn ask(&self) -> Result<(Value, Map<String, Value>), String> {
-        with_root(|house| {
-            let sources = self.0.lock(house).clone();
-            let (mut machines, mut parts) = (json!([]), Map::new());
-            let (mut is_whole, mut untold) = (true, Vec::new());
-            for source in &sources {
-                let why = match call(house, || (source.ask)()) {
-                    Ok(Value::Array(list)) if source.name == MACHINES => {
-                        machines = Value::Array(list);
-                        continue;
-                    }
-                    Ok(_) if source.name == MACHINES => "the answer is no list".to_owned(),
-                    Ok(value) => {
-                        parts.insert(source.name.clone(), value);
-                        continue;
-                    }
-                    Err(panic) => message(panic),
-                };
-                is_whole = false;
-                if !source.has_failed.swap(true, Ordering::Relaxed) {
-                    untold.push(format!("{}: {why}", source.name));
-                }
-            }
-            call_alone(house, || drop(sources));
-            if is_whole { Ok((machines, parts)) } else { Err(untold.join("; ")) }
-        })
-    }
-
-    /// The same again says nothing.
-    fn once(&self, why: String) -> String {
-        if self.1.swap(true, Ordering::Relaxed) { String::new() } else { why }
-    }
-
-    /// What to append, in order.
-    ///
-    /// # Errors
-    /// Why there is nothing; empty where that was told.
-    pub(super) fn drafts(&self, from_entry: u64) -> Result<VecDeque<Draft>, String> {
-        let (machines, parts) = self.ask()?;
-        let whole = Whole { from_entry, machines: &machines, parts: &parts };
-        let text = serde_json::to_string(&whole).map_err(|e| self.once(e.to_string()))?;
-        if text.len() > SNAPSHOT_BYTES_MAX {
-            return Err(self.once(format!("a snapshot of {} bytes is too long", text.len())));
-        }
-        if is_too_deep(text.as_bytes()) {
-            return Err(self.once(format!("a snapshot of more than {DEPTH_MAX} levels cannot be read back")));
-        }
-        if text.len() <= PART_BYTES {
-            return Ok([Draft::of(SNAPSHOT_KIND, None, None, &whole)].into());
-        }
-        let pieces = pieces(&text);
-        let of = pieces.len();
-        let part = |(at, text): (usize, &&str)| {
-            Draft::of(SNAPSHOT_KIND, None, None, &Part { from_entry, part: at + 1, of, text })
-        };
-        Ok(pieces.iter().enumerate().map(part).collect())
-    }
+    let pieces = pieces(&text);
+    let of = pieces.len();
+    let part = |(at, text): (usize, &&str)| {
+        Draft::of(SNAPSHOT_KIND, None, None, &Part { from_entry, part: at + 1, of, text })
+    };
+    Ok(pieces.iter().enumerate().map(part).collect())
 }
 
 /// Cuts a text between characters.
@@ -161,18 +103,25 @@ fn pieces(mut text: &str) -> Vec<&str> {
     pieces
 }
 
-/// When the next snapshot is due, and what of one is still to be appended: kept by `ek-journal`.
+/// When the next snapshot is due, and what of one is still to come or to be appended: kept by `ek-journal`.
 pub(super) struct Snapshots {
     every_entries: u64,
     every_bytes: u64,
+    patience: Duration,
+    asides: Asides,
     entries: u64,
     bytes: u64,
     /// A segment was begun: the next entry brings one.
     is_wanted: bool,
+    /// While the sources are asked: when to look for one that does not answer.
+    look_at: Option<Instant>,
     waiting: VecDeque<Draft>,
     /// Of the last one: where who restores reads on, and the number of its last part once it is appended.
     pub(super) last: Option<Taken>,
     taking: u64,
+    /// Whether it is the first one of its segment.
+    is_first: bool,
+    has_told: bool,
 }
 
 /// A snapshot that was appended.
@@ -183,10 +132,22 @@ pub(super) struct Taken {
 }
 
 impl Snapshots {
-    pub(super) fn new(every_entries: u64, every_bytes: u64) -> Self {
-        let waiting = VecDeque::new();
-        let (entries, bytes, taking) = (0, 0, 0);
-        Self { every_entries, every_bytes, entries, bytes, is_wanted: true, waiting, last: None, taking }
+    pub(super) fn new(every_entries: u64, every_bytes: u64, patience: Duration, asides: Asides) -> Self {
+        Self {
+            every_entries: every_entries.max(1),
+            every_bytes: every_bytes.max(1),
+            patience: patience.max(PATIENCE_MIN),
+            asides,
+            entries: 0,
+            bytes: 0,
+            is_wanted: true,
+            look_at: None,
+            waiting: VecDeque::new(),
+            last: None,
+            taking: 0,
+            is_first: false,
+            has_told: false,
+        }
     }
 
     /// Entries that were taken off the queue, but for those of `ek-journal`'s own: they bring no snapshot.
@@ -199,28 +160,71 @@ impl Snapshots {
         self.is_wanted = true;
     }
 
+    /// When there is something to do even if nothing comes.
+    pub(super) fn look_at(&self) -> Option<Instant> {
+        self.look_at
+    }
+
     fn is_due(&self) -> bool {
         let begins = self.is_wanted && self.entries > 0;
         begins || self.entries >= self.every_entries || self.bytes >= self.every_bytes
     }
 
-    /// Takes one where it is due, and appends as much as there is room for.
-    pub(super) fn keep(&mut self, shared: &Shared) {
-        if self.waiting.is_empty() && self.is_due() && !shared.sources.is_empty() {
-            // Before they are asked: what they answer includes all up to here.
-            self.taking = shared.standing().1;
-            (self.is_wanted, self.entries, self.bytes) = (false, 0, 0);
-            match shared.sources.drafts(self.taking) {
-                Ok(drafts) => self.waiting = drafts,
-                Err(why) => shared.tell_failed_source(&why),
-            }
+    /// Appends as much as there is room for of one whose answers have come, and begins the next where it is due.
+    /// Answers whether the first one of a segment was appended with that.
+    pub(super) fn keep(&mut self, shared: &Arc<Shared>) -> bool {
+        if let Some(look_at) = self.look_at {
+            self.wait_for_answer(shared, look_at);
         }
+        let is_first = self.append(shared) && self.is_first;
+        // In the same turn: nothing may come that would bring another.
+        if self.look_at.is_none() && self.waiting.is_empty() && self.is_due() && !shared.sources.is_empty() {
+            self.begin(shared);
+        }
+        is_first
+    }
+
+    /// Answers whether the last part of one was appended.
+    fn append(&mut self, shared: &Shared) -> bool {
         while let Some(draft) = self.waiting.front() {
-            let Some(appended) = shared.offer(draft) else { return };
+            let Some(appended) = shared.offer(draft) else { return false };
             self.waiting.pop_front();
             if self.waiting.is_empty() {
                 self.last = Some(Taken { from_entry: self.taking, last_part: appended.entry });
+                return true;
             }
+        }
+        false
+    }
+
+    fn begin(&mut self, shared: &Arc<Shared>) {
+        // Before they are asked: what they answer includes all up to here.
+        self.taking = shared.standing().1;
+        self.is_first = self.is_wanted;
+        (self.is_wanted, self.entries, self.bytes) = (false, 0, 0);
+        self.look_at = Some(Instant::now() + self.patience);
+        if let Err(e) = sources::ask(shared, &self.asides, self.taking, self.patience)
+            && !std::mem::replace(&mut self.has_told, true)
+        {
+            shared.tell_failed_source(&format!("nobody could be asked: {e}"));
+        }
+    }
+
+    fn wait_for_answer(&mut self, shared: &Shared, look_at: Instant) {
+        match shared.take_answer() {
+            Some(answer) => {
+                self.look_at = None;
+                match answer {
+                    Ok(drafts) => self.waiting = drafts,
+                    Err(why) => shared.tell_failed_source(&why),
+                }
+            }
+            None if Instant::now() >= look_at => {
+                let (late, look_again) = shared.sources.late(self.patience);
+                self.look_at = Some(look_again);
+                shared.tell_failed_source(&late.unwrap_or_default());
+            }
+            None => {}
         }
     }
 }

@@ -4,14 +4,17 @@
 //! is there while there is something for it, whatever the limit. So a hook or a drop that hangs holds up the
 //! ones behind it, and is told of as stuck; it blinds nobody, and no termination waits for it.
 
+use super::ThreadCoordinator;
 use super::core::Core;
 use super::dedicated::ThreadBuilder;
+use super::error::ThreadError;
 use super::slot::{Kind, Pulse};
 use crate::callback::contained;
 use evenkeel_core::threads::Class;
 use evenkeel_hierarchy::{Mutex, ThreadEvents, with_root};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is to be done, in order.
 pub(super) type Errand = Box<dyn FnOnce() + Send>;
@@ -85,5 +88,34 @@ impl Core {
         if self.aside.has_room() {
             self.aside(errand);
         }
+    }
+}
+
+/// Threads for what is a user's, of somebody of the house that may outlive the coordinator's handles: it is
+/// none itself, and ends nothing.
+pub(crate) struct Asides(Arc<Core>);
+
+impl ThreadCoordinator {
+    /// Threads for what is a user's, for as long as they are needed.
+    pub(crate) fn asides(&self) -> Asides {
+        Asides(self.core().clone())
+    }
+}
+
+impl Asides {
+    /// Starts one that no limit holds up and no termination waits for. One that is silent for that long is told
+    /// of as stuck.
+    ///
+    /// # Errors
+    /// [`ThreadError`]: what the system says. `work` is dropped then.
+    pub(crate) fn start(
+        &self,
+        name: &str,
+        heartbeat: Duration,
+        work: impl FnOnce(&Pulse<'_>) + Send + 'static,
+    ) -> Result<(), ThreadError> {
+        let builder = ThreadBuilder::new(&self.0, name.to_owned()).class(Class::Monitoring);
+        let thread = builder.stack_bytes(STACK_BYTES).of_a_stop().heartbeat(heartbeat);
+        thread.start(work).map(drop)
     }
 }

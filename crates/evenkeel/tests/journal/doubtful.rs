@@ -1,5 +1,6 @@
 //! Snapshots and removals that are not to be trusted.
 
+use super::hanging::{eventually, so_far};
 use super::retention::options as removing;
 use super::snapshots::{Keeper, Sum, restored};
 use super::{LONG, all, open, small_segments};
@@ -40,6 +41,9 @@ fn each_source_that_does_not_answer_is_told() {
         breaks.store(n >= 10, Ordering::Relaxed);
         let entry = journal.append("state", None, json!({ "n": n })).unwrap();
         assert!(journal.wait_durable(entry.entry, LONG));
+        let so_far = || so_far(&storage, OBSERVER_PANIC_KIND).len();
+        // The two that never answer are told of together, and in time.
+        eventually(&journal, || so_far() >= [1, 2][usize::from(n >= 10)]);
     }
     journal.finish(LONG).unwrap();
     let told = told(&storage).join("; ");

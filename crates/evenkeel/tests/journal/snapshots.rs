@@ -1,5 +1,6 @@
 //! Snapshots, and restoring from them.
 
+use super::hanging::{eventually, so_far};
 use super::{LONG, all, assert_whole, open, small_segments};
 use evenkeel::journal::{
     Journal, JournalOptions, MACHINES, OBSERVER_PANIC_KIND, RestoreSummary, Restored, SNAPSHOT_KIND, restore,
@@ -9,6 +10,7 @@ use evenkeel_log::sim::SimStorage;
 use evenkeel_log::storage::Storage;
 use fastrand::Rng;
 use serde_json::json;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A sum that entries of the kind `state` change, and a number of its changes.
@@ -18,22 +20,45 @@ pub(crate) struct Sum {
     pub(crate) sum: u64,
 }
 
+/// Changes that are made while nobody asks for the sum, about: more than there are in a segment of these tests.
+const UNASKED_MAX: u64 = 30;
+
 /// Whoever keeps the sum: a change and its entry are one.
 #[derive(Clone, Default)]
-pub(crate) struct Keeper(Arc<Mutex<Sum>>);
+pub(crate) struct Keeper(Arc<Mutex<Sum>>, Arc<Asked>);
+
+/// Whether it is asked for a snapshot, and the last change of which it told then.
+#[derive(Default)]
+struct Asked {
+    is_source: AtomicBool,
+    sequence: AtomicU64,
+}
 
 impl Keeper {
     pub(crate) fn register(&self, journal: &Journal, padding: usize) {
-        let sum = self.0.clone();
+        let Self(sum, asked) = self.clone();
+        asked.sequence.store(self.sum().sequence, Ordering::Relaxed);
+        asked.is_source.store(true, Ordering::Relaxed);
         journal.on_snapshot("sum", move || {
             let Sum { sequence, sum } = *sum.lock().unwrap();
+            asked.sequence.store(sequence, Ordering::Relaxed);
             json!({ "sequence": sequence, "sum": sum, "padding": "\"\u{e9}".repeat(padding) })
         });
         journal.on_snapshot(MACHINES, || json!([{ "machine": "m" }]));
     }
 
     /// Adds a number; what the journal refuses is not done.
+    ///
+    /// Lets snapshots come along, where they come: a disk of these tests takes no time, and they do.
     pub(crate) fn add(&self, journal: &Journal, number: u64) -> u64 {
+        let Asked { is_source, sequence } = &*self.1;
+        let is_ahead = || self.sum().sequence > sequence.load(Ordering::Relaxed) + UNASKED_MAX;
+        for _ in 0..20_000 {
+            if !is_source.load(Ordering::Relaxed) || !is_ahead() || journal.trouble().is_some() {
+                break;
+            }
+            std::thread::yield_now();
+        }
         let mut sum = self.0.lock().unwrap();
         let body = json!({ "sequence": sum.sequence + 1, "add": number });
         let appended = journal.append("state", None, body).expect("there is room");
@@ -109,6 +134,7 @@ fn what_is_restored_is_what_was_whatever_is_a_snapshot() {
                 }
             }
             assert!(journal.wait_durable(last, LONG));
+            eventually(&journal, || restored(&storage, true).1.snapshot.is_some());
             if rng.bool() {
                 journal.finish(LONG).unwrap();
             }
@@ -129,6 +155,8 @@ fn only_the_end_is_read() {
         let entry = keeper.add(&journal, n);
         assert!(journal.wait_durable(entry, LONG));
     }
+    // Snapshots come when they come; the last one that is due waits for nothing.
+    eventually(&journal, || restored(&storage, true).1.entries <= 10);
     journal.finish(LONG).unwrap();
     let (sum, summary) = restored(&storage, false);
     assert_eq!(sum, keeper.sum());
@@ -181,6 +209,7 @@ fn a_source_that_panics_is_told_once_and_makes_no_half_snapshot() {
     for n in 0..20 {
         let entry = journal.append("state", None, json!({ "n": n })).unwrap();
         assert!(journal.wait_durable(entry.entry, LONG));
+        eventually(&journal, || n < 10 || !so_far(&storage, OBSERVER_PANIC_KIND).is_empty());
     }
     journal.finish(LONG).unwrap();
     let found = all(&storage);

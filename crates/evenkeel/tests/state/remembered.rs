@@ -9,6 +9,7 @@ use evenkeel_log::sim::{Faults, SimStorage};
 use serde_json::json;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 /// The same lamp, of a later version of its table.
 static LATER: Table<Lamp> = state_table! {
@@ -23,6 +24,25 @@ static LATER: Table<Lamp> = state_table! {
 
 fn open(storage: &SimStorage, options: JournalOptions) -> Journal {
     Journal::open(Arc::new(storage.clone()), options).unwrap().0
+}
+
+/// Waits until a snapshot that has everything up to an entry, and more, is on disk.
+#[track_caller]
+fn until_snapshot_after(entry: u64, storage: &SimStorage, journal: &Journal) {
+    for _ in 0..60_000 {
+        let mut is_there = false;
+        let read = entries(storage, true, &mut |found| {
+            is_there |= found.kind == "snapshot"
+                && found.body["from_entry"].as_u64().is_some_and(|from| from > entry);
+            Ok(())
+        });
+        read.unwrap();
+        if is_there {
+            return;
+        }
+        journal.wait_durable(journal.durable_through() + 1, Duration::from_millis(1));
+    }
+    panic!("no snapshot after entry {entry}: {journal:?}");
 }
 
 fn states(journal: &Journal, past: Past) -> States {
@@ -207,9 +227,11 @@ fn what_is_not_whole_is_not_taken_for_new_after_the_next_snapshot() {
     let options = JournalOptions { snapshot_entries: 1, ..JournalOptions::default() };
     let journal = open(&storage, options);
     let all = states(&journal, Past::of(holed.iter()));
+    let before = journal.head().entry;
     let other = all.machine(&LAMP, "other").build().unwrap();
     other.change_durable(Lamp::On, "push", LONG).unwrap();
     other.change_durable(Lamp::Off, "push", LONG).unwrap();
+    until_snapshot_after(before, &storage, &journal);
     journal.finish(LONG).unwrap();
     let again = without(Past::read(&storage).unwrap());
     let refused = again.machine(&LAMP, "lamp").build().unwrap_err();
@@ -257,6 +279,7 @@ fn a_registry_that_is_gone_leaves_what_it_knew_to_the_snapshots() {
         let entry = journal.append("report", None, json!({ "at": at })).unwrap().entry;
         assert!(journal.wait_durable(entry, LONG));
     }
+    until_snapshot_after(last, &storage, &journal);
     journal.finish(LONG).unwrap();
     let newest = read(&storage).into_iter().rfind(|entry| entry.kind == "snapshot").unwrap();
     assert!(newest.body["from_entry"].as_u64().unwrap() > last, "there are snapshots as before");
