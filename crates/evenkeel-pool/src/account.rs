@@ -47,7 +47,8 @@ impl Denied {
         !matches!(self, Self::Channel | Self::Surplus)
     }
 
-    const fn of_slots(denied: ShareDenied) -> Self {
+    /// Of slots, or of units that are counted beside the memory.
+    pub(crate) const fn of_units(denied: ShareDenied) -> Self {
         match denied {
             ShareDenied::Cap => Self::Channel,
             ShareDenied::Surplus | ShareDenied::Share => Self::Surplus,
@@ -165,6 +166,11 @@ impl AccountState {
         self.bytes_max.store(bytes, Ordering::Relaxed);
     }
 
+    /// No more than so many, whoever else lowers or raises it at the same time.
+    pub(crate) fn lower_bytes_max(&self, bytes: u64) {
+        self.bytes_max.fetch_min(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn shed(&self) -> u64 {
         self.shed.load(Ordering::Relaxed)
     }
@@ -199,7 +205,7 @@ impl AccountState {
         }
         let gave_back = match channel.shares[tier].enter(1, slots, terms.borrows_slots) {
             Ok(gave_back) => gave_back,
-            Err(denied) => return (Err(Denied::of_slots(denied)), false),
+            Err(denied) => return (Err(Denied::of_units(denied)), false),
         };
         if terms.is_beyond {
             channel.pages.enter_beyond(count, pages);
@@ -223,10 +229,17 @@ impl AccountState {
         assert!(before >= bytes, "invariant: only what is held is given back");
     }
 
-    /// Whether a slot can be had at all, when everything is given back.
-    pub(crate) fn can_ever(&self, wanted: Wanted<'_>) -> bool {
-        wanted.bytes <= self.bytes_max()
-            && self.channel.shares[wanted.tier].can_ever(1, wanted.slots)
-            && self.channel.pages.can_ever(wanted.page_count(), wanted.pages)
+    /// Whether a slot can be had at all, when everything is given back; or whose limit it is that it cannot.
+    pub(crate) fn can_ever(&self, wanted: Wanted<'_>) -> Result<(), Denied> {
+        self.channel.shares[wanted.tier].can_ever(1, wanted.slots).map_err(Denied::of_units)?;
+        self.can_ever_hold(wanted.bytes, wanted.pages)
+    }
+
+    /// The same of so many bytes, in whatever slots.
+    pub(crate) fn can_ever_hold(&self, bytes: u64, free: &Surplus) -> Result<(), Denied> {
+        if bytes > self.bytes_max() {
+            return Err(Denied::Component);
+        }
+        self.channel.pages.can_ever(pages(bytes), free).map_err(Denied::of_bytes)
     }
 }

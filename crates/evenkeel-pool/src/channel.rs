@@ -4,6 +4,7 @@ use crate::account::{AccountState, ChannelState, PAGE, pages};
 use crate::arena::Root;
 use crate::core::Core;
 use crate::error::{Refused, What};
+use crate::foreign::Foreign;
 use crate::pool::{ACCOUNTS_MAX, Account, Pool};
 use crate::quota::{Share, Surplus, UNITS_MAX};
 use std::sync::Arc;
@@ -171,9 +172,10 @@ impl Pool {
     pub fn channel(&self, name: &str, limits: &Limits) -> Result<Channel, Refused> {
         let core = &self.0.memory().core;
         let parts = parts(core, name, limits)?;
-        // What was set aside for a moment others may have been denied.
-        let state = called_in(core, || admit(core, name, &parts)).inspect_err(|_| core.serve_waiting())?;
-        Ok(Channel { root: self.0.clone(), state })
+        let state = called_in(core, || admit(core, name, &parts));
+        // What is reserved is lent no more; what was set aside for a moment others may have been denied.
+        core.limits_changed();
+        Ok(Channel { root: self.0.clone(), state: state? })
     }
 }
 
@@ -241,7 +243,38 @@ impl Channel {
         }
     }
 
-    /// Other limits from now on. What it holds above them it keeps: it takes no more until it is below.
+    /// What one of its components may hold in bytes from now on, more or less than before; whoever waits for more than that is
+    /// told. What it holds above that it keeps: it takes no more until it is below.
+    ///
+    /// ```
+    /// use evenkeel_pool::{Limits, Pool};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::builder().build()?;
+    /// let left = pool.channel("left", &Limits::default())?;
+    /// let mic = left.component("mic", 4096)?;
+    /// assert!(mic.take(64 << 10).is_err());
+    /// left.set_component_bytes_max(&mic, 1 << 20)?;
+    /// assert!(mic.take(64 << 10).is_ok());
+    /// // The component itself can only lower it.
+    /// mic.lower_bytes_max(u64::MAX);
+    /// assert_eq!(mic.bytes_max(), 1 << 20);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Foreign`]: it is another channel's.
+    pub fn set_component_bytes_max(&self, account: &Account, bytes_max: u64) -> Result<(), Foreign> {
+        self.accepts(account)?;
+        let (core, number) = (self.core(), account.number());
+        core.account(number).set_bytes_max(bytes_max);
+        core.mark(core.account(number));
+        core.limits_changed();
+        Ok(())
+    }
+
+    /// Other limits from now on. Whoever waits for more than they allow is told. What it holds above them it keeps: it takes no more until it is below.
     ///
     /// # Errors
     /// [`Refused`], and all is as it was: the limits contradict each other, its reserves are more than is left, or it
@@ -252,7 +285,7 @@ impl Channel {
         let set = called_in(core, || self.set(&parts));
         core.mark_channel(&self.state);
         // Also where it was refused: what was set aside for a moment others may have been denied.
-        core.serve_waiting();
+        core.limits_changed();
         set
     }
 
@@ -279,7 +312,8 @@ impl Channel {
         })
     }
 
-    /// Lets it go: its reserves are others', and its name is free. Its components take nothing from then on.
+    /// Lets it go: its reserves are others', and its name is free. Its components take nothing from then on, and those that
+    /// wait for something are told.
     ///
     /// # Errors
     /// [`Refused::Holds`], and all is as it was: it has buffers, or what else is counted.
@@ -290,7 +324,7 @@ impl Channel {
             self.shut()
         });
         // Also where it was refused: for a moment its own may have been denied.
-        self.core().serve_waiting();
+        self.core().limits_changed();
         shut
     }
 

@@ -1,9 +1,9 @@
 //! What is not memory, in the same books: thread slots, file handles, bytes outside the pool.
 
+use crate::account::Denied;
 use crate::arena::Root;
 use crate::error::{Exhausted, Short};
 use crate::pool::{Account, Pool};
-use crate::quota::Denied;
 use crate::taking::{Taken, WhenExhausted};
 use evenkeel_locks::watch::Site;
 use std::fmt;
@@ -105,10 +105,8 @@ impl Account {
         let (held, (reserve, allowed)) = (share.held(), share.limits());
         let short = match denied {
             _ if account.channel.is_closed() => Short::Closed,
-            Denied::Cap => Short::ChannelUnits { held, allowed },
-            Denied::Surplus | Denied::Share => {
-                Short::LentUnits { held, reserve, free: counter.surplus.free().max(0) as u32 }
-            }
+            Denied::Channel => Short::ChannelUnits { held, allowed },
+            _ => Short::LentUnits { held, reserve, free: counter.surplus.free().max(0) as u32 },
         };
         Exhausted::new(account, (u64::from(units), &counter.kind), short, Vec::new())
     }

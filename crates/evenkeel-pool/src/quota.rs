@@ -200,12 +200,15 @@ impl Share {
         }
     }
 
-    /// Whether so many can be let in at all, when everything is given back.
-    pub(crate) fn can_ever(&self, units: u32, surplus: &Surplus) -> bool {
+    /// Whether so many can be let in at all, when everything is given back; or whose limit it is that they cannot.
+    pub(crate) fn can_ever(&self, units: u32, surplus: &Surplus) -> Result<(), Denied> {
         let (reserve, cap) = self.limits();
         let lendable = surplus.lendable.load(Ordering::Relaxed);
-        let borrow = units.saturating_sub(reserve);
-        units <= cap && (borrow == 0 || surplus.admits(0, borrow, lendable).is_ok())
+        match units.saturating_sub(reserve) {
+            _ if units > cap => Err(Denied::Cap),
+            0 => Ok(()),
+            borrow => surplus.admits(0, borrow, lendable),
+        }
     }
 
     /// The most that can be let in at all.

@@ -55,6 +55,20 @@ impl MonitoringCoordinator {
         self.pool.account_of_service(channel, part, Some(bytes_max))
     }
 
+    /// What a component may hold in bytes from now on, more or less than before, in place of what it declared. The component
+    /// itself can only [lower](Account::lower_bytes_max) that. Whoever waits for more than that is told.
+    ///
+    /// # Errors
+    /// [`Refused`]: as of [`account`](Self::account), which is made if there is none.
+    pub fn set_component_bytes_max(
+        &self,
+        channel: Option<&str>,
+        component: &str,
+        bytes_max: u64,
+    ) -> Result<(), Refused> {
+        self.pool.set_component_bytes_max(channel, component, bytes_max)
+    }
+
     /// What a channel may have from now on, and what is its alone.
     ///
     /// # Errors

@@ -224,6 +224,22 @@ impl ResourcePool {
         made.set_limits(limits)
     }
 
+    /// What a component may hold from now on, in place of what it declared; its account is made if there is none.
+    pub(crate) fn set_component_bytes_max(
+        &self,
+        channel: Option<&str>,
+        component: &str,
+        bytes_max: u64,
+    ) -> Result<(), Refused> {
+        let account = self.account(channel, component, Some(bytes_max))?;
+        let name = channel.unwrap_or(SHARED);
+        let made = self.with(|book| book.get(name).map(|entry| entry.channel.clone()));
+        let made = made.expect("invariant: who has an account in a channel is in its entry");
+        let set = made.set_component_bytes_max(&account, bytes_max);
+        set.expect("invariant: the account was made by this channel");
+        Ok(())
+    }
+
     /// What a channel has, and may have; none if it never took anything.
     pub fn usage(&self, channel: &str) -> Option<Usage> {
         let made = self.with(|book| book.get(channel).map(|entry| entry.channel.clone()));

@@ -51,6 +51,27 @@ fn a_component_may_hold_500_kb_unless_it_declares_more_and_the_refusal_says_so()
     assert!(keel.stop("enough", "the test").clean);
 }
 
+// REQ R3, REQ R1: whoever is limited lowers its limit at most; to raise it is the monitoring's.
+#[test]
+fn a_limit_is_raised_by_the_monitoring_alone() {
+    let keel = keel();
+    let mic = keel.channel("left").unwrap().component("mic").unwrap();
+    let account = mic.account().unwrap();
+    account.lower_bytes_max(u64::MAX);
+    assert!(account.take(1 << 20).is_err());
+    keel.monitoring().set_component_bytes_max(Some("left"), "mic", 1 << 20).unwrap();
+    drop(account.take(1 << 20).unwrap());
+    account.lower_bytes_max(4096);
+    assert!(account.take(64 << 10).is_err());
+    // Of one that has none yet, and one that all channels share.
+    keel.monitoring().set_component_bytes_max(None, "disk", 4096).unwrap();
+    let options = ComponentOptions::default().bytes_max(1 << 20);
+    let disk = keel.components().register_with(None, "disk", options).unwrap();
+    assert!(disk.account().unwrap().take(64 << 10).is_err());
+    let report = keel.stop("enough", "the test");
+    assert!(report.clean, "{report:#?}");
+}
+
 // REQ R1, REQ R2
 #[test]
 fn the_monitoring_creates_the_pool_and_all_others_work_on_that() {
