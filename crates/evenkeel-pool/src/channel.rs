@@ -10,7 +10,7 @@ use crate::quota::{Share, Surplus, UNITS_MAX};
 use std::sync::Arc;
 
 /// What a channel may have: buffers of each tier, the smallest first, bytes, and what the pool counts beside its
-/// memory. Tiers and kinds that are not named have `0` and all.
+/// memory. Tiers and kinds that are not named have `0` and all; what there is not, or is named twice, is refused.
 ///
 /// A buffer needs both a place in its tier and its bytes. What is reserved of both is there, whatever others do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,8 +99,30 @@ struct Part<'a> {
     cap: u32,
 }
 
+/// Whether limits name only what there is, each once.
+fn check(core: &Core, name: &str, limits: &Limits) -> Result<(), Refused> {
+    let channel = || name.to_owned();
+    let allowed = core.tiers.len();
+    for (what, named) in [("reserve", limits.reserve.len()), ("max", limits.max.len())] {
+        if named > allowed {
+            return Err(Refused::Tiers { channel: channel(), what, named, allowed });
+        }
+    }
+    for (at, (kind, ..)) in limits.counted.iter().enumerate() {
+        let (kind, allowed) = (kind.clone(), core.kinds());
+        if core.kind(&kind).is_none() {
+            return Err(Refused::Kind { channel: channel(), kind, allowed });
+        }
+        if limits.counted[..at].iter().any(|(other, ..)| *other == kind) {
+            return Err(Refused::Twice { channel: channel(), kind, allowed });
+        }
+    }
+    Ok(())
+}
+
 /// What each share of a channel is to be: its tiers', its pages', its kinds'.
 fn parts<'a>(core: &'a Core, name: &str, limits: &Limits) -> Result<Vec<Part<'a>>, Refused> {
+    check(core, name, limits)?;
     let mut parts = Vec::with_capacity(core.tiers.len() + 1 + core.counters.len());
     let mut reserved = 0_u64;
     for (at, tier) in core.tiers.iter().enumerate() {
@@ -127,9 +149,6 @@ fn parts<'a>(core: &'a Core, name: &str, limits: &Limits) -> Result<Vec<Part<'a>
             reserve,
             cap,
         });
-    }
-    if let Some((kind, ..)) = limits.counted.iter().find(|(kind, ..)| core.kind(kind).is_none()) {
-        return Err(Refused::Kind { channel: name.to_owned(), kind: kind.clone(), allowed: core.kinds() });
     }
     for part in &mut parts {
         if part.reserve > part.cap {
@@ -168,7 +187,8 @@ impl Pool {
     /// Takes a channel in, and sets its reserves aside.
     ///
     /// # Errors
-    /// [`Refused`]: there is one of that name, the limits contradict each other, or the reserves are more than is left.
+    /// [`Refused`]: there is one of that name, the limits contradict each other or name what there is not, or the reserves
+    /// are more than is left.
     pub fn channel(&self, name: &str, limits: &Limits) -> Result<Channel, Refused> {
         let core = &self.0.memory().core;
         let parts = parts(core, name, limits)?;
@@ -224,12 +244,15 @@ impl Channel {
     /// Takes a component in, which may hold so many bytes.
     ///
     /// # Errors
-    /// [`Refused::Full`]: as many as a pool can tell apart have been taken in. Those of channels that were let go
-    /// count: a number always means the same component.
+    /// [`Refused::Closed`]: it was let go. [`Refused::Full`]: as many as a pool can tell apart have been taken in. Those of
+    /// channels that were let go count: a number always means the same component.
     pub fn component(&self, name: &str, bytes_max: u64) -> Result<Account, Refused> {
         let account = Arc::new(AccountState::new(name.to_owned(), self.state.clone(), bytes_max));
-        let admitted = self.core().admit(account);
-        let number = admitted.map_err(|_| Refused::Full { name: name.to_owned(), allowed: ACCOUNTS_MAX })?;
+        let admitted = self.core().channels.with(|_| match self.state.is_closed() {
+            true => Err(Refused::Closed { channel: self.name().to_owned() }),
+            false => Ok(self.core().admit(account)),
+        });
+        let number = admitted?.map_err(|_| Refused::Full { name: name.to_owned(), allowed: ACCOUNTS_MAX })?;
         Ok(Account { root: self.root.clone(), number, channel: self.state.number })
     }
 
@@ -277,8 +300,8 @@ impl Channel {
     /// Other limits from now on. Whoever waits for more than they allow is told. What it holds above them it keeps: it takes no more until it is below.
     ///
     /// # Errors
-    /// [`Refused`], and all is as it was: the limits contradict each other, its reserves are more than is left, or it
-    /// was let go.
+    /// [`Refused`], and all is as it was: the limits contradict each other or name what there is not, its reserves are more
+    /// than is left, or it was let go.
     pub fn set_limits(&self, limits: &Limits) -> Result<(), Refused> {
         let core = self.core();
         let parts = parts(core, self.name(), limits)?;

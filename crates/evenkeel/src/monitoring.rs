@@ -28,7 +28,8 @@ impl MonitoringCoordinator {
     /// The account of a component in a channel, or of one that all channels share: made when it is first asked for.
     ///
     /// # Errors
-    /// [`Refused`]: there are too many, or what is reserved for its channel is more than is left.
+    /// [`Refused`]: the name of either cannot be one, as those of the service's own channels cannot; there are too many, or
+    /// what is reserved for its channel is more than is left.
     pub fn account(&self, channel: Option<&str>, component: &str) -> Result<Account, Refused> {
         self.pool.account(channel, component, None)
     }
@@ -69,10 +70,12 @@ impl MonitoringCoordinator {
         self.pool.set_component_bytes_max(channel, component, bytes_max)
     }
 
-    /// What a channel may have from now on, and what is its alone.
+    /// What a channel may have from now on, and what is its alone; of [`SHARED`](crate::resources::SHARED) what components
+    /// have that all channels share.
     ///
     /// # Errors
-    /// [`Refused`]: the limits contradict each other, or its reserves are more than is left.
+    /// [`Refused`]: the name cannot be a channel's, the limits contradict each other or name what there is not, or its
+    /// reserves are more than is left.
     pub fn set_limits(&self, channel: &str, limits: &Limits) -> Result<(), Refused> {
         self.pool.set_limits(channel, limits)
     }

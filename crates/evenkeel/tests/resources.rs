@@ -140,6 +140,12 @@ fn each_coordinator_sees_its_slice_and_what_crosses_a_boundary_is_refused_and_re
         manager.verify_cleanup().unwrap();
     }
     assert!(right.allocate(Request::bytes("left", "mic", 1)).is_err());
+    // The service's own are nobody's to take from, and what is allowed is said.
+    for name in ["(house)", "(shared)", "no channel"] {
+        let refused = keel.monitoring().allocate(Request::bytes(name, "mic", 1)).unwrap_err().to_string();
+        assert!(refused.contains("there is no such channel") && refused.contains("are allowed"), "{refused}");
+        assert!(right.allocate(Request::bytes(name, "mic", 1)).is_err());
+    }
     // Of the components' coordinator only what is registered.
     assert!(keel.components().allocate(Request::bytes("left", "stranger", 1)).is_err());
     let other = self::keel();

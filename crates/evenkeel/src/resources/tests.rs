@@ -94,6 +94,50 @@ fn growth_and_waste_are_told() {
     assert!(told[0].text.contains("3600"), "{told:?}");
 }
 
+// REQ R3, REQ R4: what is said of all channels is found to be possible when the pool is made, and is not said of the service.
+#[test]
+fn what_all_channels_have_is_possible_and_no_limit_of_the_service() {
+    let options = |channel: Limits| {
+        let tiers = PoolBuilder::default().tiers([Tier { bytes: 4096, slots: 4 }]);
+        PoolOptions::default().memory(tiers).channel(channel)
+    };
+    let refused = |limits| ResourcePool::new(options(limits)).unwrap_err().to_string();
+    for (limits, told) in [
+        (Limits { reserve: vec![5], ..Limits::default() }, "for itself and 4 at most"),
+        (Limits { bytes_reserve: 1 << 20, ..Limits::default() }, "16384 are left that are nobody's"),
+        (Limits { reserve: vec![1, 1], ..Limits::default() }, "names 2 tiers in `reserve`: the pool has 1"),
+        (Limits { reserve: vec![2], max: vec![1], ..Limits::default() }, "for itself and 1 at most"),
+    ] {
+        let refused = refused(limits);
+        assert!(refused.starts_with("what each channel may have") && refused.contains(told), "{refused}");
+    }
+    let counted = vec![(THREADS.to_owned(), 0, 1), (FILES.to_owned(), 512, 512)];
+    let pool = ResourcePool::new(options(Limits { reserve: vec![2], counted, ..Limits::default() })).unwrap();
+    let house = pool.account_of_service(HOUSE, "threads", None).unwrap();
+    let threads = house.count(THREADS, 2).unwrap();
+    // Two channels have all that is reserved, though the service came first.
+    let channels = ["left", "right"].map(|channel| pool.account(Some(channel), "mic", None).unwrap());
+    assert!(channels.iter().all(|mic| mic.take_chain(8192).is_ok() && mic.count(THREADS, 2).is_err()));
+    drop(threads);
+}
+
+// REQ R4, REQ R1
+#[test]
+fn only_channels_and_components_that_can_be_have_anything() {
+    let pool = small(10);
+    let allowed = "is no name: 1 to 63 of the characters a-z, 0-9, '_' and '-' are allowed";
+    for name in [HOUSE, SHARED, "", "Left", "left/mic"] {
+        let (in_it, of_it) = (pool.account(Some(name), "mic", None), pool.account(Some("left"), name, None));
+        let told = [in_it.unwrap_err().to_string(), of_it.unwrap_err().to_string()];
+        assert!(told[0].starts_with("there is no such channel") && told[0].contains(allowed), "{told:?}");
+        assert!(told[1].starts_with("there is no such component") && told[1].contains(allowed), "{told:?}");
+        let part = pool.account_of_service(name, "part", None);
+        assert_eq!(part.is_ok(), name == HOUSE, "{name:?}");
+        assert_eq!(pool.set_limits(name, &Limits::default()).is_ok(), name == SHARED, "{name:?}");
+    }
+    assert!(pool.usage("left").is_none() && pool.usage("Left").is_none(), "nothing was taken in");
+}
+
 // REQ R1, REQ R3
 #[test]
 fn a_component_has_one_account_and_the_first_is_told_of() {
