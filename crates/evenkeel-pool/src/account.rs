@@ -143,13 +143,16 @@ pub(crate) struct AccountState {
     pub(crate) habits: Habits,
     /// For how long it may hold a buffer before that is told.
     pub(crate) patience: Patience,
+    /// The same of what is counted beside the memory.
+    pub(crate) counted_patience: Patience,
 }
 
 impl AccountState {
     pub(crate) fn new(name: String, channel: Arc<ChannelState>, bytes_max: u64) -> Self {
         let (bytes_max, bytes, shed) = (AtomicU64::new(bytes_max), AtomicU64::new(0), AtomicU64::new(0));
-        let (habits, patience) = (Habits::of_tiers(channel.shares.len()), Patience::default());
-        Self { name, channel, bytes_max, bytes, shed, over: Mark::default(), habits, patience }
+        let (habits, over) = (Habits::of_tiers(channel.shares.len()), Mark::default());
+        let (patience, counted_patience) = (Patience::default(), Patience::default());
+        Self { name, channel, bytes_max, bytes, shed, over, habits, patience, counted_patience }
     }
 
     /// Bytes that are counted as its: what is held, and what waits for it in magazines.

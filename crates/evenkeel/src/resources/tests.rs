@@ -35,6 +35,32 @@ fn what_is_held_too_long_is_told_once_with_holder_and_place() {
     assert!(watch.look_at(&pool, 42, None).is_empty());
 }
 
+// REQ R6, REQ R10: the service's own threads run for as long as it, and are not told of.
+#[test]
+fn what_is_counted_and_held_too_long_is_told_once_but_not_the_threads_of_the_service() {
+    let keel = crate::Keel::builder("held").without_signals().keep_process().build().unwrap();
+    let pool = keel.monitoring().pool();
+    assert!(pool.counted_holders().iter().any(|holder| holder.kind == THREADS), "there are some");
+    let watch = PoolWatch::new(pool);
+    assert_eq!(watch.look_at(pool, 100_000, None), []);
+    let report = keel.stop("enough", "the test");
+    assert!(report.clean, "{report:#?}");
+    let pool = small(1);
+    let (mic, watch) = (pool.account(Some("left"), "mic", None).unwrap(), PoolWatch::new(&pool));
+    assert!(watch.look_at(&pool, 0, None).is_empty());
+    let (files, outside) = (mic.count(FILES, 2).unwrap(), count_outside(&mic, 10_000).unwrap());
+    assert!(watch.look_at(&pool, 299, None).is_empty());
+    let alerts = watch.look_at(&pool, 300, None);
+    assert_eq!(codes(&alerts), [Code::HELD_TOO_LONG; 2]);
+    for (alert, what) in alerts.iter().zip(["2 files", "3 pages outside the pool"]) {
+        assert_eq!(alert.whose, Some(("left".to_owned(), Some("mic".to_owned()))));
+        assert!(alert.text.contains(what) && alert.text.contains("resources/tests.rs"), "{alert:?}");
+    }
+    assert!(watch.look_at(&pool, 301, None).is_empty());
+    drop((files, outside));
+    assert!(watch.look_at(&pool, 100_000, None).is_empty());
+}
+
 // REQ R8, REQ M2
 #[test]
 fn a_limit_that_is_near_is_told_at_each_level_and_whose_it_is() {
