@@ -64,6 +64,9 @@ pub struct Usage {
     pub bytes: Used,
     /// Units of each kind that the pool counts beside its memory.
     pub counted: Vec<(String, Used)>,
+    /// Of which buffers or units it has more than it may, though it had no more when that was said: none, unless the books
+    /// are wrong.
+    pub exceeded: Vec<What>,
 }
 
 /// A channel of a pool: whoever has it may let components of it take buffers. Cheap to clone; all clones are one.
@@ -259,7 +262,12 @@ impl Channel {
     /// What it has, and may have. Each figure is of a moment; not all are of the same.
     pub fn usage(&self) -> Usage {
         let kinds = self.core().counters.iter().map(|counter| counter.kind.clone());
+        let tiers = self.core().tiers.iter().map(|tier| What::Buffers { bytes: tier.slot_bytes });
+        let tiers = tiers.zip(&self.state.shares);
+        let units = kinds.clone().map(|kind| What::Units { kind }).zip(&self.state.counted);
+        let exceeded = tiers.chain(units).filter(|(_, share)| !share.is_within()).map(|(what, _)| what);
         Usage {
+            exceeded: exceeded.collect(),
             tiers: self.state.shares.iter().map(|share| Used::of(share, 1)).collect(),
             bytes: Used::of(&self.state.pages, PAGE),
             counted: kinds.zip(self.state.counted.iter().map(|share| Used::of(share, 1))).collect(),

@@ -162,6 +162,22 @@ fn each_coordinator_sees_its_slice_and_what_crosses_a_boundary_is_refused_and_re
     keel.stop("enough", "the test");
 }
 
+// REQ R4: limits that are lowered below what a channel has break no boundary; it keeps that, and takes no more.
+#[test]
+fn a_channel_that_keeps_what_it_had_when_its_limits_were_lowered_crosses_no_boundary() {
+    let keel = keel();
+    let left = keel.channel("left").unwrap();
+    let mic = left.account("mic").unwrap();
+    let held = (mic.take_chain(3 * 4096).unwrap(), mic.count(FILES, 2).unwrap());
+    let counted = vec![(FILES.to_owned(), 0, 1)];
+    left.set_resource_limits(&Limits { max: vec![1], counted, ..Limits::default() }).unwrap();
+    left.verify_isolation().unwrap();
+    keel.monitoring().verify_isolation().unwrap();
+    assert!(mic.take(1).is_err() && mic.count(FILES, 1).is_err());
+    drop(held);
+    assert!(keel.stop("enough", "the test").clean);
+}
+
 // REQ R5, REQ R10
 #[test]
 fn what_is_no_memory_is_counted_in_the_same_books() {
