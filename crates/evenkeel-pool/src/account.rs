@@ -47,7 +47,8 @@ impl Denied {
         !matches!(self, Self::Channel | Self::Surplus)
     }
 
-    const fn of_slots(denied: ShareDenied) -> Self {
+    /// Of slots, or of units that are counted beside the memory.
+    pub(crate) const fn of_units(denied: ShareDenied) -> Self {
         match denied {
             ShareDenied::Cap => Self::Channel,
             ShareDenied::Surplus | ShareDenied::Share => Self::Surplus,
@@ -142,13 +143,16 @@ pub(crate) struct AccountState {
     pub(crate) habits: Habits,
     /// For how long it may hold a buffer before that is told.
     pub(crate) patience: Patience,
+    /// The same of what is counted beside the memory.
+    pub(crate) counted_patience: Patience,
 }
 
 impl AccountState {
     pub(crate) fn new(name: String, channel: Arc<ChannelState>, bytes_max: u64) -> Self {
         let (bytes_max, bytes, shed) = (AtomicU64::new(bytes_max), AtomicU64::new(0), AtomicU64::new(0));
-        let (habits, patience) = (Habits::of_tiers(channel.shares.len()), Patience::default());
-        Self { name, channel, bytes_max, bytes, shed, over: Mark::default(), habits, patience }
+        let (habits, over) = (Habits::of_tiers(channel.shares.len()), Mark::default());
+        let (patience, counted_patience) = (Patience::default(), Patience::default());
+        Self { name, channel, bytes_max, bytes, shed, over, habits, patience, counted_patience }
     }
 
     /// Bytes that are counted as its: what is held, and what waits for it in magazines.
@@ -163,6 +167,11 @@ impl AccountState {
 
     pub(crate) fn set_bytes_max(&self, bytes: u64) {
         self.bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// No more than so many, whoever else lowers or raises it at the same time.
+    pub(crate) fn lower_bytes_max(&self, bytes: u64) {
+        self.bytes_max.fetch_min(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn shed(&self) -> u64 {
@@ -199,7 +208,7 @@ impl AccountState {
         }
         let gave_back = match channel.shares[tier].enter(1, slots, terms.borrows_slots) {
             Ok(gave_back) => gave_back,
-            Err(denied) => return (Err(Denied::of_slots(denied)), false),
+            Err(denied) => return (Err(Denied::of_units(denied)), false),
         };
         if terms.is_beyond {
             channel.pages.enter_beyond(count, pages);
@@ -223,10 +232,17 @@ impl AccountState {
         assert!(before >= bytes, "invariant: only what is held is given back");
     }
 
-    /// Whether a slot can be had at all, when everything is given back.
-    pub(crate) fn can_ever(&self, wanted: Wanted<'_>) -> bool {
-        wanted.bytes <= self.bytes_max()
-            && self.channel.shares[wanted.tier].can_ever(1, wanted.slots)
-            && self.channel.pages.can_ever(wanted.page_count(), wanted.pages)
+    /// Whether a slot can be had at all, when everything is given back; or whose limit it is that it cannot.
+    pub(crate) fn can_ever(&self, wanted: Wanted<'_>) -> Result<(), Denied> {
+        self.channel.shares[wanted.tier].can_ever(1, wanted.slots).map_err(Denied::of_units)?;
+        self.can_ever_hold(wanted.bytes, wanted.pages)
+    }
+
+    /// The same of so many bytes, in whatever slots.
+    pub(crate) fn can_ever_hold(&self, bytes: u64, free: &Surplus) -> Result<(), Denied> {
+        if bytes > self.bytes_max() {
+            return Err(Denied::Component);
+        }
+        self.channel.pages.can_ever(pages(bytes), free).map_err(Denied::of_bytes)
     }
 }

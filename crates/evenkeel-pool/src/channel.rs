@@ -4,12 +4,13 @@ use crate::account::{AccountState, ChannelState, PAGE, pages};
 use crate::arena::Root;
 use crate::core::Core;
 use crate::error::{Refused, What};
+use crate::foreign::Foreign;
 use crate::pool::{ACCOUNTS_MAX, Account, Pool};
 use crate::quota::{Share, Surplus, UNITS_MAX};
 use std::sync::Arc;
 
 /// What a channel may have: buffers of each tier, the smallest first, bytes, and what the pool counts beside its
-/// memory. Tiers and kinds that are not named have `0` and all.
+/// memory. Tiers and kinds that are not named have `0` and all; what there is not, or is named twice, is refused.
 ///
 /// A buffer needs both a place in its tier and its bytes. What is reserved of both is there, whatever others do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,6 +64,9 @@ pub struct Usage {
     pub bytes: Used,
     /// Units of each kind that the pool counts beside its memory.
     pub counted: Vec<(String, Used)>,
+    /// Of which buffers or units it has more than it may, though it had no more when that was said: none, unless the books
+    /// are wrong.
+    pub exceeded: Vec<What>,
 }
 
 /// A channel of a pool: whoever has it may let components of it take buffers. Cheap to clone; all clones are one.
@@ -98,8 +102,30 @@ struct Part<'a> {
     cap: u32,
 }
 
+/// Whether limits name only what there is, each once.
+fn check(core: &Core, name: &str, limits: &Limits) -> Result<(), Refused> {
+    let channel = || name.to_owned();
+    let allowed = core.tiers.len();
+    for (what, named) in [("reserve", limits.reserve.len()), ("max", limits.max.len())] {
+        if named > allowed {
+            return Err(Refused::Tiers { channel: channel(), what, named, allowed });
+        }
+    }
+    for (at, (kind, ..)) in limits.counted.iter().enumerate() {
+        let (kind, allowed) = (kind.clone(), core.kinds());
+        if core.kind(&kind).is_none() {
+            return Err(Refused::Kind { channel: channel(), kind, allowed });
+        }
+        if limits.counted[..at].iter().any(|(other, ..)| *other == kind) {
+            return Err(Refused::Twice { channel: channel(), kind, allowed });
+        }
+    }
+    Ok(())
+}
+
 /// What each share of a channel is to be: its tiers', its pages', its kinds'.
 fn parts<'a>(core: &'a Core, name: &str, limits: &Limits) -> Result<Vec<Part<'a>>, Refused> {
+    check(core, name, limits)?;
     let mut parts = Vec::with_capacity(core.tiers.len() + 1 + core.counters.len());
     let mut reserved = 0_u64;
     for (at, tier) in core.tiers.iter().enumerate() {
@@ -126,9 +152,6 @@ fn parts<'a>(core: &'a Core, name: &str, limits: &Limits) -> Result<Vec<Part<'a>
             reserve,
             cap,
         });
-    }
-    if let Some((kind, ..)) = limits.counted.iter().find(|(kind, ..)| core.kind(kind).is_none()) {
-        return Err(Refused::Kind { channel: name.to_owned(), kind: kind.clone(), allowed: core.kinds() });
     }
     for part in &mut parts {
         if part.reserve > part.cap {
@@ -167,13 +190,15 @@ impl Pool {
     /// Takes a channel in, and sets its reserves aside.
     ///
     /// # Errors
-    /// [`Refused`]: there is one of that name, the limits contradict each other, or the reserves are more than is left.
+    /// [`Refused`]: there is one of that name, the limits contradict each other or name what there is not, or the reserves
+    /// are more than is left.
     pub fn channel(&self, name: &str, limits: &Limits) -> Result<Channel, Refused> {
         let core = &self.0.memory().core;
         let parts = parts(core, name, limits)?;
-        // What was set aside for a moment others may have been denied.
-        let state = called_in(core, || admit(core, name, &parts)).inspect_err(|_| core.serve_waiting())?;
-        Ok(Channel { root: self.0.clone(), state })
+        let state = called_in(core, || admit(core, name, &parts));
+        // What is reserved is lent no more; what was set aside for a moment others may have been denied.
+        core.limits_changed();
+        Ok(Channel { root: self.0.clone(), state: state? })
     }
 }
 
@@ -222,37 +247,76 @@ impl Channel {
     /// Takes a component in, which may hold so many bytes.
     ///
     /// # Errors
-    /// [`Refused::Full`]: as many as a pool can tell apart have been taken in. Those of channels that were let go
-    /// count: a number always means the same component.
+    /// [`Refused::Closed`]: it was let go. [`Refused::Full`]: as many as a pool can tell apart have been taken in. Those of
+    /// channels that were let go count: a number always means the same component.
     pub fn component(&self, name: &str, bytes_max: u64) -> Result<Account, Refused> {
         let account = Arc::new(AccountState::new(name.to_owned(), self.state.clone(), bytes_max));
-        let admitted = self.core().admit(account);
-        let number = admitted.map_err(|_| Refused::Full { name: name.to_owned(), allowed: ACCOUNTS_MAX })?;
+        let admitted = self.core().channels.with(|_| match self.state.is_closed() {
+            true => Err(Refused::Closed { channel: self.name().to_owned() }),
+            false => Ok(self.core().admit(account)),
+        });
+        let number = admitted?.map_err(|_| Refused::Full { name: name.to_owned(), allowed: ACCOUNTS_MAX })?;
         Ok(Account { root: self.root.clone(), number, channel: self.state.number })
     }
 
     /// What it has, and may have. Each figure is of a moment; not all are of the same.
     pub fn usage(&self) -> Usage {
         let kinds = self.core().counters.iter().map(|counter| counter.kind.clone());
+        let tiers = self.core().tiers.iter().map(|tier| What::Buffers { bytes: tier.slot_bytes });
+        let tiers = tiers.zip(&self.state.shares);
+        let units = kinds.clone().map(|kind| What::Units { kind }).zip(&self.state.counted);
+        let exceeded = tiers.chain(units).filter(|(_, share)| !share.is_within()).map(|(what, _)| what);
         Usage {
+            exceeded: exceeded.collect(),
             tiers: self.state.shares.iter().map(|share| Used::of(share, 1)).collect(),
             bytes: Used::of(&self.state.pages, PAGE),
             counted: kinds.zip(self.state.counted.iter().map(|share| Used::of(share, 1))).collect(),
         }
     }
 
-    /// Other limits from now on. What it holds above them it keeps: it takes no more until it is below.
+    /// What one of its components may hold in bytes from now on, more or less than before; whoever waits for more than that is
+    /// told. What it holds above that it keeps: it takes no more until it is below.
+    ///
+    /// ```
+    /// use evenkeel_pool::{Limits, Pool};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::builder().build()?;
+    /// let left = pool.channel("left", &Limits::default())?;
+    /// let mic = left.component("mic", 4096)?;
+    /// assert!(mic.take(64 << 10).is_err());
+    /// left.set_component_bytes_max(&mic, 1 << 20)?;
+    /// assert!(mic.take(64 << 10).is_ok());
+    /// // The component itself can only lower it.
+    /// mic.lower_bytes_max(u64::MAX);
+    /// assert_eq!(mic.bytes_max(), 1 << 20);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`Refused`], and all is as it was: the limits contradict each other, its reserves are more than is left, or it
-    /// was let go.
+    /// [`Foreign`]: it is another channel's.
+    pub fn set_component_bytes_max(&self, account: &Account, bytes_max: u64) -> Result<(), Foreign> {
+        self.accepts(account)?;
+        let (core, number) = (self.core(), account.number());
+        core.account(number).set_bytes_max(bytes_max);
+        core.mark(core.account(number));
+        core.limits_changed();
+        Ok(())
+    }
+
+    /// Other limits from now on. Whoever waits for more than they allow is told. What it holds above them it keeps: it takes no more until it is below.
+    ///
+    /// # Errors
+    /// [`Refused`], and all is as it was: the limits contradict each other or name what there is not, its reserves are more
+    /// than is left, or it was let go.
     pub fn set_limits(&self, limits: &Limits) -> Result<(), Refused> {
         let core = self.core();
         let parts = parts(core, self.name(), limits)?;
         let set = called_in(core, || self.set(&parts));
         core.mark_channel(&self.state);
         // Also where it was refused: what was set aside for a moment others may have been denied.
-        core.serve_waiting();
+        core.limits_changed();
         set
     }
 
@@ -279,7 +343,8 @@ impl Channel {
         })
     }
 
-    /// Lets it go: its reserves are others', and its name is free. Its components take nothing from then on.
+    /// Lets it go: its reserves are others', and its name is free. Its components take nothing from then on, and those that
+    /// wait for something are told.
     ///
     /// # Errors
     /// [`Refused::Holds`], and all is as it was: it has buffers, or what else is counted.
@@ -290,7 +355,7 @@ impl Channel {
             self.shut()
         });
         // Also where it was refused: for a moment its own may have been denied.
-        self.core().serve_waiting();
+        self.core().limits_changed();
         shut
     }
 

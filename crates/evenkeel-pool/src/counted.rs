@@ -1,11 +1,18 @@
 //! What is not memory, in the same books: thread slots, file handles, bytes outside the pool.
 
+mod notes;
+
+pub(crate) use notes::{Notes, findings};
+
+use crate::account::Denied;
 use crate::arena::Root;
+use crate::beside::OFF;
 use crate::error::{Exhausted, Short};
 use crate::pool::{Account, Pool};
-use crate::quota::Denied;
 use crate::taking::{Taken, WhenExhausted};
 use evenkeel_locks::watch::Site;
+use notes::Note;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -32,7 +39,8 @@ pub struct Counted {
     kind: usize,
     account: u32,
     units: u32,
-    site: Site,
+    /// Under which it is in the [`Notes`].
+    note: u64,
 }
 
 /// Units that one component took at one place.
@@ -49,6 +57,8 @@ pub struct CountedHolder {
     pub site: String,
     /// How many.
     pub units: u64,
+    /// For how long the oldest have been held, in seconds as the pool was told of them.
+    pub oldest_seconds: u32,
 }
 
 impl Account {
@@ -93,8 +103,10 @@ impl Account {
     }
 
     fn counted(&self, kind: usize, units: u32, site: Site) -> Counted {
-        self.core().notes.with(|notes| notes.add(kind, self.number, site, units));
-        Counted { root: self.root.clone(), kind, account: self.number, units, site }
+        let memory = self.root.memory();
+        let taken = Note { kind, account: self.number, site, units, since: memory.watch.counted_since() };
+        let note = memory.core.notes.with(|notes| notes.add(taken));
+        Counted { root: self.root.clone(), kind, account: self.number, units, note }
     }
 
     #[cold]
@@ -105,10 +117,8 @@ impl Account {
         let (held, (reserve, allowed)) = (share.held(), share.limits());
         let short = match denied {
             _ if account.channel.is_closed() => Short::Closed,
-            Denied::Cap => Short::ChannelUnits { held, allowed },
-            Denied::Surplus | Denied::Share => {
-                Short::LentUnits { held, reserve, free: counter.surplus.free().max(0) as u32 }
-            }
+            Denied::Channel => Short::ChannelUnits { held, allowed },
+            _ => Short::LentUnits { held, reserve, free: counter.surplus.free().max(0) as u32 },
         };
         Exhausted::new(account, (u64::from(units), &counter.kind), short, Vec::new())
     }
@@ -129,7 +139,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         let core = &self.root.memory().core;
-        core.notes.with(|notes| notes.remove(self.kind, self.account, self.site, self.units));
+        core.notes.with(|notes| notes.remove(self.note));
         core.uncount(self.kind, self.account, self.units);
     }
 }
@@ -143,60 +153,24 @@ impl fmt::Debug for Counted {
 impl Pool {
     /// Who holds units of what is counted beside the memory, and where they were taken: who holds most is first.
     pub fn counted_holders(&self) -> Vec<CountedHolder> {
-        let core = &self.0.memory().core;
-        let mut notes = core.notes.with(|notes| notes.0.clone());
-        notes.sort_by_key(|note| std::cmp::Reverse(note.units));
-        let holder = |note: Note| {
-            let account = core.account(note.account);
-            CountedHolder {
-                kind: core.counters[note.kind].kind.clone(),
-                channel: account.channel.name.clone(),
-                component: account.name.clone(),
-                site: note.site.to_string(),
-                units: note.units,
+        let memory = self.0.memory();
+        let (core, now) = (&memory.core, memory.watch.seconds());
+        let mut taken: BTreeMap<(usize, u32, Site), (u64, u32)> = BTreeMap::new();
+        for Note { kind, account, site, units, since } in core.notes.with(|notes| notes.all()) {
+            let (all, oldest_seconds) = taken.entry((kind, account, site)).or_default();
+            *all += u64::from(units);
+            if since != OFF {
+                *oldest_seconds = now.saturating_sub(since).max(*oldest_seconds);
             }
+        }
+        let mut taken: Vec<_> = taken.into_iter().collect();
+        taken.sort_by_key(|(_, (units, _))| std::cmp::Reverse(*units));
+        let holder = |((kind, account, site), (units, oldest_seconds)): ((usize, u32, Site), _)| {
+            let account = core.account(account);
+            let kind = core.counters[kind].kind.clone();
+            let (channel, component) = (account.channel.name.clone(), account.name.clone());
+            CountedHolder { kind, channel, component, site: site.to_string(), units, oldest_seconds }
         };
-        notes.into_iter().map(holder).collect()
-    }
-}
-
-/// Who took what where: one for each component and place in the source that has something.
-#[derive(Debug, Default)]
-pub(crate) struct Notes(Vec<Note>);
-
-#[derive(Clone, Copy, Debug)]
-struct Note {
-    kind: usize,
-    account: u32,
-    site: Site,
-    units: u64,
-}
-
-impl Notes {
-    fn find(&mut self, kind: usize, account: u32, site: Site) -> Option<usize> {
-        self.0.iter().position(|note| (note.kind, note.account, note.site) == (kind, account, site))
-    }
-
-    fn add(&mut self, kind: usize, account: u32, site: Site, units: u32) {
-        // None of it is no note: the first that is given back would take the others' away.
-        if units == 0 {
-            return;
-        }
-        let units = u64::from(units);
-        match self.find(kind, account, site) {
-            Some(at) => self.0[at].units += units,
-            None => self.0.push(Note { kind, account, site, units }),
-        }
-    }
-
-    fn remove(&mut self, kind: usize, account: u32, site: Site, units: u32) {
-        if units == 0 {
-            return;
-        }
-        let at = self.find(kind, account, site).expect("invariant: what is given back was noted");
-        self.0[at].units -= u64::from(units);
-        if self.0[at].units == 0 {
-            self.0.swap_remove(at);
-        }
+        taken.into_iter().map(holder).collect()
     }
 }

@@ -55,6 +55,9 @@ pub enum BuildError {
         /// How many there may be.
         allowed: usize,
     },
+    /// What every channel of the pool is to have at first cannot be had by any.
+    #[error("what each channel may have for which nothing else is said: {0}")]
+    Channel(#[source] Refused),
     /// The system gives no address space.
     #[error("no memory could be reserved: {0}")]
     Memory(io::Error),
@@ -128,6 +131,43 @@ pub enum Refused {
         reserve: u64,
         /// What is neither reserved nor lent.
         left: u64,
+    },
+    /// It names more tiers than there are.
+    #[error(
+        "channel {channel} names {named} tiers in `{what}`: the pool has {allowed}, the smallest is the first"
+    )]
+    Tiers {
+        /// The channel.
+        channel: String,
+        /// Where: `reserve` or `max`.
+        what: &'static str,
+        /// How many it names.
+        named: usize,
+        /// How many there are.
+        allowed: usize,
+    },
+    /// It names a kind twice.
+    #[error(
+        "channel {channel} names {kind} twice: the pool counts {}, and each is named once at most",
+        told(allowed)
+    )]
+    Twice {
+        /// The channel.
+        channel: String,
+        /// What it names twice.
+        kind: String,
+        /// What the pool counts.
+        allowed: Vec<String>,
+    },
+    /// There can be none of that name, as whoever takes them in says.
+    #[error("there is no such {what}: {why}")]
+    NoSuch {
+        /// What was asked for: a `channel` or a `component`.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// Why not, and what is allowed.
+        why: String,
     },
     /// The pool does not count that.
     #[error("channel {channel} cannot have {kind}: the pool counts {}", told(allowed))]

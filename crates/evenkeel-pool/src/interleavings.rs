@@ -4,7 +4,7 @@
 //! RUSTFLAGS="--cfg evenkeel_pool_loom" cargo test -p evenkeel-pool --release --lib interleavings
 //! ```
 
-use crate::account::{AccountState, ChannelState};
+use crate::account::{AccountState, ChannelState, Denied};
 use crate::core::{Backing, Core, Counter, Given, Settings, TierCore};
 use crate::depot::Depot;
 use crate::gate::own::Gate;
@@ -363,4 +363,31 @@ fn who_has_nothing_is_over_no_limit() {
         assert_eq!(core.marks(), 0);
         all_is_back(&core, 1);
     });
+}
+
+// REQ R5, REQ R3: who waits for what limits do not allow any more is told, whichever came first, the limits or the waiting.
+#[test]
+fn who_waits_in_vain_is_told() {
+    let changes: [(Denied, fn(&Core)); 2] = [
+        (Denied::Component, |core| core.account(1).set_bytes_max(0)),
+        (Denied::Channel, |core| {
+            core.channels.with(|_| assert!(core.account(1).channel.shares[0].shut()));
+        }),
+    ];
+    for (why, change) in changes {
+        loom::model(move || {
+            let core = Arc::new(pool(1, &[(0, 1), (0, 1)]));
+            let slot = core.take(0, 0, &Nothing).expect("it is free");
+            let other = core.clone();
+            let waits = thread::spawn(move || {
+                sit(1);
+                assert_eq!(other.take_until(0, 1, Instant::now(), &Nothing), Err(why));
+            });
+            change(&core);
+            core.limits_changed();
+            waits.join().unwrap();
+            assert_eq!(core.give(0, slot, 0), Given::Back);
+            all_is_back(&core, 1);
+        });
+    }
 }

@@ -1,7 +1,8 @@
 //! What is held for too long, what was never given back, and what was written after it was.
 //!
 //! A buffer is given back by dropping it, so that a leak is one that somebody keeps. Whatever is held is found by looking at the
-//! slots: nothing is listed when it is taken, and what a [mode](LeakMode) notes of it stands with its slot.
+//! slots: nothing is listed when it is taken, and what a [mode](LeakMode) notes of it stands with its slot. What is counted beside
+//! the memory has no slots, and is listed.
 
 mod ask;
 mod engine;
@@ -10,20 +11,22 @@ mod tests;
 mod told;
 mod watch;
 
-pub use told::{Damage, Finding, Held, Leaks, Trace};
+pub(crate) use engine::{Dated, Engine, News, Seen};
+pub use told::{Damage, Finding, Held, HeldUnits, Leaks, Trace};
 pub(crate) use watch::{Watch, find, findings, finish, look};
 
 use crate::beside::EVERY;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Seconds that a component may hold a buffer before that is told, unless it says otherwise.
+/// Seconds that a component may hold a buffer, or what else is counted, before that is told, unless it says otherwise.
 pub(crate) const PATIENCE_SECONDS: u32 = 300;
 
 /// What is noted of a buffer when it is taken. It can be changed at any time; what is held then stays as it was noted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LeakMode {
-    /// Nothing: neither where it was taken nor when. Who holds it is known all the same.
+    /// Nothing: neither where it was taken nor when. Who holds it is known all the same. Of what is counted beside the memory
+    /// only the time is not noted.
     Off,
     /// The place in the source that took it, and when: a few moves, without a measurable cost.
     #[default]
@@ -74,7 +77,7 @@ impl Default for LeakQuery {
     }
 }
 
-/// For how many seconds an account may hold a buffer before that is told.
+/// For how many seconds an account may hold something before that is told.
 #[derive(Debug)]
 pub(crate) struct Patience(AtomicU32);
 

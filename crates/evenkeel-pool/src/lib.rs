@@ -56,7 +56,7 @@ pub use error::{BuildError, Exhausted, Refused, Short, What};
 pub use figures::{Fragmentation, Resident, resident, resident_in_detail};
 pub use foreign::{Foreign, Owned};
 pub use holders::Holder;
-pub use leaks::{Damage, Finding, Held, LeakMode, LeakQuery, Leaks, Trace};
+pub use leaks::{Damage, Finding, Held, HeldUnits, LeakMode, LeakQuery, Leaks, Trace};
 pub use patterns::{Histogram, Pattern, Per};
 pub use pool::{Account, Pool, PoolBuilder, Tier};
 pub use resident::Reclaimed;

@@ -207,6 +207,11 @@ impl Pool {
         crate::holders::holders(self.0.memory())
     }
 
+    /// How many wait for something that others have.
+    pub fn waiting(&self) -> usize {
+        self.0.memory().core.waiting_count()
+    }
+
     /// Counts seconds, by which it is known for how long buffers are held. To be called once a second or so.
     pub fn tick(&self, seconds: u32) {
         let memory = self.0.memory();

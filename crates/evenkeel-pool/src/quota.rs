@@ -125,6 +125,8 @@ pub(crate) struct Share {
     held: AtomicU64,
     /// Cap in the upper half, reserve in the lower; which of the two holds says the epoch's lowest bit.
     limits: [AtomicU64; 2],
+    /// What it had when its limits were set last, where that was more than they allow; it may keep that.
+    kept: figure::AtomicU32,
 }
 
 /// What a channel has, in one word: own in the lower 28 bits, then borrowed in 28, then 8 bits that count changes of
@@ -153,7 +155,8 @@ impl Held {
 
 impl Share {
     pub(crate) fn new(reserve: u32, cap: u32) -> Self {
-        Self { held: AtomicU64::new(0), limits: [AtomicU64::new(pair(reserve, cap)), AtomicU64::new(0)] }
+        let limits = [AtomicU64::new(pair(reserve, cap)), AtomicU64::new(0)];
+        Self { held: AtomicU64::new(0), limits, kept: figure::AtomicU32::new(0) }
     }
 
     fn limits_in(&self, held: Held) -> (u32, u32) {
@@ -187,6 +190,13 @@ impl Share {
         held.total() > self.limits_in(held).1
     }
 
+    /// Whether it has no more than it may, but for what it had when that was lowered.
+    pub(crate) fn is_within(&self) -> bool {
+        let held = self.read();
+        let (reserve, cap) = self.limits_in(held);
+        held.own <= reserve && held.total() <= cap.max(self.kept.load(Ordering::Relaxed))
+    }
+
     /// Whether so many more would be let in now. Takes nothing.
     pub(crate) fn admits(&self, units: u32, surplus: &Surplus, may_borrow: bool) -> Result<(), Denied> {
         let held = self.read();
@@ -200,12 +210,15 @@ impl Share {
         }
     }
 
-    /// Whether so many can be let in at all, when everything is given back.
-    pub(crate) fn can_ever(&self, units: u32, surplus: &Surplus) -> bool {
+    /// Whether so many can be let in at all, when everything is given back; or whose limit it is that they cannot.
+    pub(crate) fn can_ever(&self, units: u32, surplus: &Surplus) -> Result<(), Denied> {
         let (reserve, cap) = self.limits();
         let lendable = surplus.lendable.load(Ordering::Relaxed);
-        let borrow = units.saturating_sub(reserve);
-        units <= cap && (borrow == 0 || surplus.admits(0, borrow, lendable).is_ok())
+        match units.saturating_sub(reserve) {
+            _ if units > cap => Err(Denied::Cap),
+            0 => Ok(()),
+            borrow => surplus.admits(0, borrow, lendable),
+        }
     }
 
     /// The most that can be let in at all.
@@ -289,6 +302,8 @@ impl Share {
                 // What is missing it may have borrowed itself by now.
                 continue;
             }
+            let kept = if held.total() > cap { held.total() } else { 0 };
+            self.kept.store(kept, Ordering::Relaxed);
             if self.change(held, new, reserve, cap) {
                 surplus.lendable.fetch_add(i64::from(before) - i64::from(reserve), Ordering::Relaxed);
                 surplus.give_back(-cost.min(0));
@@ -347,6 +362,25 @@ fn pair(reserve: u32, cap: u32) -> u64 {
 #[cfg(all(test, not(evenkeel_pool_loom)))]
 mod tests {
     use super::*;
+
+    // REQ R4: who has more since its limit was lowered breaks no limit; who got in above it does.
+    #[test]
+    fn what_was_held_when_a_limit_was_lowered_is_within_it() {
+        let surplus = Surplus::new(8, None);
+        let share = Share::new(0, 4);
+        share.enter(3, &surplus, true).unwrap();
+        share.set(0, 1, &surplus).unwrap();
+        assert!(share.is_within() && share.is_over());
+        share.enter_beyond(1, &surplus);
+        assert!(!share.is_within());
+        share.leave(2, &surplus);
+        assert!(share.is_within() && share.is_over());
+        share.set(0, 2, &surplus).unwrap();
+        share.enter_beyond(1, &surplus);
+        assert!(!share.is_within(), "it had no more than it may when that was said last");
+        share.leave(3, &surplus);
+        assert!(share.is_within());
+    }
 
     // REQ R4: what is taken beyond limits while a channel that cannot be let go is shut is charged to its reserve
     // once it is open again, and to nobody else.

@@ -95,12 +95,14 @@ impl Account {
         self.core().account(self.number).bytes_max()
     }
 
-    /// It may hold so many bytes from now on. What it holds above that it keeps: it takes no more until it is below.
-    pub fn set_bytes_max(&self, bytes: u64) {
+    /// It may hold so many bytes at most from now on, if it may hold more; whoever waits for more than that is told. What it
+    /// holds above that it keeps: it takes no more until it is below. To be allowed more is its channel's to
+    /// [say](crate::Channel::set_component_bytes_max): who is limited only ever lowers its own limit.
+    pub fn lower_bytes_max(&self, bytes: u64) {
         let account = self.core().account(self.number);
-        account.set_bytes_max(bytes);
+        account.lower_bytes_max(bytes);
         self.core().mark(account);
-        self.core().serve_waiting();
+        self.core().limits_changed();
     }
 
     /// A buffer with room for so many bytes, beyond the limits in bytes of component, channel and pool, as long as its
@@ -152,7 +154,9 @@ impl Account {
         };
         let WhenExhausted::WaitUntil(until) = when else { return Err(refused) };
         let memory = self.root.memory();
-        let found = memory.core.wait_for_chain(bytes, self.number, until, memory).ok_or(refused)?;
+        let found = memory.core.wait_for_chain(bytes, self.number, until, memory);
+        let found = found
+            .map_err(|never| never.map_or(refused, |denied| self.exhausted(bytes, Some((0, denied)))))?;
         let mut left = bytes;
         let buffers = found.into_iter().map(|(tier, slot)| self.part(tier, slot, &mut left, site));
         Ok(Taken::Given(Chain::of(buffers.collect())))

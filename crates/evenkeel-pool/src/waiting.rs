@@ -7,9 +7,12 @@
 //!    moment takes it all the same.
 //! 3. Turns go round: among those who can be served the channel that was served longest ago is first, and within
 //!    a channel who came first.
-//! 4. What somebody waits for that others have borrowed is borrowed by nobody who is behind it: who wants much is not
+//! 4. Whoever can never have what it waits for, since limits changed meanwhile, is told at once: who changes them looks at the
+//!    queue after it has, and whoever waits looks at the limits once it is in the queue.
+//! 5. What somebody waits for that others have borrowed is borrowed by nobody who is behind it: who wants much is not
 //!    starved by those who want little. Who waits for what only its own channel or component can give back holds up nobody.
 
+use crate::account::Denied;
 use crate::sync::Signal;
 use std::sync::Arc;
 
@@ -36,6 +39,8 @@ pub(crate) enum Found {
     Slots(Vec<(usize, u32)>),
     /// As many units as it wanted.
     Units,
+    /// Nothing, and nothing is to be had any more: whose limit it is.
+    Never(Denied),
 }
 
 /// What those who are ahead wait for others to give back: tiers, kinds, bytes.
@@ -102,6 +107,21 @@ impl Waiting {
     /// Whether something was found for a ticket.
     pub(crate) fn is_served(&self, ticket: u64) -> bool {
         self.queue.iter().any(|waiter| waiter.ticket == ticket && waiter.found.is_some())
+    }
+
+    /// Those for whom nothing was found so far: ticket, what, and who.
+    pub(crate) fn unserved(&self) -> Vec<(u64, Want, u32)> {
+        let waits = self.queue.iter().filter(|waiter| waiter.found.is_none());
+        waits.map(|waiter| (waiter.ticket, waiter.want, waiter.account)).collect()
+    }
+
+    /// Who has a ticket can never have what it waits for; nothing, if something was found for it just now.
+    pub(crate) fn refuse(&mut self, ticket: u64, denied: Denied) {
+        let waits = self.queue.iter_mut().find(|waiter| waiter.ticket == ticket && waiter.found.is_none());
+        if let Some(waiter) = waits {
+            waiter.found = Some(Found::Never(denied));
+            waiter.signal.wake();
+        }
     }
 
     /// Takes a ticket out of the queue; what was found for it.

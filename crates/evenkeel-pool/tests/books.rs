@@ -308,8 +308,16 @@ impl World {
 
     fn set_bytes_max(&mut self, who: usize) {
         let bytes_max = self.rng.u64(..200_000);
-        self.model.bytes_max[who] = bytes_max;
-        self.channels[who].1.set_bytes_max(bytes_max);
+        let (channel, account) = &self.channels[who];
+        if self.rng.bool() {
+            self.model.bytes_max[who] = bytes_max;
+            channel.set_component_bytes_max(account, bytes_max).unwrap();
+        } else {
+            // Whoever is limited never raises its own limit.
+            self.model.bytes_max[who] = bytes_max.min(self.model.bytes_max[who]);
+            account.lower_bytes_max(bytes_max);
+        }
+        assert_eq!(account.bytes_max(), self.model.bytes_max[who]);
     }
 
     fn close(&mut self, who: usize) {

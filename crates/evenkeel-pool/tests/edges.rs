@@ -51,6 +51,52 @@ fn reserves_beyond_all_bounds_are_refused() {
     assert!(matches!(pool.channel("left", &limits), Err(Refused::Reserve { .. })));
 }
 
+// REQ R3: limits that name what there is not, or something twice, are refused, and what is allowed is said.
+#[test]
+fn limits_name_what_there_is_and_each_once() {
+    let tiers = [4096, 8192].map(|bytes| Tier { bytes, slots: 2 });
+    let pool = Pool::builder().tiers(tiers).counted("files", 10).counted("threads", 2).build().unwrap();
+    let left = pool.channel("left", &Limits::default()).unwrap();
+    let refused = |limits: Limits| {
+        let before = left.usage();
+        let (new, own) =
+            (pool.channel("new", &limits).unwrap_err().to_string(), left.set_limits(&limits).unwrap_err());
+        assert_eq!((left.usage(), new.replace("new", "left")), (before, own.to_string()));
+        own.to_string()
+    };
+    assert_eq!(
+        refused(Limits { reserve: vec![0, 0, 0], ..Limits::default() }),
+        "channel left names 3 tiers in `reserve`: the pool has 2, the smallest is the first"
+    );
+    assert_eq!(
+        refused(Limits { max: vec![2; 9], ..Limits::default() }),
+        "channel left names 9 tiers in `max`: the pool has 2, the smallest is the first"
+    );
+    let counted = |kinds: [&str; 2]| {
+        let counted = kinds.map(|kind| (kind.to_owned(), 0, 1)).to_vec();
+        Limits { counted, ..Limits::default() }
+    };
+    assert_eq!(
+        refused(counted(["files", "files"])),
+        "channel left names files twice: the pool counts files, threads, and each is named once at most"
+    );
+    assert!(refused(counted(["files", "pages"])).contains("cannot have pages"));
+    left.set_limits(&counted(["threads", "files"])).unwrap();
+}
+
+// REQ R1: who was let go takes no component in, which would only use up a number.
+#[test]
+fn a_channel_that_was_let_go_takes_nobody_in() {
+    let pool = pool(1);
+    let left = pool.channel("left", &Limits::default()).unwrap();
+    left.close().unwrap();
+    for _ in 0..5_000 {
+        assert_eq!(left.component("mic", 4096).unwrap_err(), Refused::Closed { channel: "left".to_owned() });
+    }
+    let again = pool.channel("left", &Limits::default()).unwrap();
+    drop(again.component("mic", 4096).unwrap().take(1).unwrap());
+}
+
 thread_local! {
     static KEPT: RefCell<Vec<evenkeel_pool::Buffer>> = const { RefCell::new(Vec::new()) };
     static COUNTED: RefCell<Vec<evenkeel_pool::Counted>> = const { RefCell::new(Vec::new()) };

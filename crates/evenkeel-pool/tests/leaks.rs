@@ -119,6 +119,8 @@ fn words(findings: &[Finding]) -> Vec<(&'static str, Option<u32>)> {
         Finding::NeverReturned(held) => ("never", held.seconds),
         Finding::Returned(held) => ("back", held.seconds),
         Finding::WrittenAfterReturn(_) => ("written", None),
+        Finding::UnitsHeldTooLong(held) => ("units too long", Some(held.seconds)),
+        Finding::UnitsReturned(held) => ("units back", Some(held.seconds)),
         Finding::Untold { .. } => ("untold", None),
         _ => ("other", None),
     };

@@ -28,7 +28,8 @@ impl MonitoringCoordinator {
     /// The account of a component in a channel, or of one that all channels share: made when it is first asked for.
     ///
     /// # Errors
-    /// [`Refused`]: there are too many, or what is reserved for its channel is more than is left.
+    /// [`Refused`]: the name of either cannot be one, as those of the service's own channels cannot; there are too many, or
+    /// what is reserved for its channel is more than is left.
     pub fn account(&self, channel: Option<&str>, component: &str) -> Result<Account, Refused> {
         self.pool.account(channel, component, None)
     }
@@ -55,10 +56,26 @@ impl MonitoringCoordinator {
         self.pool.account_of_service(channel, part, Some(bytes_max))
     }
 
-    /// What a channel may have from now on, and what is its alone.
+    /// What a component may hold in bytes from now on, more or less than before, in place of what it declared. The component
+    /// itself can only [lower](Account::lower_bytes_max) that. Whoever waits for more than that is told.
     ///
     /// # Errors
-    /// [`Refused`]: the limits contradict each other, or its reserves are more than is left.
+    /// [`Refused`]: as of [`account`](Self::account), which is made if there is none.
+    pub fn set_component_bytes_max(
+        &self,
+        channel: Option<&str>,
+        component: &str,
+        bytes_max: u64,
+    ) -> Result<(), Refused> {
+        self.pool.set_component_bytes_max(channel, component, bytes_max)
+    }
+
+    /// What a channel may have from now on, and what is its alone; of [`SHARED`](crate::resources::SHARED) what components
+    /// have that all channels share.
+    ///
+    /// # Errors
+    /// [`Refused`]: the name cannot be a channel's, the limits contradict each other or name what there is not, or its
+    /// reserves are more than is left.
     pub fn set_limits(&self, channel: &str, limits: &Limits) -> Result<(), Refused> {
         self.pool.set_limits(channel, limits)
     }

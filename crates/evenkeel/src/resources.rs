@@ -33,6 +33,7 @@ pub(crate) use view::is_own_thread;
 pub use view::{Breach, ResourceView};
 pub(crate) use watch::{Alert, PoolWatch};
 
+use evenkeel_core::{NameError, check_name};
 use evenkeel_hierarchy::{ComponentResource, Mutex, with_root};
 use evenkeel_pool::{Channel, Pool};
 use std::collections::BTreeMap;
@@ -127,6 +128,9 @@ impl ResourcePool {
         let outside = u32::try_from(options.outside_bytes_max.div_ceil(PAGE_BYTES)).unwrap_or(u32::MAX);
         let builder = options.tiers_of.clone().counted(THREADS, options.threads_max);
         let pool = builder.counted(FILES, options.files_max).counted(OUTSIDE, outside).build()?;
+        // What no channel can have is found now, and not when one takes something first.
+        let tried = pool.channel(SHARED, &options.channel).and_then(|channel| channel.close());
+        tried.map_err(BuildError::Channel)?;
         Ok(Self(Arc::new(Inner {
             pool,
             options,
@@ -170,7 +174,10 @@ impl ResourcePool {
     /// The channel in the pool, taken in if it is not.
     fn entry<'b>(&self, book: &'b mut Book, channel: &str) -> Result<&'b mut Entry, Refused> {
         if !book.contains_key(channel) {
-            let made = self.0.pool.channel(channel, &self.0.options.channel)?;
+            // What is said of channels is not said of the service, whose threads are counted there.
+            let (of_service, of_channels) = (Limits::default(), &self.0.options.channel);
+            let limits = if channel == HOUSE { &of_service } else { of_channels };
+            let made = self.0.pool.channel(channel, limits)?;
             book.insert(channel.to_owned(), Entry { channel: made, components: BTreeMap::new() });
         }
         Ok(book.get_mut(channel).expect("invariant: it was put in just now"))
@@ -183,16 +190,24 @@ impl ResourcePool {
         component: &str,
         bytes_max: Option<u64>,
     ) -> Result<Account, Refused> {
+        if let Some(channel) = channel {
+            check("channel", channel)?;
+        }
+        check("component", component)?;
         self.account_as(channel.unwrap_or(SHARED), component, (bytes_max, false))
     }
 
-    /// The same of a part of the service.
+    /// The same of a part of the service; what it takes for itself is of [`HOUSE`].
     pub(crate) fn account_of_service(
         &self,
         channel: &str,
         part: &str,
         bytes_max: Option<u64>,
     ) -> Result<Account, Refused> {
+        if channel != HOUSE {
+            check("channel", channel)?;
+        }
+        check("component", part)?;
         self.account_as(channel, part, (bytes_max, true))
     }
 
@@ -220,8 +235,27 @@ impl ResourcePool {
 
     /// What a channel may have from now on, in place of what all have at first. Reserves are its alone.
     pub(crate) fn set_limits(&self, channel: &str, limits: &Limits) -> Result<(), Refused> {
+        if channel != SHARED {
+            check("channel", channel)?;
+        }
         let made = self.with(|book| Ok::<_, Refused>(self.entry(book, channel)?.channel.clone()))?;
         made.set_limits(limits)
+    }
+
+    /// What a component may hold from now on, in place of what it declared; its account is made if there is none.
+    pub(crate) fn set_component_bytes_max(
+        &self,
+        channel: Option<&str>,
+        component: &str,
+        bytes_max: u64,
+    ) -> Result<(), Refused> {
+        let account = self.account(channel, component, Some(bytes_max))?;
+        let name = channel.unwrap_or(SHARED);
+        let made = self.with(|book| book.get(name).map(|entry| entry.channel.clone()));
+        let made = made.expect("invariant: who has an account in a channel is in its entry");
+        let set = made.set_component_bytes_max(&account, bytes_max);
+        set.expect("invariant: the account was made by this channel");
+        Ok(())
     }
 
     /// What a channel has, and may have; none if it never took anything.
@@ -278,6 +312,12 @@ impl ResourcePool {
     pub fn options(&self) -> &PoolOptions {
         &self.0.options
     }
+}
+
+/// Whether a channel or component can have that name: none can have the house's.
+fn check(what: &'static str, name: &str) -> Result<(), Refused> {
+    let no_such = |why: NameError| Refused::NoSuch { what, name: name.to_owned(), why: why.to_string() };
+    check_name(name).map_err(no_such)
 }
 
 /// Takes account of memory that is not the pool's, rounded up to pages; it is given back by dropping the answer.

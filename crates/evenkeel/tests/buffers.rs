@@ -409,6 +409,25 @@ fn a_channel_that_is_stuck_or_floods_keeps_nothing_from_another() {
     keel.stop("enough", "the test");
 }
 
+// REQ R9, REQ R5: who waits for room of which there is none any more is told at once, and so are those behind.
+#[test]
+fn whoever_waits_for_more_than_new_limits_allow_is_told() {
+    let keel = keel();
+    let queues = keel.buffers().queues::<Vec<u8>>("to-disk").unwrap();
+    let inlet = queues.open("left", limits(1, OnFull::Block)).unwrap();
+    inlet.put(bytes(1)).unwrap();
+    std::thread::scope(|scope| {
+        let wait = || scope.spawn(|| inlet.put_until(bytes(2), never()).unwrap_err().why);
+        let all = [wait(), wait(), wait()];
+        while keel.buffers().statuses()[0].waiting < 3 {
+            std::thread::yield_now();
+        }
+        inlet.set_limits(limits(0, OnFull::Block));
+        assert_eq!(all.map(|waits| waits.join().unwrap()), [Why::TooLarge; 3]);
+    });
+    keel.stop("enough", "the test");
+}
+
 // REQ R9: who came in by an opening that was closed has no part in the next: neither puts into it, nor closes it, nor changes it.
 #[test]
 fn an_inlet_of_before_has_no_part_in_a_queue_that_was_opened_anew() {

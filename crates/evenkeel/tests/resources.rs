@@ -51,6 +51,27 @@ fn a_component_may_hold_500_kb_unless_it_declares_more_and_the_refusal_says_so()
     assert!(keel.stop("enough", "the test").clean);
 }
 
+// REQ R3, REQ R1: whoever is limited lowers its limit at most; to raise it is the monitoring's.
+#[test]
+fn a_limit_is_raised_by_the_monitoring_alone() {
+    let keel = keel();
+    let mic = keel.channel("left").unwrap().component("mic").unwrap();
+    let account = mic.account().unwrap();
+    account.lower_bytes_max(u64::MAX);
+    assert!(account.take(1 << 20).is_err());
+    keel.monitoring().set_component_bytes_max(Some("left"), "mic", 1 << 20).unwrap();
+    drop(account.take(1 << 20).unwrap());
+    account.lower_bytes_max(4096);
+    assert!(account.take(64 << 10).is_err());
+    // Of one that has none yet, and one that all channels share.
+    keel.monitoring().set_component_bytes_max(None, "disk", 4096).unwrap();
+    let options = ComponentOptions::default().bytes_max(1 << 20);
+    let disk = keel.components().register_with(None, "disk", options).unwrap();
+    assert!(disk.account().unwrap().take(64 << 10).is_err());
+    let report = keel.stop("enough", "the test");
+    assert!(report.clean, "{report:#?}");
+}
+
 // REQ R1, REQ R2
 #[test]
 fn the_monitoring_creates_the_pool_and_all_others_work_on_that() {
@@ -119,6 +140,12 @@ fn each_coordinator_sees_its_slice_and_what_crosses_a_boundary_is_refused_and_re
         manager.verify_cleanup().unwrap();
     }
     assert!(right.allocate(Request::bytes("left", "mic", 1)).is_err());
+    // The service's own are nobody's to take from, and what is allowed is said.
+    for name in ["(house)", "(shared)", "no channel"] {
+        let refused = keel.monitoring().allocate(Request::bytes(name, "mic", 1)).unwrap_err().to_string();
+        assert!(refused.contains("there is no such channel") && refused.contains("are allowed"), "{refused}");
+        assert!(right.allocate(Request::bytes(name, "mic", 1)).is_err());
+    }
     // Of the components' coordinator only what is registered.
     assert!(keel.components().allocate(Request::bytes("left", "stranger", 1)).is_err());
     let other = self::keel();
@@ -133,6 +160,22 @@ fn each_coordinator_sees_its_slice_and_what_crosses_a_boundary_is_refused_and_re
     drop(foreign);
     other.stop("enough", "the test");
     keel.stop("enough", "the test");
+}
+
+// REQ R4: limits that are lowered below what a channel has break no boundary; it keeps that, and takes no more.
+#[test]
+fn a_channel_that_keeps_what_it_had_when_its_limits_were_lowered_crosses_no_boundary() {
+    let keel = keel();
+    let left = keel.channel("left").unwrap();
+    let mic = left.account("mic").unwrap();
+    let held = (mic.take_chain(3 * 4096).unwrap(), mic.count(FILES, 2).unwrap());
+    let counted = vec![(FILES.to_owned(), 0, 1)];
+    left.set_resource_limits(&Limits { max: vec![1], counted, ..Limits::default() }).unwrap();
+    left.verify_isolation().unwrap();
+    keel.monitoring().verify_isolation().unwrap();
+    assert!(mic.take(1).is_err() && mic.count(FILES, 1).is_err());
+    drop(held);
+    assert!(keel.stop("enough", "the test").clean);
 }
 
 // REQ R5, REQ R10

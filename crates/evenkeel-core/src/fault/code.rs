@@ -186,8 +186,8 @@ OUT_OF_MEMORY 901 "the memory budget is used up",
 OUT_OF_DESCRIPTORS 902 "no more files or sockets can be opened",
     "The process has as many open descriptors as it may have.",
     "Raise the limit of open files (ulimit -n, or LimitNOFILE= of the service).";
-HELD_TOO_LONG 903 "a buffer is held for too long",
-    "A component has not given a buffer back for longer than it may hold one. It is told again when that time has doubled.",
+HELD_TOO_LONG 903 "a resource is held for too long",
+    "A component has not given a buffer, or what else is counted, back for longer than it may hold any. It is told again when that time has doubled.",
     "The recovery log says where it was taken, and for how long it is held. Find out what keeps it.";
 NEVER_RETURNED 904 "a buffer was never given back",
     "A component, channel or service said that it is done, and still holds a buffer.",

@@ -70,6 +70,31 @@ impl Account {
         finish(self.root().memory(), |account| account == self.number())
     }
 
+    /// For how many seconds it may hold units of what is counted beside the memory before that is a [finding](Pool::findings), at
+    /// least one; none: for ever, as what is open for as long as the component runs. Five minutes at first.
+    ///
+    /// ```
+    /// use evenkeel_pool::{Finding, Limits, Pool};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::builder().counted("files", 20).build()?;
+    /// let left = pool.channel("left", &Limits::default())?.component("mic", 500_000)?;
+    /// left.set_counted_held_max(Some(30));
+    /// let forgotten = left.count("files", 2)?;
+    /// pool.tick(31);
+    /// let found = pool.findings();
+    /// let [Finding::UnitsHeldTooLong(held)] = found.as_slice() else { panic!("{found:?}") };
+    /// assert_eq!((held.component.as_str(), held.units, held.seconds), ("mic", 2, 31));
+    /// # drop(forgotten);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_counted_held_max(&self, seconds: Option<u32>) {
+        let (memory, seconds) = (self.root().memory(), seconds.unwrap_or(u32::MAX).max(1));
+        memory.core.account(self.number()).counted_patience.set(seconds);
+        memory.watch.lower_counted_patience_to(seconds);
+    }
+
     /// For how many seconds it may hold a buffer before that is a [finding](Pool::findings), at least one; none: for ever. Five
     /// minutes at first.
     pub fn set_held_max(&self, seconds: Option<u32>) {

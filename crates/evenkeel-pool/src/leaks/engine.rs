@@ -1,4 +1,4 @@
-//! Which of what is seen is new: a plain value, fed with what a look at the slots found.
+//! Which of what is seen is new: a plain value, fed with what a look at the slots found, or at what is counted beside the memory.
 //!
 //! Invariants:
 //! 1. A holding is told of as held too long once, and again only when its age has doubled since; as never given back once;
@@ -22,49 +22,67 @@ pub(crate) struct Holding {
     pub(crate) since: u32,
 }
 
+/// What somebody holds, told apart from all that is or was held otherwise.
+pub(crate) trait Dated: Copy + Ord {
+    /// The second at which it was taken.
+    fn since(&self) -> u32;
+}
+
+impl Dated for Holding {
+    fn since(&self) -> u32 {
+        self.since
+    }
+}
+
 /// What was seen of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) holding: Holding,
+pub(crate) struct Seen<H = Holding> {
+    pub(crate) holding: H,
     pub(crate) account: u32,
     pub(crate) site: Option<Site>,
 }
 
-impl Seen {
+impl<H: Dated> Seen<H> {
     /// Seconds that it has been held.
     pub(crate) fn age(&self, now: u32) -> u32 {
-        now.saturating_sub(self.holding.since)
+        now.saturating_sub(self.holding.since())
     }
 }
 
 /// What there is to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum News {
+pub(crate) enum News<H = Holding> {
     /// It has been held for longer than its account may.
-    TooLong(Seen),
+    TooLong(Seen<H>),
     /// Whoever holds it has said to hold nothing any more.
-    NeverReturned(Seen),
+    NeverReturned(Seen<H>),
     /// One that was told of was given back.
-    Returned(Seen),
+    Returned(Seen<H>),
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Open {
-    seen: Seen,
+struct Open<H> {
+    seen: Seen<H>,
     /// The age at which it is told of again as held too long; 0 if it never was.
     again_at: u32,
     is_never_returned: bool,
 }
 
 /// What was told of.
-#[derive(Debug, Default)]
-pub(crate) struct Engine {
-    open: BTreeMap<Holding, Open>,
+#[derive(Debug)]
+pub(crate) struct Engine<H = Holding> {
+    open: BTreeMap<H, Open<H>>,
     /// How many found no room when they were looked at last.
     no_room: u64,
 }
 
-impl Engine {
+impl<H> Default for Engine<H> {
+    fn default() -> Self {
+        Self { open: BTreeMap::new(), no_room: 0 }
+    }
+}
+
+impl<H: Dated> Engine<H> {
     /// Told of what is held longer than its account may, at a second: what is new goes to `out`. Answers how many more than before
     /// are not told of, since there is no room to remember them.
     ///
@@ -72,9 +90,9 @@ impl Engine {
     pub(crate) fn overdue(
         &mut self,
         now: u32,
-        overdue: &[Seen],
-        mut is_held: impl FnMut(&Holding) -> bool,
-        out: &mut Vec<News>,
+        overdue: &[Seen<H>],
+        mut is_held: impl FnMut(&H) -> bool,
+        out: &mut Vec<News<H>>,
     ) -> u64 {
         self.open.retain(|holding, open| {
             let is_held = is_held(holding);
@@ -99,7 +117,7 @@ impl Engine {
     }
 
     /// Told of what is still held by somebody who has said to hold nothing any more. Answers how many find no room.
-    pub(crate) fn never_returned(&mut self, held: &[Seen], out: &mut Vec<News>) -> u64 {
+    pub(crate) fn never_returned(&mut self, held: &[Seen<H>], out: &mut Vec<News<H>>) -> u64 {
         let mut no_room = 0_u64;
         for seen in held.iter().copied() {
             let Some(open) = self.remember(seen) else {
@@ -114,7 +132,7 @@ impl Engine {
         no_room
     }
 
-    fn remember(&mut self, seen: Seen) -> Option<&mut Open> {
+    fn remember(&mut self, seen: Seen<H>) -> Option<&mut Open<H>> {
         if self.open.len() >= OPEN_MAX && !self.open.contains_key(&seen.holding) {
             return None;
         }

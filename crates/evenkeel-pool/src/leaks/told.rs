@@ -56,6 +56,31 @@ impl fmt::Display for Held {
     }
 }
 
+/// Units that somebody holds of what a pool counts beside its memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldUnits {
+    /// The channel.
+    pub channel: String,
+    /// The component in it.
+    pub component: String,
+    /// What is counted.
+    pub kind: String,
+    /// How many were taken together.
+    pub units: u32,
+    /// Where in the source they were taken, as `file:line:column`.
+    pub site: String,
+    /// For how long they are held, in seconds as the pool was told of them.
+    pub seconds: u32,
+}
+
+impl fmt::Display for HeldUnits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { channel, component, kind, units, site, seconds } = self;
+        write!(f, "{units} {kind} held by {channel}/{component} for {seconds} s, taken at {site}")
+    }
+}
+
 /// Buffers that somebody holds.
 #[derive(Clone, Debug, Default)]
 #[must_use]
@@ -119,6 +144,11 @@ pub enum Finding {
     NeverReturned(Held),
     /// One that was told of as one of these was given back.
     Returned(Held),
+    /// Units of what is counted beside the memory have been held for longer than their component may hold any; told again
+    /// when that time has doubled.
+    UnitsHeldTooLong(HeldUnits),
+    /// Those that were told of as this were given back.
+    UnitsReturned(HeldUnits),
     /// It was written after it had been given back. Found where the pool [poisons](crate::PoolBuilder::poison).
     WrittenAfterReturn(Damage),
     /// So many more are there than are told of at a time.
@@ -134,6 +164,8 @@ impl fmt::Display for Finding {
             Self::HeldTooLong(held) => write!(f, "held too long: {held}"),
             Self::NeverReturned(held) => write!(f, "never given back: {held}"),
             Self::Returned(held) => write!(f, "given back: {held}"),
+            Self::UnitsHeldTooLong(held) => write!(f, "held too long: {held}"),
+            Self::UnitsReturned(held) => write!(f, "given back: {held}"),
             Self::WrittenAfterReturn(damage) => damage.fmt(f),
             Self::Untold { findings } => write!(f, "{findings} more that are not told one by one"),
         }

@@ -43,6 +43,8 @@ pub(crate) struct Watch {
     started: Instant,
     /// No account's patience is less.
     patience_min: AtomicU32,
+    /// The same of what is counted beside the memory.
+    counted_patience_min: AtomicU32,
     notes: Mutex<Notes, Ledger>,
     traces: Mutex<Traces, BTreeMap<(u8, u32), Trace>>,
 }
@@ -87,6 +89,7 @@ impl Watch {
             poisons,
             started: Instant::now(),
             patience_min: AtomicU32::new(PATIENCE_SECONDS),
+            counted_patience_min: AtomicU32::new(PATIENCE_SECONDS),
             notes: Mutex::new(Ledger::default()),
             traces: Mutex::new(BTreeMap::new()),
         }
@@ -154,6 +157,15 @@ impl Watch {
 
     pub(crate) fn lower_patience_to(&self, seconds: u32) {
         self.patience_min.fetch_min(seconds, Ordering::Relaxed);
+    }
+
+    pub(crate) fn lower_counted_patience_to(&self, seconds: u32) {
+        self.counted_patience_min.fetch_min(seconds, Ordering::Relaxed);
+    }
+
+    /// When what is counted beside the memory was taken, if it is now.
+    pub(crate) fn counted_since(&self) -> u32 {
+        if self.mode() == LeakMode::Off { OFF } else { self.seconds() }
     }
 
     /// Keeps the way that this thread has come; whether there was room.
@@ -299,6 +311,10 @@ pub(crate) fn findings(memory: &Memory) -> Vec<Finding> {
         News::Returned(seen) => Finding::Returned(held(memory, now, seen)),
     };
     let mut all: Vec<_> = news.iter().map(words).collect();
+    let (of_units, units_untold) =
+        crate::counted::findings(memory, now, watch.counted_patience_min.load(Ordering::Relaxed));
+    all.extend(of_units);
+    let untold = untold + units_untold;
     all.extend(damages.iter().map(|(seen, at)| Finding::WrittenAfterReturn(damage(memory, seen, *at))));
     if untold > 0 {
         all.push(Finding::Untold { findings: untold });

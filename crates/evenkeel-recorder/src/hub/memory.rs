@@ -70,7 +70,7 @@ impl RecorderMemory {
     /// Takes nothing of the pool from now on, and gives what is free back to the system, which says how much that was;
     /// bytes that are still held, by channel.
     pub(crate) fn close(&self) -> (Vec<(usize, u64)>, io::Result<Reclaimed>) {
-        self.accounts.iter().for_each(|account| account.set_bytes_max(0));
+        self.accounts.iter().for_each(|account| account.lower_bytes_max(0));
         let reclaimed = self.pool.shrink();
         let held = self.accounts.iter().map(Account::bytes).enumerate();
         (held.filter(|(_, bytes)| *bytes > 0).collect(), reclaimed)

@@ -32,7 +32,10 @@ impl Default for QueueLimits {
     }
 }
 
-/// What can wait in a queue. What is answered stays the same while it waits.
+/// The most that one entry counts as, of items and of bytes: more than any has. What a user answers may be anything.
+const WEIGHT_MAX: u64 = 1 << 40;
+
+/// What can wait in a queue. What is answered stays the same while it waits; more than 2 to the power of 40 counts as that.
 pub trait Queued {
     /// How many items it is: some are several in one.
     fn items(&self) -> u64 {
@@ -95,7 +98,7 @@ impl Queued for Vec<u8> {
 }
 
 /// What has passed a queue since it was made, and what waits in it. At every moment
-/// `items_in = items_out + items_dropped + items`, and the same of bytes.
+/// `items_in = items_out + items_dropped + items`, and the same of bytes; counts begin anew behind the last number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueCounts {
@@ -134,14 +137,15 @@ impl Weight {
         if item.is_control() {
             return Self::default();
         }
-        Self { items: item.items(), bytes: item.bytes(), memory: item.memory() }
+        let [items, bytes, memory] = [item.items(), item.bytes(), item.memory()].map(|of| of.min(WEIGHT_MAX));
+        Self { items, bytes, memory }
     }
 }
 
 impl QueueCounts {
     pub(super) fn enter(&mut self, weight: Weight) {
-        self.items_in += weight.items;
-        self.bytes_in += weight.bytes;
+        self.items_in = self.items_in.wrapping_add(weight.items);
+        self.bytes_in = self.bytes_in.wrapping_add(weight.bytes);
         self.items += weight.items;
         self.bytes += weight.bytes;
         self.memory += weight.memory;
@@ -150,10 +154,10 @@ impl QueueCounts {
 
     /// Never waited: accepted and dropped in one.
     pub(super) fn pass_by(&mut self, items: u64, bytes: u64) {
-        self.items_in += items;
-        self.bytes_in += bytes;
-        self.items_dropped += items;
-        self.bytes_dropped += bytes;
+        self.items_in = self.items_in.wrapping_add(items);
+        self.bytes_in = self.bytes_in.wrapping_add(bytes);
+        self.items_dropped = self.items_dropped.wrapping_add(items);
+        self.bytes_dropped = self.bytes_dropped.wrapping_add(bytes);
     }
 
     pub(super) fn leave(&mut self, weight: Weight, is_dropped: bool) {
@@ -166,8 +170,8 @@ impl QueueCounts {
             true => (&mut self.items_dropped, &mut self.bytes_dropped),
             false => (&mut self.items_out, &mut self.bytes_out),
         };
-        *items += weight.items;
-        *bytes += weight.bytes;
+        *items = items.wrapping_add(weight.items);
+        *bytes = bytes.wrapping_add(weight.bytes);
         let less = |now: u64, by: u64| now.checked_sub(by).expect("invariant: an item weighs what it did");
         self.items = less(self.items, weight.items);
         self.bytes = less(self.bytes, weight.bytes);
@@ -178,20 +182,25 @@ impl QueueCounts {
 
     /// Whether everything that came in went out, was dropped, or waits.
     pub fn is_whole(&self) -> bool {
-        self.items_in == self.items_out + self.items_dropped + self.items
-            && self.bytes_in == self.bytes_out + self.bytes_dropped + self.bytes
+        let all = |out: u64, dropped: u64, now: u64| out.wrapping_add(dropped).wrapping_add(now);
+        self.items_in == all(self.items_out, self.items_dropped, self.items)
+            && self.bytes_in == all(self.bytes_out, self.bytes_dropped, self.bytes)
     }
 
     pub(super) fn add(&mut self, other: &Self) {
-        self.items_in += other.items_in;
-        self.bytes_in += other.bytes_in;
-        self.items_out += other.items_out;
-        self.bytes_out += other.bytes_out;
-        self.items_dropped += other.items_dropped;
-        self.bytes_dropped += other.bytes_dropped;
-        self.items += other.items;
-        self.bytes += other.bytes;
-        self.memory += other.memory;
-        self.entries += other.entries;
+        for (own, others) in [
+            (&mut self.items_in, other.items_in),
+            (&mut self.bytes_in, other.bytes_in),
+            (&mut self.items_out, other.items_out),
+            (&mut self.bytes_out, other.bytes_out),
+            (&mut self.items_dropped, other.items_dropped),
+            (&mut self.bytes_dropped, other.bytes_dropped),
+            (&mut self.items, other.items),
+            (&mut self.bytes, other.bytes),
+            (&mut self.memory, other.memory),
+            (&mut self.entries, other.entries),
+        ] {
+            *own = own.wrapping_add(others);
+        }
     }
 }

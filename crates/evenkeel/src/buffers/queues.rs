@@ -307,7 +307,7 @@ impl<T: Queued> Queues<T> {
                 all.bytes += of.bytes;
                 all.memory += of.memory;
                 entries += 1;
-                run += of.memory.max(ENTRY_BYTES);
+                run = of.memory.max(ENTRY_BYTES).saturating_add(run);
                 out(at, item);
             }
             queue.counts.leave_all(all, entries, false);
@@ -317,7 +317,7 @@ impl<T: Queued> Queues<T> {
                 self.now = self.now.max(mark);
                 queue.mark = mark + (u128::from(run) << MARK_BITS) / u128::from(weight);
             }
-            cost += run;
+            cost = run.saturating_add(cost);
             queue.is_in_turn = !queue.entries.is_empty();
             if queue.is_in_turn {
                 self.order.push(Reverse((queue.mark, at)));
@@ -380,7 +380,8 @@ impl<T: Queued> Queues<T> {
 impl<T> Queue<T> {
     #[inline]
     fn has_room(&self, weight: Weight) -> bool {
-        let within = |now: u64, more: u64, max: u64| more == 0 || now.saturating_add(more) <= max;
+        let within =
+            |now: u64, more: u64, max: u64| more == 0 || now.checked_add(more).is_some_and(|all| all <= max);
         within(self.counts.items, weight.items, self.limits.items_max)
             && within(self.counts.memory, weight.memory, self.limits.bytes_max)
     }

@@ -305,6 +305,8 @@ fn look_after_pool(
     faults.hear_of_pool(monitoring.pool());
     super::release::watch_over(monitoring.pool(), components, cleanup, (threads, faults.alerts()));
     if let Ok(account) = monitoring.account_of_service(resources::THREADS) {
+        // Most run for as long as the service.
+        account.set_counted_held_max(None);
         threads.count_in(&account);
     }
 }

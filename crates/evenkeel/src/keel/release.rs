@@ -88,7 +88,7 @@ fn register(
     // Refused only once the stop has begun: what is taken then is released by whoever takes it.
     let registered = step
         .run_blocking(move |step: Step| {
-            closes.set_bytes_max(0);
+            closes.lower_bytes_max(0);
             wait(&step, &waits);
         })
         .verify_blocking(move |_| checks.verify_cleanup())

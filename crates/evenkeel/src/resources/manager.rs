@@ -226,7 +226,8 @@ pub trait ResourceManager {
     /// Allocates.
     ///
     /// # Errors
-    /// [`ResourceError`]; a request for somebody who is not of this slice is refused and reported.
+    /// [`ResourceError`]; a request for somebody who is not of this slice is refused and reported, and one for a channel or
+    /// component that cannot be, as the service's own, is refused with what is allowed.
     #[track_caller]
     fn allocate(&self, request: Request) -> Result<ResourceHandle, ResourceError>;
 

@@ -42,7 +42,8 @@ impl PoolOptions {
         self
     }
 
-    /// What a channel may have for which nothing else is said. Reserves are set aside when it takes something first.
+    /// What a channel may have for which nothing else is said; also components that all channels share. Reserves are set
+    /// aside when it takes something first. What no channel could have is refused when the pool is created.
     pub fn channel(mut self, limits: Limits) -> Self {
         self.channel = limits;
         self

@@ -180,16 +180,10 @@ impl ResourceView {
     fn violations(&self) -> Vec<String> {
         let mut found = Vec::new();
         for (channel, usage, components) in self.accounts() {
-            let tiers = usage.tiers.iter().map(|used| ("buffers of a tier", used));
-            let counted = usage.counted.iter().map(|(kind, used)| (kind.as_str(), used));
-            for (what, Used { own, borrowed, reserve, max }) in tiers.chain(counted) {
-                if own > reserve {
-                    found.push(format!("channel {channel} has {own} {what} as its own, and {reserve} are"));
-                }
-                if own + borrowed > *max {
-                    found.push(format!("channel {channel} has {} {what}, and may {max}", own + borrowed));
-                }
-            }
+            // What it had when its limits were lowered it may keep.
+            found.extend(
+                usage.exceeded.iter().map(|what| format!("channel {channel} has more {what} than it may")),
+            );
             // Without its bytes: the last of a source may be taken beyond them.
             let of_components: u64 = components.iter().map(|(_, account)| account.bytes()).sum();
             if of_components > usage.bytes.held() {

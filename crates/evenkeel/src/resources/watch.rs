@@ -162,6 +162,9 @@ fn of_finding(finding: Finding) -> Option<Alert> {
     let held = |held: Held| Some((held.channel, Some(held.component)));
     let (code, severity, whose) = match finding {
         Finding::HeldTooLong(of) => (Code::HELD_TOO_LONG, Severity::Warning, held(of)),
+        Finding::UnitsHeldTooLong(of) => {
+            (Code::HELD_TOO_LONG, Severity::Warning, Some((of.channel, Some(of.component))))
+        }
         Finding::NeverReturned(of) => (Code::NEVER_RETURNED, Severity::Warning, held(of)),
         Finding::WrittenAfterReturn(damage) => {
             (Code::WRITTEN_AFTER_RETURN, Severity::Error, Some((damage.channel, Some(damage.component))))

@@ -363,3 +363,27 @@ fn what_is_dropped_is_given_back_and_never_dropped_inside() {
     drop((back, large, all, left));
     assert_eq!(dropped.get(), 11);
 }
+
+// REQ R9: whatever users answer of their items, and however much is allowed, nothing overflows and the figures stay whole.
+#[test]
+fn items_beyond_all_bounds_are_counted_as_the_most_there_can_be() {
+    let most =
+        QueueLimits { items_max: u64::MAX, bytes_max: u64::MAX, weight: u32::MAX, on_full: OnFull::Block };
+    for on_full in [OnFull::Block, OnFull::DropNewest, OnFull::DropOldest] {
+        let mut queues = Queues::new(u64::MAX);
+        let at = queues.add(QueueLimits { on_full, ..most });
+        let vast = |number| Entry { items: u64::MAX, bytes: u64::MAX, ..plain(number, u64::MAX) };
+        for round in 0..4 {
+            assert_eq!(queues.push(at, vast(round)), Pushed::Taken);
+            queues.push_always(at, vast(round));
+            assert_eq!(queues.push(at, plain(round, 1)), Pushed::Taken);
+            queues.note_dropped(at, u64::MAX, u64::MAX);
+            assert!(queues.drop_oldest(at, |_| true).is_some());
+            let mut out = Vec::new();
+            queues.take(u64::MAX, &mut out);
+            assert_eq!(out.len(), 2);
+            assert!(queues.counts(at).is_whole() && queues.totals().is_whole());
+        }
+        assert_eq!((queues.counts(at).items, queues.counts(at).memory, queues.counts(at).entries), (0, 0, 0));
+    }
+}
