@@ -42,6 +42,8 @@ const SNAPSHOT_BYTES_MAX: usize = 64 << 20;
 const PART_BYTES: usize = 64 << 10;
 /// Who is asked is never looked after more often.
 const PATIENCE_MIN: Duration = Duration::from_millis(1);
+/// Longer than any asking; a moment that comes so late can still be told.
+const PATIENCE_MAX: Duration = Duration::from_secs(365 * 86_400);
 
 /// What all sources said.
 pub(super) struct Parts {
@@ -136,7 +138,7 @@ impl Snapshots {
         Self {
             every_entries: every_entries.max(1),
             every_bytes: every_bytes.max(1),
-            patience: patience.max(PATIENCE_MIN),
+            patience: patience.clamp(PATIENCE_MIN, PATIENCE_MAX),
             asides,
             entries: 0,
             bytes: 0,
