@@ -5,7 +5,7 @@
 //! nobody has. Lengths are few, so that what comes back fits what is asked for next.
 
 use crate::hub::{LARGE_BYTES, LENGTHS, MEDIUM_BYTES, QUARTER_BYTES, SHORT_BYTES};
-use evenkeel_log::Batch;
+use evenkeel_log::{Batch, PAYLOAD_BYTES_MAX};
 
 /// What is known of the bytes about to come.
 pub(super) struct Room {
@@ -57,13 +57,15 @@ impl Room {
         }
     }
 
-    /// Bytes of the source that a medium buffer holds, as far as the last batch tells; none before there was one.
+    /// Bytes of the source that a medium buffer holds, as far as the last batch tells, and no more than a read brings;
+    /// none before there was one.
     pub(super) fn fits_medium(&self) -> usize {
         if !self.is_known {
             return 0;
         }
         let (encoded, payload) = self.encoded;
-        (MEDIUM_BYTES as u64 * payload / encoded) as usize
+        let fits = (MEDIUM_BYTES as u64 * payload / encoded) as usize;
+        fits.min(PAYLOAD_BYTES_MAX)
     }
 
     /// Lengths that fit a payload of `least`, the best one first, where `coming` bytes are to be
@@ -92,7 +94,6 @@ fn fitting(bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use evenkeel_log::PAYLOAD_BYTES_MAX;
 
     // REQ R8, REQ R9
     #[test]
