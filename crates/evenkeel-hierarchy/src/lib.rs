@@ -159,6 +159,8 @@ lock_order! {
     /// Length and last block of a file that grows. It is what puts appends one after the other: the write is
     /// under it (`storage/file.rs`).
     pub LogFile;
+    /// Memory that appends are put together in (`storage/staging.rs`).
+    pub LogStaging;
     /// What was read ahead of a file (`storage/medium.rs`).
     pub LogWindow;
     /// Who has which id of a stream (`writer/streams.rs`).

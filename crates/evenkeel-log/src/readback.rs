@@ -10,7 +10,7 @@ use crc32fast::Hasher;
 use std::io;
 
 /// Bytes that are read between two looks at whether to go on.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 256 << 10;
 
 /// What came of reading a segment back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum ReadBack {
     GivenUp,
 }
 
-/// Reads a segment back. Between pieces of 1 MiB, `go_on` is asked whether to; it may wait.
+/// Reads a segment back. Between pieces of 256 KiB, `go_on` is asked whether to; it may wait.
 ///
 /// # Errors
 /// What the storage says; `NotFound` where the segment was removed.

@@ -15,6 +15,7 @@ use std::io::{self, IoSlice};
 mod dir;
 mod file;
 mod medium;
+mod staging;
 pub use dir::{DirLock, DirStorage, LockError};
 
 /// A file of a [`Storage`] directory, as [`Storage::list`] tells it.

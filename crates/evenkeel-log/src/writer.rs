@@ -29,7 +29,6 @@
 
 use crate::batch::Batch;
 use crate::commit::{ChannelState, RUN_END, SEGMENT_END, SNAPSHOT};
-use crate::gap::Gap;
 use crate::memory::Memory;
 use crate::segment::{Head, Segment, part_name};
 use crate::storage::Storage;
@@ -38,6 +37,7 @@ use std::io;
 use std::sync::Arc;
 
 mod ballast;
+mod gaps;
 mod job;
 mod replace;
 mod rotate;
@@ -214,6 +214,8 @@ pub struct LogWriter {
     next_number: u64,
     open: Vec<Item>,
     open_bytes: usize,
+    /// Gaps in `open`.
+    open_gaps: u64,
     written: Vec<Item>,
     groups: VecDeque<Group>,
     next_group: u64,
@@ -267,6 +269,7 @@ impl LogWriter {
             next_number: number + 1,
             open: Vec::new(),
             open_bytes: 0,
+            open_gaps: 0,
             written: Vec::new(),
             groups: VecDeque::new(),
             next_group: 1,
@@ -331,28 +334,11 @@ impl LogWriter {
         self.write_full_chunk(stamp);
     }
 
-    /// Declares a gap; it is written in turn with the batches.
-    ///
-    /// # Panics
-    /// When the channel does not exist.
-    pub fn declare(&mut self, gap: &Gap, stamp: Stamp) {
-        let channel = self.channels.iter().position(|c| c.name == gap.channel);
-        let channel = ChannelId(channel.expect("invariant: gaps are declared of open channels") as u16);
-        let stream = self.gap_stream(stamp.wall_ns);
-        let pending = self.open.iter().filter(|i| i.batch.stream() == stream).count() as u64;
-        let sequence = self.state(stream.channel()).last_sequence + pending + 1;
-        let payload = serde_json::to_vec(gap).expect("invariant: a gap is plain JSON");
-        let mut batch = Batch::new(stream, sequence, vec![0; Batch::bytes_for(payload.len())]);
-        let fits = batch.push(&payload, stamp.wall_ns);
-        assert!(fits, "invariant: the buffer was made to fit");
-        self.push(Item { batch: batch.seal(), takes: Some((channel, gap.last_taken())) });
-        self.write_full_chunk(stamp);
-    }
-
     fn push(&mut self, item: Item) {
         if !item.batch.is_empty() {
             self.streams.waits(item.batch.stream());
             self.open_bytes += item.batch.encoded().len();
+            self.open_gaps += u64::from(item.takes.is_some());
             self.open.push(item);
         }
     }
@@ -460,6 +446,7 @@ impl LogWriter {
             self.chain.written = item.batch.chain().or(self.chain.written);
             channel.changed = true;
             if let Some((taken, last)) = item.takes {
+                self.open_gaps -= 1;
                 let channel = &mut self.channels[taken.index()];
                 channel.written.last_sequence = channel.written.last_sequence.max(last);
                 channel.changed = true;

@@ -45,7 +45,7 @@ fn every_segment_reads_back_as_it_was_written_and_every_altered_byte_is_noticed(
             true
         };
         assert_eq!(read_back(&*storage, segment, &mut count).unwrap(), ReadBack::Same);
-        assert_eq!(pieces, segment.bytes.div_ceil(1 << 20));
+        assert_eq!(pieces, segment.bytes.div_ceil(256 << 10));
         let file =
             std::fs::File::options().read(true).write(true).open(dir.path().join(&segment.name)).unwrap();
         let places = (0..30).map(|_| rng.u64(0..segment.bytes)).chain([0, segment.bytes - 1]);
@@ -74,7 +74,7 @@ fn who_has_no_time_gives_up_and_what_was_removed_is_not_found() {
         left -= 1;
         left >= 0
     };
-    assert!(sealed[0].bytes > 1 << 20, "more than one piece");
+    assert!(sealed[0].bytes > 256 << 10, "more than one piece");
     assert_eq!(read_back(&*storage, &sealed[0], &mut once).unwrap(), ReadBack::GivenUp);
     storage.remove(&sealed[1].name).unwrap();
     let gone = read_back(&*storage, &sealed[1], &mut || true).unwrap_err();

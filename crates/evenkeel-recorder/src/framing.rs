@@ -137,6 +137,11 @@ impl Framer {
         self.room.fits_medium()
     }
 
+    /// The least memory that so many bytes of the source will be put into.
+    pub(crate) fn least_room(&self, coming: usize) -> usize {
+        self.room.lengths(1, coming)[1]
+    }
+
     /// Whether reads can go straight into [`Framer::slot`].
     pub(crate) fn is_direct(&self) -> bool {
         self.framing == Framing::Chunk

@@ -26,9 +26,8 @@ pub(crate) use budget::{LARGE_BYTES, MEDIUM_BYTES, QUARTER_BYTES, Refused, SURPL
 pub use budget::{budget_bytes, quota_bytes_min};
 pub use counts::{ChannelCounts, Condition};
 pub(crate) use intake::{Define, Dropped, Item, Lane, Reading};
-pub(crate) use memory::LENGTHS;
-pub(crate) use memory::RecorderMemory;
 pub use memory::pool_options;
+pub(crate) use memory::{LENGTHS, RecorderMemory, SHORT_BYTES};
 pub(crate) use outlet::{InMemory, Waiting};
 pub(crate) use reports::Trouble;
 

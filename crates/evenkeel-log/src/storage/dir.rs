@@ -2,12 +2,14 @@
 
 use super::file::GrowingFile;
 use super::medium::MediumFile;
+use super::staging::Staging;
 use super::{AppendFile, Entry, ReadFile, Storage};
 use rustix::fs::FlockOperation;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// So often a directory is looked at in which files are renamed or removed meanwhile.
 const LOOKS_MAX: usize = 10;
@@ -17,6 +19,8 @@ const LOOKS_MAX: usize = 10;
 pub struct DirStorage {
     path: PathBuf,
     dir: File,
+    /// Of all files that are appended to.
+    staging: Arc<Staging>,
 }
 
 impl DirStorage {
@@ -29,7 +33,7 @@ impl DirStorage {
         if !dir.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(Self { path: path.to_owned(), dir })
+        Ok(Self { path: path.to_owned(), dir, staging: Arc::default() })
     }
 
     /// Creates the directory and those above it where they are missing, each
@@ -108,11 +112,11 @@ struct Look {
 
 impl Storage for DirStorage {
     fn create(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
-        Ok(Box::new(GrowingFile::create(&self.path.join(name))?))
+        Ok(Box::new(GrowingFile::create(&self.path.join(name), self.staging.clone())?))
     }
 
     fn reopen(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
-        Ok(Box::new(GrowingFile::reopen(&self.path.join(name))?))
+        Ok(Box::new(GrowingFile::reopen(&self.path.join(name), self.staging.clone())?))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn ReadFile>> {

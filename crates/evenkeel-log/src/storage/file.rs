@@ -13,6 +13,7 @@
 //! has nothing but zeroes, fewer than a block, gone after `truncate`. A block that
 //! is written again keeps its first bytes: a torn write of it loses none of them.
 
+use super::staging::{DIRECT_BYTES, Lent, Staging};
 use super::{AppendFile, BLOCK_BYTES, LARGE_PART_BYTES};
 use evenkeel_hierarchy::{LogFile, Mutex, with_root};
 use rustix::fs::{Advice, FallocateFlags, OFlags};
@@ -22,13 +23,10 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
-/// Appends of at least this length are worth a direct write.
-const DIRECT_BYTES: usize = 128 << 10;
 /// Small appends that stay direct after a large one: the commits of a flood.
 const DIRECT_CREDIT: u32 = 8;
-/// What is copied is written in pieces of this length: a chunk of small parts, with its indexes.
-const STAGING_BYTES: usize = (1 << 20) + LARGE_PART_BYTES;
 
 pub(super) struct GrowingFile {
     file: File,
@@ -37,34 +35,33 @@ pub(super) struct GrowingFile {
     /// Held across a write, which is what puts appends one after the other. Nobody waits for it but who
     /// appends to the same file, or cuts it; a panic leaves `len` and `tail` as they were before.
     state: Mutex<LogFile, State>,
+    staging: Arc<Staging>,
 }
 
 struct State {
     len: u64,
     tail: Vec<u8>,
-    /// `STAGING_BYTES` and a block, of which an aligned part is used; made when first needed.
-    staging: Vec<u8>,
     credit: u32,
     /// Up to where the file has set out for the medium.
     set_out: u64,
 }
 
 impl GrowingFile {
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
+    pub(super) fn create(path: &Path, staging: Arc<Staging>) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        Self::over(file, path)
+        Self::over(file, path, staging)
     }
 
-    pub(super) fn reopen(path: &Path) -> io::Result<Self> {
-        Self::over(OpenOptions::new().read(true).write(true).open(path)?, path)
+    pub(super) fn reopen(path: &Path, staging: Arc<Staging>) -> io::Result<Self> {
+        Self::over(OpenOptions::new().read(true).write(true).open(path)?, path, staging)
     }
 
-    fn over(file: File, path: &Path) -> io::Result<Self> {
+    fn over(file: File, path: &Path, staging: Arc<Staging>) -> io::Result<Self> {
         let flag = OFlags::DIRECT.bits().cast_signed();
         let direct = OpenOptions::new().write(true).custom_flags(flag).open(path).ok();
         let len = file.metadata()?.len();
-        let state = State { len, tail: read_tail(&file, len)?, staging: Vec::new(), credit: 0, set_out: len };
-        Ok(Self { file, direct, state: Mutex::new(state) })
+        let state = State { len, tail: read_tail(&file, len)?, credit: 0, set_out: len };
+        Ok(Self { file, direct, state: Mutex::new(state), staging })
     }
 }
 
@@ -79,15 +76,17 @@ fn read_tail(file: &File, len: u64) -> io::Result<Vec<u8>> {
 impl AppendFile for GrowingFile {
     fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
         let total: usize = parts.iter().map(|p| p.len()).sum();
+        // Taken before, and put back after: nobody waits for it.
+        let mut lent = self.direct.as_ref().map(|_| self.staging.lend());
         with_root(|house| {
             let mut state = self.state.lock(house);
             if total >= DIRECT_BYTES {
                 state.credit = DIRECT_CREDIT;
             }
-            match &self.direct {
-                Some(direct) if state.credit > 0 => {
+            match self.direct.as_ref().zip(lent.as_mut()) {
+                Some((direct, lent)) if state.credit > 0 => {
                     state.credit -= u32::from(total < DIRECT_BYTES);
-                    state.append_direct(direct, parts)
+                    state.append_direct(direct, parts, lent)
                 }
                 _ => state.append_buffered(&self.file, parts),
             }
@@ -144,12 +143,9 @@ impl State {
     }
 
     /// Writes whole blocks, the last one filled up.
-    fn append_direct(&mut self, file: &File, parts: &[IoSlice<'_>]) -> io::Result<()> {
-        if self.staging.is_empty() {
-            self.staging = vec![0; STAGING_BYTES + BLOCK_BYTES];
-        }
-        let skip = self.staging.as_ptr().align_offset(BLOCK_BYTES);
-        let staging = &mut self.staging[skip..skip + STAGING_BYTES];
+    fn append_direct(&mut self, file: &File, parts: &[IoSlice<'_>], lent: &mut Lent<'_>) -> io::Result<()> {
+        let total = parts.iter().map(|part| part.len()).sum();
+        let staging = lent.blocks(total);
         let at = self.len - self.tail.len() as u64;
         let mut gather = Gather { file, at, staging, filled: 0, runs: Vec::new() };
         gather.stage(&self.tail)?;
@@ -165,7 +161,7 @@ impl State {
         gather.stage(&ZEROES[..(BLOCK_BYTES - left) % BLOCK_BYTES])?;
         gather.write()?;
         self.tail = tail;
-        self.len += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        self.len += total as u64;
         Ok(())
     }
 }
@@ -298,7 +294,7 @@ mod tests {
             let mut rng = Rng::with_seed(seed);
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("f");
-            let mut file = GrowingFile::create(&path).unwrap();
+            let mut file = GrowingFile::create(&path, Arc::default()).unwrap();
             let mut model: Vec<u8> = Vec::new();
             for _ in 0..rng.usize(1..40) {
                 match rng.u8(0..12) {
@@ -310,7 +306,7 @@ mod tests {
                     1 => {
                         file.truncate(model.len() as u64).unwrap();
                         drop(file);
-                        file = GrowingFile::reopen(&path).unwrap();
+                        file = GrowingFile::reopen(&path, Arc::default()).unwrap();
                     }
                     2 => {
                         // Up to a boundary, then what can be written as it is, then the rest.

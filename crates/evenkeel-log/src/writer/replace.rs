@@ -53,6 +53,7 @@ impl LogWriter {
         self.open = unacknowledged;
         self.chain.written = self.chain.acked;
         self.open_bytes = self.open.iter().map(|i| i.batch.encoded().len()).sum();
+        self.open_gaps = self.open.iter().filter(|i| i.takes.is_some()).count() as u64;
         for channel in &mut self.channels {
             let (streams, ended) = (channel.written.streams, channel.written.ended);
             channel.written = channel.acked.clone();

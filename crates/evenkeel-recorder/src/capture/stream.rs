@@ -177,6 +177,15 @@ impl Pollable {
         }
     }
 
+    /// Memory that the bytes of a read will be put into. Of short lines that is many times what is read.
+    fn room_for(&self, limit: usize) -> usize {
+        if limit == PAYLOAD_BYTES_MAX {
+            return Batch::bytes_for(limit);
+        }
+        let waiting = if self.hot { limit } else { usize::try_from(self.waiting_bytes()).unwrap_or(limit) };
+        self.framer.least_room(waiting.min(limit))
+    }
+
     /// Whether a read could wait for bytes that nobody has sent.
     fn would_block(&self) -> bool {
         self.phase == Phase::Reading && !self.may_ask && self.waiting_bytes() == 0
@@ -211,7 +220,7 @@ impl Pollable {
     fn read(&mut self, turn: &mut Turn<'_>, limit: usize) -> io::Result<Read> {
         let drops = turn.lane.on_full != OnFull::Block;
         // What is read and finds no room would have to be kept here, beside the budget.
-        let has_room = || turn.hub.has_room(turn.lane.channel, Batch::bytes_for(limit));
+        let has_room = || turn.hub.has_room(turn.lane.channel, self.room_for(limit));
         // At an end nothing comes: then nothing that waits is to make room for it.
         let makes_room = turn.lane.on_full == OnFull::DropOldest;
         let comes = !makes_room || self.framer.has_slot() || self.waiting_bytes() > 0;

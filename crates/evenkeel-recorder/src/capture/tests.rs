@@ -382,3 +382,24 @@ fn nothing_is_dropped_to_make_room_for_an_end() {
     let counts = hub.counts().remove(0);
     assert_eq!((counts.accepted_bytes, counts.dropped_bytes), (40_000, 0), "{counts:?}");
 }
+
+// REQ W1, REQ W4
+#[test]
+fn many_that_flood_with_long_lines_are_read_to_their_end() {
+    let names: Vec<String> = (0..5).map(|n| format!("flood-{n}")).collect();
+    let (hub, numberings) = hub(&names);
+    // A medium buffer holds more of these than one read brings.
+    let sent = [&[b'x'; 999][..], b"\n"].concat().repeat(300);
+    let lanes = numberings.into_iter().map(|(lane, stream)| {
+        let (flood, mut feed) = io::pipe().unwrap();
+        let pollable = Pollable::new(flood.into(), stream, Framing::Lines, 1 << 20);
+        feed.write_all(&sent).unwrap();
+        CaptureLane { lane, source: CaptureSource::Stream(pollable) }
+    });
+    let capture = capture(&hub, lanes.collect());
+    Pulse::unwatched(|pulse| capture.run(pulse));
+    for counts in hub.counts() {
+        assert_eq!((counts.accepted_records, counts.accepted_bytes), (300, sent.len() as u64), "{counts:?}");
+        assert_eq!(counts.fault, None);
+    }
+}

@@ -4,8 +4,8 @@
 //! and a trip through the queue; and no larger, for what is not filled is memory that
 //! nobody has. Lengths are few, so that what comes back fits what is asked for next.
 
-use crate::hub::{LARGE_BYTES, LENGTHS, MEDIUM_BYTES, QUARTER_BYTES};
-use evenkeel_log::Batch;
+use crate::hub::{LARGE_BYTES, LENGTHS, MEDIUM_BYTES, QUARTER_BYTES, SHORT_BYTES};
+use evenkeel_log::{Batch, PAYLOAD_BYTES_MAX};
 
 /// What is known of the bytes about to come.
 pub(super) struct Room {
@@ -15,13 +15,15 @@ pub(super) struct Room {
     longest: usize,
     /// Of the last batch: how many bytes it took for how many of the source.
     encoded: (u64, u64),
+    /// Whether there was one.
+    is_known: bool,
 }
 
 impl Room {
     /// Expects so many bytes that they fill any buffer.
     pub(super) fn for_much() -> Self {
         // Lines of 64 bytes: what a batch takes is known after the first.
-        Self { waiting: usize::MAX, longest: LARGE_BYTES, encoded: (3, 2) }
+        Self { waiting: usize::MAX, longest: LARGE_BYTES, encoded: (3, 2), is_known: false }
     }
 
     pub(super) fn expect(&mut self, bytes: usize) {
@@ -51,13 +53,19 @@ impl Room {
         if payload_bytes > 0 {
             let heads = batch.records() * Batch::bytes_for(0) as u64;
             self.encoded = (payload_bytes + heads, payload_bytes);
+            self.is_known = true;
         }
     }
 
-    /// Bytes of the source that a medium buffer holds, as far as the last batch tells.
+    /// Bytes of the source that a medium buffer holds, as far as the last batch tells, and no more than a read brings;
+    /// none before there was one.
     pub(super) fn fits_medium(&self) -> usize {
+        if !self.is_known {
+            return 0;
+        }
         let (encoded, payload) = self.encoded;
-        (MEDIUM_BYTES as u64 * payload / encoded) as usize
+        let fits = (MEDIUM_BYTES as u64 * payload / encoded) as usize;
+        fits.min(PAYLOAD_BYTES_MAX)
     }
 
     /// Lengths that fit a payload of `least`, the best one first, where `coming` bytes are to be
@@ -66,7 +74,8 @@ impl Room {
         let exact = Batch::bytes_for(least);
         let coming = coming.max(self.waiting);
         if coming <= least {
-            return [exact; 3];
+            // The allocator has any length; of the pool, what is not one of its own would lie beside it.
+            return [if exact < SHORT_BYTES { exact } else { fitting(exact) }; 3];
         }
         let (encoded, payload) = self.encoded;
         // More than the longest is as good as any number.
@@ -85,7 +94,6 @@ fn fitting(bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use evenkeel_log::PAYLOAD_BYTES_MAX;
 
     // REQ R8, REQ R9
     #[test]
@@ -95,6 +103,8 @@ mod tests {
         room.expect(0);
         assert_eq!(room.lengths(5, 5), [Batch::bytes_for(5); 3], "a message alone");
         assert_eq!(room.lengths(5, 2000), [4 << 10; 3]);
+        assert_eq!(room.lengths(5000, 5000), [8 << 10; 3]);
+        assert_eq!(room.lengths(PAYLOAD_BYTES_MAX, 0), [MEDIUM_BYTES; 3], "of the pool's own");
         assert_eq!(room.lengths(5, 40_000), [MEDIUM_BYTES, MEDIUM_BYTES, 4 << 10]);
         assert_eq!(room.lengths(60_000, 160_000), [QUARTER_BYTES, MEDIUM_BYTES, MEDIUM_BYTES]);
         room.expect(10 << 20);
@@ -118,8 +128,9 @@ mod tests {
         batch.push_lines(&b"y\n".repeat(50), 1);
         let mut room = Room::for_much();
         room.expect(0);
-        assert_eq!(room.lengths(2, 2000)[0], 4 << 10);
+        assert_eq!((room.lengths(2, 2000)[0], room.fits_medium()), (4 << 10, 0));
         room.note(&batch);
+        assert!(room.fits_medium() <= MEDIUM_BYTES / 16);
         assert_eq!(room.lengths(2, 2000)[0], MEDIUM_BYTES, "33 bytes for 2");
     }
 }

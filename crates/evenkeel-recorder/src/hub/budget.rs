@@ -8,6 +8,7 @@
 
 use super::memory::pages;
 use super::{Hub, State};
+use crate::config::OnFull;
 
 /// A buffer that holds one message of full length.
 pub(crate) const MEDIUM_BYTES: usize = pages(1);
@@ -83,8 +84,12 @@ impl State {
     pub(super) fn grant_one_of(&mut self, channel: usize, sizes: &[usize], always: bool) -> Option<usize> {
         let is_patient = self.channels[channel].counts.held_bytes >= PATIENT_BYTES;
         let patient = is_patient && sizes.first() == Some(&LARGE_BYTES) && !always;
+        // Nor does who can wait take less than a message of full length, where more than that is about to come.
+        let waits = self.channels[channel].on_full == OnFull::Block && !always;
+        let crumbs = waits && sizes.first().is_some_and(|best| *best >= MEDIUM_BYTES);
         let sizes = if patient { &sizes[..1] } else { sizes };
-        sizes.iter().copied().find(|bytes| self.grant(channel, *bytes, always))
+        let sizes = sizes.iter().filter(|bytes| !crumbs || **bytes >= MEDIUM_BYTES);
+        sizes.copied().find(|bytes| self.grant(channel, *bytes, always))
     }
 
     /// What a buffer of `bytes` would take out of the surplus; `None` if it may not.
@@ -153,6 +158,25 @@ mod tests {
         assert!(hub.has_room(0, RESERVE_BYTES));
         assert!(hub.buffer(0, &[RESERVE_BYTES], Refused::Wait).is_some());
         assert!(hub.buffer(1, &sizes, Refused::Wait).is_some());
+    }
+
+    // REQ R5, REQ R9
+    #[test]
+    fn who_can_wait_for_much_takes_no_crumbs_and_who_drops_takes_them() {
+        let hub = Hub::new(&["waits".to_owned(), "drops".to_owned()], 1 << 20).unwrap();
+        let state = evenkeel_log::ChannelState::default();
+        hub.set_before(1, &state, (crate::config::Durability::Disk, OnFull::DropNewest));
+        hub.set_surplus(0);
+        let (small, much) = ([4 << 10; 3], [QUARTER_BYTES, MEDIUM_BYTES, 4 << 10]);
+        let take = |channel, sizes: &[usize]| hub.buffer(channel, sizes, Refused::Wait);
+        let held = [0, 1].map(|channel| take(channel, &small).unwrap());
+        assert!(take(0, &much).is_none() && take(0, &small).is_some(), "what is little is not refused");
+        assert_eq!(take(1, &much).unwrap().capacity(), 4 << 10);
+        hub.return_buffer(0, held.into_iter().next().unwrap());
+        // Of its own reserve there is what it waits for, once all is back.
+        assert!(take(0, &much).is_none());
+        hub.return_buffer(0, vec![0; 4 << 10].into());
+        assert_eq!(take(0, &much).unwrap().capacity(), MEDIUM_BYTES);
     }
 
     // REQ R3

@@ -12,12 +12,12 @@ use evenkeel_log::Memory;
 use std::io;
 
 /// Lengths of pooled buffers: for some short messages, for one of full length, for two, for a quarter of a chunk, for a chunk.
-pub(crate) const LENGTHS: [usize; 6] =
-    [4 << 10, 16 << 10, MEDIUM_BYTES, pages(2), QUARTER_BYTES, LARGE_BYTES];
+pub(crate) const LENGTHS: [usize; 8] =
+    [4 << 10, 8 << 10, 16 << 10, 32 << 10, MEDIUM_BYTES, pages(2), QUARTER_BYTES, LARGE_BYTES];
 /// What is shorter is the allocator's.
-const SHORT_BYTES: usize = 3 << 10;
+pub(crate) const SHORT_BYTES: usize = 3 << 10;
 /// Buffers of the shortest lengths: each is known to the pool one by one, and more are the allocator's.
-const SHORT_SLOTS: usize = 512;
+const SHORT_SLOTS: usize = 256;
 
 /// Whole pages for so many messages of full length.
 pub(super) const fn pages(messages: usize) -> usize {
