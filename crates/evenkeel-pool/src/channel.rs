@@ -305,7 +305,8 @@ impl Channel {
         Ok(())
     }
 
-    /// Other limits from now on. Whoever waits for more than they allow is told. What it holds above them it keeps: it takes no more until it is below.
+    /// Other limits from now on. Whoever waits for more than they allow is told. What it holds above them it keeps: it takes no
+    /// more until it is below.
     ///
     /// # Errors
     /// [`Refused`], and all is as it was: the limits contradict each other or name what there is not, its reserves are more

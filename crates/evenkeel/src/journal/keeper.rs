@@ -2,8 +2,8 @@
 //!
 //! Takes all that is queued, appends it, commits and syncs, all on this thread; what arrives
 //! meanwhile is the next group. While many come one upon the other, what is there is on its way to the disk already
-//! before the rest has come, and one commit and one sync end them all. A lone entry is durable after one sync. While the disk fails nothing is taken: the log replays what it
-//! holds when its time has come, and the queue fills up to its bound.
+//! before the rest has come, and one commit and one sync end them all. A lone entry is durable after one sync. While the disk
+//! fails nothing is taken: the log replays what it holds when its time has come, and the queue fills up to its bound.
 
 use super::JournalError;
 use super::checkpoint::Checkpoints;
